@@ -1,0 +1,62 @@
+import type { Checkpoint, StoredTensor } from './checkpoint.ts';
+import type { MetadataEntry } from './metadata.ts';
+import type { TypeName } from './types.ts';
+
+/**
+ * Names a way of turning float32 values into blocks of a type. The name of a type is ggml's own coding of it;
+ * a suffix names another choice of range over the same grid.
+ */
+export type EncoderName = TypeName | 'TQ1_0:absmean' | 'TQ2_0:absmean' | 'I8:zero-point';
+
+/** The grid an encoder codes onto. */
+export const typeOfEncoder = (encoder: EncoderName): TypeName => encoder.split(':')[0] as TypeName;
+
+/** Order in which the rows of a stored tensor appear in the output. */
+export type RowOrder =
+  | { readonly kind: 'file' }
+  /**
+   * Rotary halves interleaved, as llama.cpp's converter permutes q and k of the Llama family: within each of
+   * `heads` heads of size h, output row 2i + t is stored row i + t * h / 2.
+   */
+  | { readonly kind: 'rotary'; readonly heads: number };
+
+/** Where the values of an output tensor come from. */
+export type TensorSource =
+  | {
+      readonly kind: 'stored';
+      /** One tensor, or the parts stacked along a new slowest axis (experts). All of one type and shape. */
+      readonly parts: readonly StoredTensor[];
+      readonly rows: RowOrder;
+    }
+  /** Values computed by the plan, such as rope factors. */
+  | { readonly kind: 'values'; readonly values: readonly number[] };
+
+export interface PlannedTensor {
+  readonly name: string;
+  /** Extents in GGUF order: fastest axis (row length) first. */
+  readonly shape: readonly number[];
+  readonly type: TypeName;
+  readonly encoder: EncoderName;
+  readonly source: TensorSource;
+  /** Why it has this type, in a few words a user understands ("mixture Q4_K_M: attn_v, layer 0 of 32"). */
+  readonly reason: string;
+  /** Set when the row length does not allow the type the mixture wanted. */
+  readonly fallbackFrom?: TypeName;
+}
+
+/** Everything that will be done, decided before any tensor data is read. */
+export interface Plan {
+  readonly checkpoint: Checkpoint;
+  /** The type or mixture by name, as `general.file_type` will say ("Q4_K_M"). */
+  readonly fileType: string;
+  readonly method: string;
+  /** Architecture as llama.cpp names it; null when the weights are not a model it knows. */
+  readonly architecture: string | null;
+  /** Whether stock llama.cpp can run the output; if not, why. */
+  readonly runnable: { readonly yes: true } | { readonly yes: false; readonly reason: string };
+  readonly metadata: readonly MetadataEntry[];
+  /** In file order. */
+  readonly tensors: readonly PlannedTensor[];
+  /** Things the user should read, one sentence each (fallbacks, skipped tensors, odd configuration). */
+  readonly warnings: readonly string[];
+}

@@ -1,0 +1,14 @@
+/**
+ * Entry of the WebAssembly module: re-exports the kernels, named `quantize_<encoder>`, `dequantize_<type>` and
+ * `measure`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on belongs to the
+ * host. n counts weights and must be a multiple of the type's block size; buffers are 16-byte aligned and do not
+ * overlap.
+ */
+export * from './float';
+export * from './measure';
+export * from './q8_0';
+
+/** First byte the module does not use itself. */
+export function arenaBase(): usize {
+  return (__heap_base + 15) & ~15;
+}

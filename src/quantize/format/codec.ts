@@ -1,0 +1,19 @@
+import type { EncoderName } from '../../core/plan.ts';
+import type { TypeName } from '../../core/types.ts';
+
+/** Encodes float32 values into blocks. x.length is a multiple of the block size; y has exactly the blocks' bytes. */
+export type Encode = (x: Float32Array, y: Uint8Array) => void;
+
+/** Decodes blocks to float32. */
+export type Decode = (y: Uint8Array, x: Float32Array) => void;
+
+/**
+ * One format as a scalar definition: the readable twin of a SIMD kernel, which must agree with it bit for bit.
+ * Arithmetic is float32 (each operation through Math.fround) wherever ggml's is.
+ */
+export interface Format {
+  readonly type: TypeName;
+  readonly decode: Decode;
+  /** Ways to code onto this grid; none for a type that is only read. */
+  readonly encoders: Readonly<Partial<Record<EncoderName, Encode>>>;
+}

@@ -1,0 +1,101 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { EncoderName } from '../core/plan.ts';
+import { typeOfEncoder } from '../core/plan.ts';
+import { bytesOf, type TypeName } from '../core/types.ts';
+import { decoders, encoders } from './format/index.ts';
+
+/**
+ * The hot loops, over one arena of memory. Addresses are byte offsets into `buffer`, multiples of 16; n counts
+ * weights, a multiple of the block size. Both implementations give the same bytes.
+ */
+export interface Kernels {
+  readonly flavour: 'simd' | 'scalar';
+  readonly buffer: ArrayBufferLike;
+  /** First byte that is free for the caller. */
+  readonly base: number;
+  /** float32 at src to blocks at dst. Weights must be finite. */
+  quantize(encoder: EncoderName, src: number, dst: number, n: number): void;
+  /** Stored values at src to float32 at dst. */
+  dequantize(type: TypeName, src: number, dst: number, n: number): void;
+  /**
+   * Writes sum x^2, sum q^2, sum x q, sum (x - q)^2 and max |x - q| as float64 to out (80 bytes, the rest is
+   * scratch). The first two are finite exactly when every x, every q is.
+   */
+  measure(x: number, q: number, n: number, out: number): void;
+}
+
+type WasmExports = Record<string, (...args: number[]) => number> & { memory: WebAssembly.Memory };
+
+const PAGE = 65_536;
+
+/** Path of the compiled module, the same from sources and from the built package. */
+export const kernelsPath = (): string => createRequire(import.meta.url).resolve('#kernels.wasm');
+
+/** Compiles the module once; the result can be posted to workers. */
+export const compileKernels = (): WebAssembly.Module => new WebAssembly.Module(readFileSync(kernelsPath()));
+
+/** SIMD kernels with at least `bytes` of arena. */
+export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels {
+  const exports = new WebAssembly.Instance(module, { env: { abort: wasmAbort } }).exports as WasmExports;
+  const base = exports.arenaBase();
+  const missing = base + bytes - exports.memory.buffer.byteLength;
+  if (missing > 0) exports.memory.grow(Math.ceil(missing / PAGE));
+  const named = (name: string) => {
+    const kernel = exports[name];
+    if (kernel === undefined) throw new Error(`the kernel module has no ${name}`);
+    return kernel;
+  };
+  return {
+    flavour: 'simd',
+    buffer: exports.memory.buffer,
+    base,
+    quantize: (encoder, src, dst, n) => void named(`quantize_${symbol(encoder)}`)(src, dst, n),
+    dequantize: (type, src, dst, n) => void named(`dequantize_${type}`)(src, dst, n),
+    measure: (x, q, n, out) => void exports.measure(x, q, n, out),
+  };
+}
+
+/** The scalar twins behind the same interface: for engines without WebAssembly SIMD, and for tests. */
+export function scalarKernels(bytes: number): Kernels {
+  const buffer = new ArrayBuffer(bytes);
+  const floats = (at: number, n: number) => new Float32Array(buffer, at, n);
+  return {
+    flavour: 'scalar',
+    buffer,
+    base: 0,
+    quantize(encoder, src, dst, n) {
+      encoders[encoder]!(floats(src, n), new Uint8Array(buffer, dst, bytesOf(typeOfEncoder(encoder), n)));
+    },
+    dequantize(type, src, dst, n) {
+      decoders[type]!(new Uint8Array(buffer, src, bytesOf(type, n)), floats(dst, n));
+    },
+    measure(x, q, n, out) {
+      measure(floats(x, n), floats(q, n), new Float64Array(buffer, out, 5));
+    },
+  };
+}
+
+/** Scalar twin of the measure kernel: four interleaved partial sums, added as (0 + 1) + (2 + 3). */
+function measure(x: Float32Array, q: Float32Array, out: Float64Array): void {
+  const partial = Array.from({ length: 4 }, () => [0, 0, 0, 0, 0]);
+  for (let i = 0; i < x.length; i++) {
+    const sums = partial[i % 4];
+    const error = x[i] - q[i];
+    sums[0] += x[i] * x[i];
+    sums[1] += q[i] * q[i];
+    sums[2] += x[i] * q[i];
+    sums[3] += error * error;
+    sums[4] = Math.max(sums[4], Math.abs(error));
+  }
+  const [a, b, c, d] = partial;
+  for (let s = 0; s < 4; s++) out[s] = a[s] + b[s] + (c[s] + d[s]);
+  out[4] = Math.max(a[4], b[4], c[4], d[4]);
+}
+
+/** "TQ2_0:absmean" is exported as quantize_TQ2_0_absmean. */
+const symbol = (encoder: EncoderName): string => encoder.replace(/[:-]/g, '_');
+
+function wasmAbort(): never {
+  throw new Error('a kernel aborted');
+}
