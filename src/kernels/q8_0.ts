@@ -30,7 +30,9 @@ export function quantize_Q8_0(src: usize, dst: usize, n: i32): void {
     m = f32x4.pmax(m, v128.shuffle<i32>(m, m, 2, 3, 0, 1));
     m = f32x4.pmax(m, v128.shuffle<i32>(m, m, 1, 0, 3, 2));
     const d = f32x4.extract_lane(m, 0) / <f32>127;
-    const inverse = f32x4.splat(d != 0 ? <f32>1 / d : 0);
+    // A subnormal d has no finite reciprocal; ggml's codes are then 0 (an overflowing conversion on x86).
+    const reciprocal = <f32>1 / d;
+    const inverse = f32x4.splat(reciprocal < <f32>Infinity ? reciprocal : 0);
     store<u16>(dst, halfOf(d));
     const low = i8x16.narrow_i16x8_s(
       i16x8.narrow_i32x4_s(roundAway(f32x4.mul(x0, inverse)), roundAway(f32x4.mul(x1, inverse))),

@@ -28,7 +28,8 @@ export const Q8_0: Format = {
         let amax = 0;
         for (let j = 0; j < blockSize; j++) amax = Math.max(amax, Math.abs(x[start + j]));
         const d = f(amax / 127);
-        const inverse = d === 0 ? 0 : f(1 / d);
+        // A subnormal d has no finite reciprocal; ggml's codes are then 0 (an overflowing conversion on x86).
+        const inverse = Number.isFinite(f(1 / d)) ? f(1 / d) : 0;
         blocks.setUint16(block, toFloat16(d), true);
         for (let j = 0; j < blockSize; j++) {
           blocks.setInt8(block + 2 + j, roundAway(f(x[start + j] * inverse)));
