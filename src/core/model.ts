@@ -1,0 +1,34 @@
+import type { MetadataEntry } from './metadata.ts';
+import type { TensorSource } from './plan.ts';
+import type { TypeName } from './types.ts';
+
+/** A tensor as llama.cpp's converter would name, shape and order it, before any type is chosen. */
+export interface MappedTensor {
+  readonly name: string;
+  /** GGUF order: row length first. */
+  readonly shape: readonly number[];
+  readonly source: TensorSource;
+  /** The type the converter gives it (`--outtype auto`), which it keeps when it is not quantized. */
+  readonly keep: TypeName;
+}
+
+/** What the type policy asks about a model (llama.cpp's hparams of the same meaning). */
+export interface Hyperparameters {
+  readonly architecture: string;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  /** 0 for a dense model. */
+  readonly experts: number;
+}
+
+/** A checkpoint understood as a model of a known architecture. */
+export interface ModelDescription {
+  readonly hyperparameters: Hyperparameters;
+  /** In the converter's order, `general.file_type` and `general.quantization_version` included. */
+  readonly metadata: readonly MetadataEntry[];
+  /** In the converter's order. */
+  readonly tensors: readonly MappedTensor[];
+  /** Sentences for the user: ignored tensors, guessed fields. */
+  readonly warnings: readonly string[];
+}
