@@ -25,6 +25,9 @@ export interface Kernels {
   measure(x: number, q: number, n: number, out: number): void;
 }
 
+/** A compiled kernel module. */
+export type WasmModule = WebAssembly.Module;
+
 type WasmExports = Record<string, (...args: number[]) => number> & { memory: WebAssembly.Memory };
 
 const PAGE = 65_536;
