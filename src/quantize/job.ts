@@ -9,13 +9,16 @@ export interface RowRanges {
   readonly zeroPoints: Int32Array;
 }
 
+/** A source whose values can be read: row ranges have become values. */
+export type JobSource = Exclude<TensorSource, { kind: 'row-range' }>;
+
 /** One tensor as the workers see it. */
 export interface TensorJob {
   readonly name: string;
   /** Values in it, and in one row. */
   readonly elements: number;
   readonly rowLength: number;
-  readonly source: TensorSource;
+  readonly source: JobSource;
   readonly encoder: EncoderName;
   /** Absolute offset of its data in the output file. */
   readonly offset: number;
@@ -31,7 +34,7 @@ export interface Job {
 }
 
 /** Type in which a source's values are stored. */
-export const storedType = (source: TensorSource): TypeName =>
+export const storedType = (source: JobSource): TypeName =>
   source.kind === 'values' ? 'F32' : source.parts[0].type;
 
 /** Numbers the chunks of a job from 0 through all tensors. */

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
+import type { ChunkTarget } from '../core/output.ts';
 import { ChunkIndex, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
 
@@ -16,18 +17,13 @@ export const CONTROL = {
 /** Partial sums of a tile: sum x^2, sum q^2, sum x q, sum (x - q)^2. */
 export const SUMS_PER_TILE = 4;
 
-/** Where encoded chunks go: into a file at their offset, or into a window of slots that a stream empties in order. */
-export type Target =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'window'; readonly window: Uint8Array; readonly slotBytes: number };
-
 export interface WorkerData {
   readonly job: Job;
   /** `range` finds each row's minimum and maximum; `encode` quantizes, measures and writes. */
   readonly phase: 'range' | 'encode';
   readonly control: Int32Array;
-  readonly target: Target;
+  /** Where `encode` puts its chunks. */
+  readonly target: ChunkTarget | null;
   /** Compiled SIMD kernels, or null for the scalar twins. */
   readonly module: WasmModule | null;
 }
@@ -53,11 +49,14 @@ export type WorkerMessage =
   | ({ kind: 'done'; number: number } & ChunkDone)
   | {
       kind: 'failed';
-      tensor: number;
+      tensor: string;
       cause: ChunkFailureCause;
       /** Index of the input file concerned. */
       file: number | null;
+      /** What the operating system said. */
+      code?: string;
       message?: string;
+      /** The element of the tensor, and the weight it came from. */
       element?: number;
       value?: number;
     };
@@ -78,7 +77,7 @@ export interface PoolOptions {
   readonly phase: WorkerData['phase'];
   readonly threads: number;
   readonly module: WasmModule | null;
-  readonly target: Target;
+  readonly target: ChunkTarget | null;
   readonly control: Int32Array;
   readonly signal: AbortSignal | undefined;
   /** Called once a chunk, in no particular order. */
@@ -87,6 +86,12 @@ export interface PoolOptions {
 
 /** A fresh control array. */
 export const newControl = (): Int32Array => new Int32Array(new SharedArrayBuffer(12));
+
+/** Tells workers how many chunks a stream has emitted. */
+export function announceEmitted(control: Int32Array, count: number): void {
+  Atomics.store(control, CONTROL.emitted, count);
+  Atomics.notify(control, CONTROL.emitted);
+}
 
 /** Makes every worker of a pool finish its chunk and end. */
 export function stopPool(control: Int32Array): void {

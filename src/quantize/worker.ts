@@ -9,7 +9,7 @@ import { SUM_RANGE } from '../core/error-sums.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
 import { bytesOf } from '../core/types.ts';
-import { ChunkIndex, chunkBytes, type Job, storedType, type TensorJob } from './job.ts';
+import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL, SUMS_PER_TILE } from './pool.ts';
@@ -17,6 +17,9 @@ import { CONTROL, SUMS_PER_TILE } from './pool.ts';
 const data = workerData as WorkerData;
 const { job, control, target } = data;
 const post = (message: WorkerMessage) => parentPort!.postMessage(message);
+
+/** A worker that waits for room in the window looks this often whether the run was stopped. */
+const STOP_POLL_MS = 100;
 
 /** Arena addresses, each a multiple of 16. */
 interface Arena {
@@ -49,7 +52,7 @@ function run(): void {
   const arena = layOutArena();
   const index = new ChunkIndex(job);
   const inputs = new Map<number, number>(); // file index -> descriptor
-  const output = target.kind === 'file' ? openSync(target.path, 'r+') : -1;
+  const output = target?.kind === 'file' ? openSync(target.path, 'r+') : -1;
   try {
     while (Atomics.load(control, CONTROL.stop) === 0) {
       const number = Atomics.add(control, CONTROL.next, 1);
@@ -66,7 +69,7 @@ function run(): void {
         post({ kind: 'done', number, ...done });
       } catch (error) {
         if (!(error instanceof ChunkFailure)) throw error;
-        post({ kind: 'failed', tensor: chunk.tensor, ...error.failure });
+        post({ kind: 'failed', tensor: tensor.name, ...error.failure });
         break;
       }
     }
@@ -117,7 +120,8 @@ function fileOperation(operation: 'read' | 'write', act: () => number, file: num
   try {
     return act();
   } catch (error) {
-    throw new ChunkFailure({ cause: operation, file, message: (error as Error).message });
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    throw new ChunkFailure({ cause: operation, file, code, message });
   }
 }
 
@@ -222,6 +226,7 @@ function deliver(
 ): boolean {
   const coded = typeOfEncoder(tensor.encoder);
   const bytes = new Uint8Array(arena.kernels.buffer, arena.encoded, bytesOf(coded, count));
+  if (target === null) return true;
   if (target.kind === 'file') {
     const offset = tensor.offset + bytesOf(coded, start);
     for (let done = 0; done < bytes.length; ) {
@@ -239,7 +244,7 @@ function deliver(
     if (Atomics.load(control, CONTROL.stop) !== 0) return false;
     const emitted = Atomics.load(control, CONTROL.emitted);
     if (number - emitted < slots) break;
-    Atomics.wait(control, CONTROL.emitted, emitted);
+    Atomics.wait(control, CONTROL.emitted, emitted, STOP_POLL_MS);
   }
   target.window.set(bytes, (number % slots) * target.slotBytes);
   return true;
