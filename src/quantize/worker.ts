@@ -134,6 +134,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   const sums = new Float64Array(tiles * SUMS_PER_TILE);
   let maxError = 0;
   let maxErrorAt = start;
+  const bytes = new Uint8Array(kernels.buffer);
 
   for (let tile = 0; tile < tiles; tile++) {
     const done = tile * SUM_RANGE;
@@ -150,7 +151,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
         kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, scales[row], zeroPoints[row]);
       });
     } else {
-      kernels.quantize(tensor.encoder, weights, to, n);
+      if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
+      else kernels.quantize(tensor.encoder, weights, to, n);
       kernels.dequantize(coded, to, q, n);
     }
 
