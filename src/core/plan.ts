@@ -8,6 +8,9 @@ import type { TypeName } from './types.ts';
  */
 export type EncoderName = TypeName | 'TQ1_0:absmean' | 'TQ2_0:absmean' | 'I8:zero-point';
 
+/** Encoders that take their ranges from the weights of each block; I8:zero-point takes its range from outside. */
+export type BlockEncoder = Exclude<EncoderName, 'I8:zero-point'>;
+
 /** The grid an encoder codes onto. */
 export const typeOfEncoder = (encoder: EncoderName): TypeName => encoder.split(':')[0] as TypeName;
 

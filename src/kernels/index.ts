@@ -1,12 +1,19 @@
 /**
- * Entry of the WebAssembly module: re-exports the kernels, named `quantize_<encoder>`, `dequantize_<type>` and
- * `measure`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on belongs to the
- * host. n counts weights and must be a multiple of the type's block size; buffers are 16-byte aligned and do not
- * overlap.
+ * Entry of the WebAssembly module: re-exports the kernels, named `quantize_<encoder>`, `dequantize_<type>`,
+ * `measure` and `range`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on
+ * belongs to the host. n counts weights and must be a multiple of the type's block size; buffers are 16-byte aligned
+ * and do not overlap.
  */
 export * from './float';
+export * from './full-range';
 export * from './measure';
+export * from './min-max';
+export * from './q1_0';
+export * from './q2_0';
 export * from './q8_0';
+export * from './stored';
+export * from './ternary';
+export * from './zero-point';
 
 /** First byte the module does not use itself. */
 export function arenaBase(): usize {

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { EncoderName } from '../core/plan.ts';
+import type { BlockEncoder } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { decoders, encoders } from './format/index.ts';
+import { decodeZeroPoint, encodeZeroPoint, rangeOf, type ZeroPoint } from './zero-point.ts';
 
 /**
  * The hot loops, over one arena of memory. Addresses are byte offsets into `buffer`, multiples of 16; n counts
@@ -15,9 +16,15 @@ export interface Kernels {
   /** First byte that is free for the caller. */
   readonly base: number;
   /** float32 at src to blocks at dst. Weights must be finite. */
-  quantize(encoder: EncoderName, src: number, dst: number, n: number): void;
+  quantize(encoder: BlockEncoder, src: number, dst: number, n: number): void;
   /** Stored values at src to float32 at dst. */
   dequantize(type: TypeName, src: number, dst: number, n: number): void;
+  /** float32 at src to int8 codes at dst, over a range given from outside (`zeroPointOf`); n may be any count. */
+  quantizeZeroPoint(src: number, dst: number, n: number, parameters: ZeroPoint): void;
+  /** Such codes at src to float32 at dst. */
+  dequantizeZeroPoint(src: number, dst: number, n: number, parameters: ZeroPoint): void;
+  /** Writes the smallest and the largest of n >= 1 float32 at x to out, as float32; a zero is +0. */
+  range(x: number, n: number, out: number): void;
   /**
    * Writes sum x^2, sum q^2, sum x q, sum (x - q)^2 and max |x - q| as float64 to out (80 bytes, the rest is
    * scratch). The first two are finite exactly when every x, every q is.
@@ -63,6 +70,11 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
     base,
     quantize: (encoder, src, dst, n) => void named(`quantize_${symbol(encoder)}`)(src, dst, n),
     dequantize: (type, src, dst, n) => void named(`dequantize_${type}`)(src, dst, n),
+    quantizeZeroPoint: (src, dst, n, { scale, zeroPoint }) =>
+      void exports.quantize_I8_zero_point(src, dst, n, scale, zeroPoint),
+    dequantizeZeroPoint: (src, dst, n, { scale, zeroPoint }) =>
+      void exports.dequantize_I8_zero_point(src, dst, n, scale, zeroPoint),
+    range: (x, n, out) => void exports.range(x, n, out),
     measure: (x, q, n, out) => void exports.measure(x, q, n, out),
   };
 }
@@ -80,6 +92,15 @@ export function scalarKernels(bytes: number): Kernels {
     },
     dequantize(type, src, dst, n) {
       decoders[type]!(new Uint8Array(buffer, src, bytesOf(type, n)), floats(dst, n));
+    },
+    quantizeZeroPoint(src, dst, n, parameters) {
+      encodeZeroPoint(floats(src, n), new Int8Array(buffer, dst, n), parameters);
+    },
+    dequantizeZeroPoint(src, dst, n, parameters) {
+      decodeZeroPoint(new Int8Array(buffer, src, n), floats(dst, n), parameters);
+    },
+    range(x, n, out) {
+      floats(out, 2).set(rangeOf(floats(x, n)));
     },
     measure(x, q, n, out) {
       measure(floats(x, n), floats(q, n), new Float64Array(buffer, out, 5));
@@ -105,7 +126,7 @@ function measure(x: Float32Array, q: Float32Array, out: Float64Array): void {
 }
 
 /** "TQ2_0:absmean" is exported as quantize_TQ2_0_absmean. */
-const symbol = (encoder: EncoderName): string => encoder.replace(/[:-]/g, '_');
+const symbol = (encoder: BlockEncoder): string => encoder.replace(/[:-]/g, '_');
 
 function wasmAbort(): never {
   throw new Error('a kernel aborted');

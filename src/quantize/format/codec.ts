@@ -1,4 +1,4 @@
-import type { EncoderName } from '../../core/plan.ts';
+import type { BlockEncoder } from '../../core/plan.ts';
 import type { TypeName } from '../../core/types.ts';
 
 /** Encodes float32 values into blocks. x.length is a multiple of the block size; y has exactly the blocks' bytes. */
@@ -15,5 +15,5 @@ export interface Format {
   readonly type: TypeName;
   readonly decode: Decode;
   /** Ways to code onto this grid; none for a type that is only read. */
-  readonly encoders: Readonly<Partial<Record<EncoderName, Encode>>>;
+  readonly encoders: Readonly<Partial<Record<BlockEncoder, Encode>>>;
 }

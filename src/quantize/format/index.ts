@@ -1,14 +1,25 @@
-import type { EncoderName } from '../../core/plan.ts';
+import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
 import type { TypeName } from '../../core/types.ts';
 import type { Decode, Encode, Format } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
+import { Q4_0, Q5_0 } from './full-range.ts';
+import { Q4_1, Q5_1 } from './min-max.ts';
+import { Q1_0 } from './q1_0.ts';
+import { Q2_0 } from './q2_0.ts';
 import { Q8_0 } from './q8_0.ts';
+import { stored } from './stored.ts';
+import { TQ1_0, TQ2_0 } from './ternary.ts';
 
 /** Every format this package reads or writes. A new one is a file beside this and a line here. */
-const formats: readonly Format[] = [F32, F16, BF16, Q8_0];
+const formats: readonly Format[] = [
+  ...[F32, F16, BF16],
+  ...[Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q1_0, Q2_0],
+  ...[TQ1_0, TQ2_0],
+  ...stored,
+];
 
 export const encoders = Object.assign({}, ...formats.map((format) => format.encoders)) as Readonly<
-  Partial<Record<EncoderName, Encode>>
+  Partial<Record<BlockEncoder, Encode>>
 >;
 
 export const decoders = Object.fromEntries(formats.map((format) => [format.type, format.decode])) as Readonly<
@@ -16,4 +27,5 @@ export const decoders = Object.fromEntries(formats.map((format) => [format.type,
 >;
 
 /** Whether this build can write the type. */
-export const canEncode = (encoder: EncoderName): boolean => encoder in encoders;
+export const canEncode = (encoder: EncoderName): boolean =>
+  encoder === 'I8:zero-point' || encoder in encoders;

@@ -8,3 +8,6 @@ export function roundEven(x: number): number {
   if (fraction !== 0.5) return Math.round(x);
   return floor % 2 === 0 ? floor : floor + 1;
 }
+
+/** Whether the float32 quotient 1 / d is finite: false for zero and for d below about 2^-128. */
+export const hasReciprocal = (d: number): boolean => Number.isFinite(Math.fround(1 / d));

@@ -1,0 +1,84 @@
+import { fromFloat16, toFloat16 } from '../../core/float.ts';
+import { eachBlock, fifthBit, fifthBitsOf } from './blocks.ts';
+import type { Format } from './codec.ts';
+import { hasReciprocal } from './rounding.ts';
+
+const f = Math.fround;
+
+/** d, minimum and codes of 0 .. steps for one block: d = (max - min) / steps. A zero minimum is the first zero's. */
+function quantizeBlock(x: Float32Array, steps: number): { d: number; min: number; codes: number[] } {
+  let min = x[0];
+  let max = x[0];
+  for (const value of x) {
+    if (value < min) min = value;
+    if (value > max) max = value;
+  }
+  const range = f(max - min);
+  const d = f(range / steps);
+  // Without finite reciprocal ggml's codes are 0, be it for d = 0 or by an overflowing conversion on x86. So they
+  // are for a range beyond float32, whose d is infinite.
+  if (!hasReciprocal(d) || d === Number.POSITIVE_INFINITY) return { d, min, codes: Array(x.length).fill(0) };
+  const inverse = f(1 / d);
+  const code = (value: number) => Math.trunc(f(f(f(value - min) * inverse) + 0.5));
+  return { d, min, codes: Array.from(x, code) };
+}
+
+/**
+ * Q4_1: 32 weights as float16 d, float16 minimum m, and codes of 4 bits, byte j holding weights j (low) and j + 16;
+ * x = d * q + m. ggml: quantize_row_q4_1_ref, dequantize_row_q4_1.
+ */
+export const Q4_1: Format = {
+  type: 'Q4_1',
+
+  decode: (y, x) =>
+    eachBlock('Q4_1', x, y, (weights, block) => {
+      const d = fromFloat16(block.getUint16(0, true));
+      const m = fromFloat16(block.getUint16(2, true));
+      for (let j = 0; j < 16; j++) {
+        const byte = block.getUint8(4 + j);
+        weights[j] = f((byte & 15) * d) + m;
+        weights[j + 16] = f((byte >> 4) * d) + m;
+      }
+    }),
+
+  encoders: {
+    Q4_1: (x, y) =>
+      eachBlock('Q4_1', x, y, (weights, block) => {
+        const { d, min, codes } = quantizeBlock(weights, 15);
+        block.setUint16(0, toFloat16(d), true);
+        block.setUint16(2, toFloat16(min), true);
+        for (let j = 0; j < 16; j++) block.setUint8(4 + j, codes[j] | (codes[j + 16] << 4));
+      }),
+  },
+};
+
+/**
+ * Q5_1: 32 weights as float16 d, float16 minimum m, 32 bits with the fifth bit of each code, and the other four bits
+ * laid out as in Q4_1; x = d * q + m. ggml: quantize_row_q5_1_ref, dequantize_row_q5_1.
+ */
+export const Q5_1: Format = {
+  type: 'Q5_1',
+
+  decode: (y, x) =>
+    eachBlock('Q5_1', x, y, (weights, block) => {
+      const d = fromFloat16(block.getUint16(0, true));
+      const m = fromFloat16(block.getUint16(2, true));
+      const fifth = block.getUint32(4, true);
+      for (let j = 0; j < 16; j++) {
+        const byte = block.getUint8(8 + j);
+        weights[j] = f(((byte & 15) | fifthBit(fifth, j)) * d) + m;
+        weights[j + 16] = f(((byte >> 4) | fifthBit(fifth, j + 16)) * d) + m;
+      }
+    }),
+
+  encoders: {
+    Q5_1: (x, y) =>
+      eachBlock('Q5_1', x, y, (weights, block) => {
+        const { d, min, codes } = quantizeBlock(weights, 31);
+        block.setUint16(0, toFloat16(d), true);
+        block.setUint16(2, toFloat16(min), true);
+        block.setUint32(4, fifthBitsOf(codes), true);
+        for (let j = 0; j < 16; j++) block.setUint8(8 + j, (codes[j] & 15) | ((codes[j + 16] & 15) << 4));
+      }),
+  },
+};
