@@ -1,7 +1,7 @@
 import { floatOfHalf, halfOf } from './half';
 import { nearestInt, nearestInts } from './nearest';
 import { packScales6, unpackMins, unpackScales } from './scales6';
-import { LANES, loadLanes, MINS, SCALES, search, WEIGHTS, WON_INVERSES, WON_OFFSETS } from './search';
+import { GROUP, LANES, loadLanes, MINS, SCALES, search, WEIGHTS, WON_INVERSES, WON_OFFSETS } from './search';
 
 /**
  * Q4_K and Q5_K: super-blocks of eight sub-blocks of 32 weights, x = (d * scale) * code - dmin * min. Layout in the
@@ -9,18 +9,15 @@ import { LANES, loadLanes, MINS, SCALES, search, WEIGHTS, WON_INVERSES, WON_OFFS
  */
 
 /** Weights of the search, |x| plus the root mean square of the sub-block, beside the lanes. */
-function weigh(): void {
-  let sumA = f32x4.splat(0), sumB = f32x4.splat(0);
-  for (let at = LANES, end = LANES + 1024; at < end; at += 32) {
-    const xA = v128.load(at), xB = v128.load(at, 16);
-    sumA = f32x4.add(sumA, f32x4.mul(xA, xA));
-    sumB = f32x4.add(sumB, f32x4.mul(xB, xB));
+function weigh(group: usize): void {
+  let sum = f32x4.splat(0);
+  for (let at = group, end = group + 512; at < end; at += 16) {
+    const x = v128.load(at);
+    sum = f32x4.add(sum, f32x4.mul(x, x));
   }
-  const rmsA = f32x4.sqrt(f32x4.mul(sumA, f32x4.splat(0.03125)));
-  const rmsB = f32x4.sqrt(f32x4.mul(sumB, f32x4.splat(0.03125)));
-  for (let at = LANES, end = LANES + 1024; at < end; at += 32) {
-    v128.store(at, f32x4.add(rmsA, f32x4.abs(v128.load(at))), WEIGHTS);
-    v128.store(at, f32x4.add(rmsB, f32x4.abs(v128.load(at, 16))), WEIGHTS + 16);
+  const rms = f32x4.sqrt(f32x4.mul(sum, f32x4.splat(0.03125)));
+  for (let at = group, end = group + 512; at < end; at += 16) {
+    v128.store(at, f32x4.add(rms, f32x4.abs(v128.load(at))), WEIGHTS);
   }
 }
 
@@ -106,9 +103,10 @@ function encodeScales(src: usize, dst: usize, top: i32): void {
 
 export function quantize_Q4_K(src: usize, dst: usize, n: i32): void {
   for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 144) {
-    loadLanes(src, 32, 0);
-    loadLanes(src + 512, 32, 16);
-    weigh();
+    loadLanes(src, 32, LANES);
+    loadLanes(src + 512, 32, LANES + GROUP);
+    weigh(LANES);
+    weigh(LANES + GROUP);
     search(32, 15, -1, 0.1, 20, false, 0);
     encodeScales(src, dst, 15);
     for (let j: usize = 0; j < 128; j += 32) {
@@ -122,9 +120,10 @@ export function quantize_Q4_K(src: usize, dst: usize, n: i32): void {
 export function quantize_Q5_K(src: usize, dst: usize, n: i32): void {
   const nibble = i8x16.splat(15);
   for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 176) {
-    loadLanes(src, 32, 0);
-    loadLanes(src + 512, 32, 16);
-    weigh();
+    loadLanes(src, 32, LANES);
+    loadLanes(src + 512, 32, LANES + GROUP);
+    weigh(LANES);
+    weigh(LANES + GROUP);
     search(32, 31, -0.5, 0.1, 15, false, 0);
     encodeScales(src, dst, 31);
     for (let half: usize = 0; half < 32; half += 16) {
@@ -132,8 +131,8 @@ export function quantize_Q5_K(src: usize, dst: usize, n: i32): void {
       for (let j: usize = 0; j < 4; j++) {
         const even = v128.load(CODES + half + (j << 6)), odd = v128.load(CODES + half + (j << 6), 32);
         v128.store(dst + half + (j << 5), v128.or(v128.and(even, nibble), i8x16.shl(odd, 4)), 48);
-        fifths = v128.or(fifths, i8x16.shl(i8x16.shr_u(even, 4), <i32>(2 * j)));
-        fifths = v128.or(fifths, i8x16.shl(i8x16.shr_u(odd, 4), <i32>(2 * j + 1)));
+        fifths = v128.or(fifths, i8x16.shl(i8x16.shr_u(even, 4), <i32>j * 2));
+        fifths = v128.or(fifths, i8x16.shl(i8x16.shr_u(odd, 4), <i32>j * 2 + 1));
       }
       v128.store(dst + half, fifths, 16);
     }
@@ -168,7 +167,7 @@ function dequantize(src: usize, dst: usize, n: i32, fifthBits: bool): void {
         const nibbles = v128.load(src + low + half + (j << 5));
         let even = v128.and(nibbles, nibble), odd = i8x16.shr_u(nibbles, 4);
         if (fifthBits) {
-          const fifths = i8x16.shr_u(v128.load(src + half, 16), <i32>(2 * j));
+          const fifths = i8x16.shr_u(v128.load(src + half, 16), <i32>j * 2);
           even = v128.or(even, v128.and(i8x16.shl(fifths, 4), sixteen));
           odd = v128.or(odd, v128.and(i8x16.shl(fifths, 3), sixteen));
         }
