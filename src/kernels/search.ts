@@ -59,41 +59,62 @@ export function loadLanes(src: usize, size: usize, group: usize): void {
   }
 }
 
-/** Writes a candidate's codes, nearest_int(inverse * (x - offset)) clamped to 0..top, and its SUMS. */
-function code(group: usize, end: usize, top: f32, inverse: v128, offset: v128, low: v128, high: v128): void {
+/** The passes of `code` for a candidate within the rounder's reach; `clamps` when some code needs to be clamped. */
+// @ts-ignore: decorator
+@inline
+function codeInReach(group: usize, end: usize, top: f32, inverse: v128, offset: v128, clamps: bool): void {
+  const least = f32x4.splat(ROUNDER), most = f32x4.splat(ROUNDER + top);
   let l = f32x4.splat(0), ll = f32x4.splat(0), xl = f32x4.splat(0);
-  // Subtraction and product are monotonic: the extremes vouch for every x between. NaN is out of reach.
-  const extremes = f32x4.max(
-    f32x4.abs(f32x4.mul(inverse, f32x4.sub(low, offset))), f32x4.abs(f32x4.mul(inverse, f32x4.sub(high, offset))));
-  if (i32x4.all_true(f32x4.le(extremes, f32x4.splat(ROUNDER_REACH)))) {
-    const least = f32x4.splat(ROUNDER), most = f32x4.splat(ROUNDER + top);
-    for (let at = group; at < end; at += 16) {
-      const x = v128.load(at);
-      const rounded = f32x4.add(f32x4.mul(inverse, f32x4.sub(x, offset)), least);
-      const code = f32x4.sub(f32x4.pmin(f32x4.pmax(rounded, least), most), least);
-      v128.store(at, code, CODES);
-      const weighted = f32x4.mul(v128.load(at, WEIGHTS), code);
-      l = f32x4.add(l, weighted);
-      ll = f32x4.add(ll, f32x4.mul(weighted, code));
-      xl = f32x4.add(xl, f32x4.mul(weighted, x));
-    }
-  } else {
-    const zero = i32x4.splat(0), most = i32x4.splat(<i32>top);
-    for (let at = group; at < end; at += 16) {
-      const nearest = nearestInts(f32x4.mul(inverse, f32x4.sub(v128.load(at), offset)));
-      v128.store(at, f32x4.convert_i32x4_s(i32x4.max_s(i32x4.min_s(nearest, most), zero)), CODES);
-    }
-    for (let at = group; at < end; at += 16) {
-      const code = v128.load(at, CODES);
-      const weighted = f32x4.mul(v128.load(at, WEIGHTS), code);
-      l = f32x4.add(l, weighted);
-      ll = f32x4.add(ll, f32x4.mul(weighted, code));
-      xl = f32x4.add(xl, f32x4.mul(weighted, v128.load(at)));
-    }
+  for (let at = group; at < end; at += 16) {
+    const x = v128.load(at);
+    let code = f32x4.add(f32x4.mul(inverse, f32x4.sub(x, offset)), least);
+    if (clamps) code = f32x4.pmin(f32x4.pmax(code, least), most);
+    code = f32x4.sub(code, least);
+    v128.store(at, code, CODES);
+    const weighted = f32x4.mul(v128.load(at, WEIGHTS), code);
+    l = f32x4.add(l, weighted);
+    ll = f32x4.add(ll, f32x4.mul(weighted, code));
+    xl = f32x4.add(xl, f32x4.mul(weighted, x));
   }
   v128.store(SUMS, l);
   v128.store(SUMS, ll, 16);
   v128.store(SUMS, xl, 32);
+}
+
+/** The passes of `code` for any candidate. */
+function codeAnywhere(group: usize, end: usize, top: f32, inverse: v128, offset: v128): void {
+  const zero = i32x4.splat(0), most = i32x4.splat(<i32>top);
+  let l = f32x4.splat(0), ll = f32x4.splat(0), xl = f32x4.splat(0);
+  for (let at = group; at < end; at += 16) {
+    const x = v128.load(at);
+    const nearest = nearestInts(f32x4.mul(inverse, f32x4.sub(x, offset)));
+    const code = f32x4.convert_i32x4_s(i32x4.max_s(i32x4.min_s(nearest, most), zero));
+    v128.store(at, code, CODES);
+    const weighted = f32x4.mul(v128.load(at, WEIGHTS), code);
+    l = f32x4.add(l, weighted);
+    ll = f32x4.add(ll, f32x4.mul(weighted, code));
+    xl = f32x4.add(xl, f32x4.mul(weighted, x));
+  }
+  v128.store(SUMS, l);
+  v128.store(SUMS, ll, 16);
+  v128.store(SUMS, xl, 32);
+}
+
+/** Writes a candidate's codes, nearest_int(inverse * (x - offset)) clamped to 0..top, and its SUMS. */
+function code(group: usize, end: usize, top: f32, inverse: v128, offset: v128, low: v128, high: v128): void {
+  // Subtraction and product are monotonic: the extremes vouch for every x between. NaN is out of reach.
+  const atLow = f32x4.mul(inverse, f32x4.sub(low, offset)), atHigh = f32x4.mul(inverse, f32x4.sub(high, offset));
+  const least = f32x4.min(atLow, atHigh), most = f32x4.max(atLow, atHigh);
+  if (within(least, most, -0.5, top + 0.49)) codeInReach(group, end, top, inverse, offset, false);
+  else if (within(least, most, -ROUNDER_REACH, ROUNDER_REACH)) codeInReach(group, end, top, inverse, offset, true);
+  else codeAnywhere(group, end, top, inverse, offset);
+}
+
+/** Whether from <= least and most <= to in all lanes. */
+// @ts-ignore: decorator
+@inline
+function within(least: v128, most: v128, from: f32, to: f32): bool {
+  return i32x4.all_true(v128.and(f32x4.ge(least, f32x4.splat(from)), f32x4.le(most, f32x4.splat(to))));
 }
 
 /** Weighted error of x ~ scale * code + offset over the codes that `code` wrote: absolute or square. */
