@@ -6,6 +6,7 @@
  */
 export * from './float';
 export * from './measure';
+export * from './q2_k';
 export * from './q45_k';
 export * from './q8_0';
 

@@ -1,7 +1,8 @@
+import { CODES, codeSubBlock, decode16, largest } from './codes';
 import { floatOfHalf, halfOf } from './half';
-import { nearestInt, nearestInts } from './nearest';
+import { nearestInt } from './nearest';
 import { packScales6, unpackMins, unpackScales } from './scales6';
-import { GROUP, LANES, loadLanes, MINS, SCALES, search, WEIGHTS, WON_INVERSES, WON_OFFSETS } from './search';
+import { GROUP, LANES, loadLanes, MINS, SCALES, search, WEIGHTS } from './search';
 
 /**
  * Q4_K and Q5_K: super-blocks of eight sub-blocks of 32 weights, x = (d * scale) * code - dmin * min. Layout in the
@@ -21,16 +22,6 @@ function weigh(group: usize): void {
   }
 }
 
-/** Largest of eight float32, at least 0. */
-function largest(at: usize): f32 {
-  let max: f32 = 0;
-  for (let j: usize = 0; j < 32; j += 4) {
-    const value = load<f32>(at + j);
-    if (value > max) max = value;
-  }
-  return max;
-}
-
 /** Eight scales (or minima) as 6-bit codes, one a byte: a negative one wraps as a byte before it is clamped. */
 function codesOfScales(at: usize, inverse: f32): u64 {
   let codes: u64 = 0;
@@ -41,42 +32,11 @@ function codesOfScales(at: usize, inverse: f32): u64 {
   return codes;
 }
 
-/** nearest_int(inverse * (x - offset)) of 16 weights, clamped to 0..top: the codes of the search. */
-// @ts-ignore: decorator
-@inline
-function searchedCodes(x: usize, inverse: v128, offset: v128, top: i32): v128 {
-  return i8x16.min_u(
-    i8x16.narrow_i16x8_u(
-      i16x8.narrow_i32x4_s(
-        nearestInts(f32x4.mul(inverse, f32x4.sub(v128.load(x), offset))),
-        nearestInts(f32x4.mul(inverse, f32x4.sub(v128.load(x, 16), offset)))),
-      i16x8.narrow_i32x4_s(
-        nearestInts(f32x4.mul(inverse, f32x4.sub(v128.load(x, 32), offset))),
-        nearestInts(f32x4.mul(inverse, f32x4.sub(v128.load(x, 48), offset))))),
-    i8x16.splat(<i8>top));
-}
-
-/** nearest_int((x + min) / scale) of 16 weights, clamped to 0..top. */
-// @ts-ignore: decorator
-@inline
-function finalCodes(x: usize, scale: v128, min: v128, top: i32): v128 {
-  return i8x16.min_u(
-    i8x16.narrow_i16x8_u(
-      i16x8.narrow_i32x4_s(
-        nearestInts(f32x4.div(f32x4.add(v128.load(x), min), scale)),
-        nearestInts(f32x4.div(f32x4.add(v128.load(x, 16), min), scale))),
-      i16x8.narrow_i32x4_s(
-        nearestInts(f32x4.div(f32x4.add(v128.load(x, 32), min), scale)),
-        nearestInts(f32x4.div(f32x4.add(v128.load(x, 48), min), scale)))),
-    i8x16.splat(<i8>top));
-}
-
-const CODES: usize = memory.data(256, 16);
-
+/** Writes d, dmin and the scales to dst, the final codes to CODES. */
 // @ts-ignore: decorator
 @inline
 function encodeScales(src: usize, dst: usize, top: i32): void {
-  const maxScale = largest(SCALES), maxMin = largest(MINS);
+  const maxScale = largest(SCALES, 8), maxMin = largest(MINS, 8);
   const scales = codesOfScales(SCALES, maxScale > 0 ? <f32>63 / maxScale : 0);
   const mins = codesOfScales(MINS, maxMin > 0 ? <f32>63 / maxMin : 0);
   const dHalf = halfOf(maxScale / <f32>63), dminHalf = halfOf(maxMin / <f32>63);
@@ -88,16 +48,7 @@ function encodeScales(src: usize, dst: usize, top: i32): void {
   for (let j: usize = 0; j < 8; j++) {
     const scale = d * <f32>(<u32>(scales >> (j << 3)) & 63);
     const min = dmin * <f32>(<u32>(mins >> (j << 3)) & 63);
-    const x = src + (j << 7), codes = CODES + (j << 5);
-    if (scale != 0) {
-      const scales = f32x4.splat(scale), mins = f32x4.splat(min);
-      v128.store(codes, finalCodes(x, scales, mins, top));
-      v128.store(codes, finalCodes(x + 64, scales, mins, top), 16);
-    } else {
-      const inverse = v128.load32_splat(WON_INVERSES + (j << 2)), offset = v128.load32_splat(WON_OFFSETS + (j << 2));
-      v128.store(codes, searchedCodes(x, inverse, offset, top));
-      v128.store(codes, searchedCodes(x + 64, inverse, offset, top), 16);
-    }
+    codeSubBlock(j, 32, src + (j << 7), scale, min, top);
   }
 }
 
@@ -137,17 +88,6 @@ export function quantize_Q5_K(src: usize, dst: usize, n: i32): void {
       v128.store(dst + half, fifths, 16);
     }
   }
-}
-
-/** scale * code - min of 16 codes, one a byte, as float32 to dst. */
-// @ts-ignore: decorator
-@inline
-function decode16(codes: v128, scale: v128, min: v128, dst: usize): void {
-  const low = i16x8.extend_low_i8x16_u(codes), high = i16x8.extend_high_i8x16_u(codes);
-  v128.store(dst, f32x4.sub(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(low))), min));
-  v128.store(dst, f32x4.sub(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(low))), min), 16);
-  v128.store(dst, f32x4.sub(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(high))), min), 32);
-  v128.store(dst, f32x4.sub(f32x4.mul(scale, f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(high))), min), 48);
 }
 
 // @ts-ignore: decorator

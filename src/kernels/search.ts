@@ -3,38 +3,36 @@ import { nearestInts, ROUNDER, ROUNDER_REACH } from './nearest';
 /**
  * The search for scale and minimum of a sub-block (x ~ scale * code - min), on eight sub-blocks at once. Must agree
  * with ggml's make_qkx2_quants bit for bit: each lane does that function's float operations, in its order, for one
- * sub-block; its branches become masks. The eight sub-blocks are two groups of four, A and B, whose passes alternate:
- * the processor works on one group's sums while the other's divisions are under way.
+ * sub-block; its branches become masks. The eight sub-blocks are two groups of four, A and B: the processor works on
+ * one group's sums while the other's chain of additions or its divisions are under way.
  *
  * Each candidate inverse scale fixes codes, weighted least squares over those codes fixes scale and offset, and the
  * best candidate so far moves the offset that the next one starts from.
  */
 
-/** Bytes of one quantity of a group: 32 elements of four lanes. */
+/** From an element of a group to its weight (not negative), and to its code in a candidate, all three float32. */
 // @ts-ignore: decorator
 @inline
-const AREA: usize = 512;
-/** From an element to its weights (not negative), and to its codes, all as float32. */
+export const WEIGHTS: usize = 512;
 // @ts-ignore: decorator
 @inline
-export const WEIGHTS: usize = AREA;
+const CODES: usize = 1024;
+/** Bytes of a group: 32 elements of x, of weights, of codes. */
 // @ts-ignore: decorator
 @inline
-const CODES: usize = 2 * AREA;
-/** Bytes of a group: x, weights, codes. */
-// @ts-ignore: decorator
-@inline
-export const GROUP: usize = 3 * AREA;
-/** Two groups; element i of a group's four sub-blocks is the v128 at 16 i. */
-export const LANES: usize = memory.data(2 * 3 * 512, 16);
+export const GROUP: usize = 1536;
+/** The two groups. Element i of a group's four sub-blocks is the v128 at 16 i. */
+export const LANES: usize = memory.data(3072, 16);
 
 /** What `code` leaves: sum w l, sum w l^2, sum w l x, four lanes each. */
 const SUMS: usize = memory.data(48, 16);
+/** What `judge` leaves: the error of each of the eight lanes. */
+const ERRORS: usize = memory.data(32, 16);
 
-/** Results, eight float32 each: scale, minimum. */
+/** Results, one float32 a sub-block (16 at most): scale, minimum. */
 export const SCALES: usize = memory.data(64, 16);
 export const MINS: usize = memory.data(64, 16);
-/** The candidate that won: its codes are nearest_int(inverse * (x - offset)), clamped. Eight float32 each. */
+/** The candidate that won: its codes are nearest_int(inverse * (x - offset)), clamped. */
 export const WON_INVERSES: usize = memory.data(64, 16);
 export const WON_OFFSETS: usize = memory.data(64, 16);
 
@@ -42,8 +40,7 @@ export const WON_OFFSETS: usize = memory.data(64, 16);
 // @ts-ignore: decorator
 @inline
 export function loadLanes(src: usize, size: usize, group: usize): void {
-  const end = src + (size << 2);
-  for (; src < end; src += 16, group += 64) {
+  for (const end = src + (size << 2); src < end; src += 16, group += 64) {
     const r0 = v128.load(src);
     const r1 = v128.load(src + (size << 2));
     const r2 = v128.load(src + (size << 3));
@@ -59,7 +56,7 @@ export function loadLanes(src: usize, size: usize, group: usize): void {
   }
 }
 
-/** The passes of `code` for a candidate within the rounder's reach; `clamps` when some code needs to be clamped. */
+/** `code` for a candidate within the rounder's reach; `clamps` when some code may need it. */
 // @ts-ignore: decorator
 @inline
 function codeInReach(group: usize, end: usize, top: f32, inverse: v128, offset: v128, clamps: bool): void {
@@ -81,7 +78,9 @@ function codeInReach(group: usize, end: usize, top: f32, inverse: v128, offset: 
   v128.store(SUMS, xl, 32);
 }
 
-/** The passes of `code` for any candidate. */
+/** `code` for any candidate, by way of integers. */
+// @ts-ignore: decorator
+@inline
 function codeAnywhere(group: usize, end: usize, top: f32, inverse: v128, offset: v128): void {
   const zero = i32x4.splat(0), most = i32x4.splat(<i32>top);
   let l = f32x4.splat(0), ll = f32x4.splat(0), xl = f32x4.splat(0);
@@ -100,9 +99,19 @@ function codeAnywhere(group: usize, end: usize, top: f32, inverse: v128, offset:
   v128.store(SUMS, xl, 32);
 }
 
-/** Writes a candidate's codes, nearest_int(inverse * (x - offset)) clamped to 0..top, and its SUMS. */
-function code(group: usize, end: usize, top: f32, inverse: v128, offset: v128, low: v128, high: v128): void {
-  // Subtraction and product are monotonic: the extremes vouch for every x between. NaN is out of reach.
+/** Whether from <= least and most <= to in all lanes; false for NaN. */
+// @ts-ignore: decorator
+@inline
+function within(least: v128, most: v128, from: f32, to: f32): bool {
+  return i32x4.all_true(v128.and(f32x4.ge(least, f32x4.splat(from)), f32x4.le(most, f32x4.splat(to))));
+}
+
+/**
+ * Writes a candidate's codes, nearest_int(inverse * (x - offset)) clamped to 0..top, and its SUMS. low and high are
+ * the extremes of x: subtraction and product are monotonic, so that what holds for them holds for every x between.
+ */
+function code(group: usize, size: usize, top: f32, inverse: v128, offset: v128, low: v128, high: v128): void {
+  const end = group + (size << 4);
   const atLow = f32x4.mul(inverse, f32x4.sub(low, offset)), atHigh = f32x4.mul(inverse, f32x4.sub(high, offset));
   const least = f32x4.min(atLow, atHigh), most = f32x4.max(atLow, atHigh);
   if (within(least, most, -0.5, top + 0.49)) codeInReach(group, end, top, inverse, offset, false);
@@ -110,44 +119,43 @@ function code(group: usize, end: usize, top: f32, inverse: v128, offset: v128, l
   else codeAnywhere(group, end, top, inverse, offset);
 }
 
-/** Whether from <= least and most <= to in all lanes. */
-// @ts-ignore: decorator
-@inline
-function within(least: v128, most: v128, from: f32, to: f32): bool {
-  return i32x4.all_true(v128.and(f32x4.ge(least, f32x4.splat(from)), f32x4.le(most, f32x4.splat(to))));
-}
-
-/** Weighted error of x ~ scale * code + offset over the codes that `code` wrote: absolute or square. */
-function judge(group: usize, end: usize, absolute: bool, scale: v128, offset: v128): v128 {
-  let sum = f32x4.splat(0);
+/** Weighted error, absolute or square, of x ~ scale * code + offset over the codes that `code` wrote. */
+function judge(size: usize, absolute: bool, scaleA: v128, scaleB: v128, offsetA: v128, offsetB: v128): void {
+  const end = LANES + (size << 4);
+  let sumA = f32x4.splat(0), sumB = f32x4.splat(0);
   if (absolute) {
-    for (let at = group; at < end; at += 16) {
-      const difference = f32x4.sub(f32x4.add(f32x4.mul(scale, v128.load(at, CODES)), offset), v128.load(at));
-      sum = f32x4.add(sum, f32x4.mul(v128.load(at, WEIGHTS), f32x4.abs(difference)));
+    for (let at = LANES; at < end; at += 16) {
+      const eA = f32x4.sub(f32x4.add(f32x4.mul(scaleA, v128.load(at, CODES)), offsetA), v128.load(at));
+      const eB = f32x4.sub(f32x4.add(f32x4.mul(scaleB, v128.load(at, GROUP + CODES)), offsetB), v128.load(at, GROUP));
+      sumA = f32x4.add(sumA, f32x4.mul(v128.load(at, WEIGHTS), f32x4.abs(eA)));
+      sumB = f32x4.add(sumB, f32x4.mul(v128.load(at, GROUP + WEIGHTS), f32x4.abs(eB)));
     }
   } else {
-    for (let at = group; at < end; at += 16) {
-      const difference = f32x4.sub(f32x4.add(f32x4.mul(scale, v128.load(at, CODES)), offset), v128.load(at));
-      sum = f32x4.add(sum, f32x4.mul(v128.load(at, WEIGHTS), f32x4.mul(difference, difference)));
+    for (let at = LANES; at < end; at += 16) {
+      const eA = f32x4.sub(f32x4.add(f32x4.mul(scaleA, v128.load(at, CODES)), offsetA), v128.load(at));
+      const eB = f32x4.sub(f32x4.add(f32x4.mul(scaleB, v128.load(at, GROUP + CODES)), offsetB), v128.load(at, GROUP));
+      sumA = f32x4.add(sumA, f32x4.mul(v128.load(at, WEIGHTS), f32x4.mul(eA, eA)));
+      sumB = f32x4.add(sumB, f32x4.mul(v128.load(at, GROUP + WEIGHTS), f32x4.mul(eB, eB)));
     }
   }
-  return sum;
+  v128.store(ERRORS, sumA);
+  v128.store(ERRORS, sumB, 16);
 }
 
 /**
- * Searches the eight sub-blocks of `size` weights in LANES. Candidates are the inverse scales
- * (first + delta * step + top) / range for step = 0..steps. Results go to SCALES, MINS, WON_*, at byte `to`.
+ * Searches the eight sub-blocks of `size` weights (16 or 32) in LANES. Candidates are the inverse scales
+ * (first + delta * step + top) / range for step = 0..steps, judged by weighted absolute or square errors. Results go
+ * to SCALES, MINS and WON_*, at byte `to`.
  */
 export function search(
   size: usize, top: f32, first: f32, delta: f32, steps: i32, absolute: bool, to: usize,
 ): void {
   const groupA = LANES, groupB = LANES + GROUP;
-  const endA = groupA + (size << 4), endB = groupB + (size << 4);
   let lowA = v128.load(groupA), lowB = v128.load(groupB);
   let highA = lowA, highB = lowB;
   let sumWA = v128.load(groupA, WEIGHTS), sumWB = v128.load(groupB, WEIGHTS);
   let sumXA = f32x4.mul(sumWA, lowA), sumXB = f32x4.mul(sumWB, lowB);
-  for (let at = groupA + 16; at < endA; at += 16) {
+  for (let at = groupA + 16, end = groupA + (size << 4); at < end; at += 16) {
     const xA = v128.load(at), xB = v128.load(at, GROUP);
     const wA = v128.load(at, WEIGHTS), wB = v128.load(at, GROUP + WEIGHTS);
     lowA = f32x4.pmin(lowA, xA);
@@ -161,7 +169,7 @@ export function search(
   }
   const zero = f32x4.splat(0);
   let offsetA = f32x4.pmin(lowA, zero), offsetB = f32x4.pmin(lowB, zero);
-  // Sub-blocks with nothing to search (all equal, none positive): scale 0, codes 0.
+  // Lanes with nothing to search (all weights equal, none positive) keep scale 0 and codes 0.
   const liveA = f32x4.ne(highA, offsetA), liveB = f32x4.ne(highB, offsetB);
 
   // The first candidate spreads the codes over the range, with no least squares.
@@ -170,18 +178,18 @@ export function search(
   let wonOffsetA = offsetA, wonOffsetB = offsetB;
   let scaleA = v128.and(f32x4.div(f32x4.splat(1), wonInverseA), liveA);
   let scaleB = v128.and(f32x4.div(f32x4.splat(1), wonInverseB), liveB);
-  code(groupA, endA, top, wonInverseA, offsetA, lowA, highA);
-  code(groupB, endB, top, wonInverseB, offsetB, lowB, highB);
-  let bestA = judge(groupA, endA, absolute, scaleA, offsetA);
-  let bestB = judge(groupB, endB, absolute, scaleB, offsetB);
+  code(groupA, size, top, wonInverseA, offsetA, lowA, highA);
+  code(groupB, size, top, wonInverseB, offsetB, lowB, highB);
+  judge(size, absolute, scaleA, scaleB, offsetA, offsetB);
+  let bestA = v128.load(ERRORS), bestB = v128.load(ERRORS, 16);
 
   for (let step = 0; step <= steps; step++) {
     const numerator = f32x4.splat(first + delta * <f32>step + top);
     const inverseA = v128.and(f32x4.div(numerator, f32x4.sub(highA, offsetA)), liveA);
     const inverseB = v128.and(f32x4.div(numerator, f32x4.sub(highB, offsetB)), liveB);
-    code(groupA, endA, top, inverseA, offsetA, lowA, highA);
+    code(groupA, size, top, inverseA, offsetA, lowA, highA);
     const lA = v128.load(SUMS), llA = v128.load(SUMS, 16), xlA = v128.load(SUMS, 32);
-    code(groupB, endB, top, inverseB, offsetB, lowB, highB);
+    code(groupB, size, top, inverseB, offsetB, lowB, highB);
     const lB = v128.load(SUMS), llB = v128.load(SUMS, 16), xlB = v128.load(SUMS, 32);
 
     const determinantA = f32x4.sub(f32x4.mul(sumWA, llA), f32x4.mul(lA, lA));
@@ -190,14 +198,15 @@ export function search(
     let fitB = f32x4.div(f32x4.sub(f32x4.mul(sumWB, xlB), f32x4.mul(sumXB, lB)), determinantB);
     let fitOffsetA = f32x4.div(f32x4.sub(f32x4.mul(llA, sumXA), f32x4.mul(lA, xlA)), determinantA);
     let fitOffsetB = f32x4.div(f32x4.sub(f32x4.mul(llB, sumXB), f32x4.mul(lB, xlB)), determinantB);
+    // A positive offset is not representable: fit the scale alone.
     const positiveA = f32x4.gt(fitOffsetA, zero), positiveB = f32x4.gt(fitOffsetB, zero);
     fitA = v128.bitselect(f32x4.div(xlA, llA), fitA, positiveA);
     fitB = v128.bitselect(f32x4.div(xlB, llB), fitB, positiveB);
     fitOffsetA = v128.andnot(fitOffsetA, positiveA);
     fitOffsetB = v128.andnot(fitOffsetB, positiveB);
 
-    const errorA = judge(groupA, endA, absolute, fitA, fitOffsetA);
-    const errorB = judge(groupB, endB, absolute, fitB, fitOffsetB);
+    judge(size, absolute, fitA, fitB, fitOffsetA, fitOffsetB);
+    const errorA = v128.load(ERRORS), errorB = v128.load(ERRORS, 16);
     const winsA = v128.and(v128.and(f32x4.gt(determinantA, zero), liveA), f32x4.lt(errorA, bestA));
     const winsB = v128.and(v128.and(f32x4.gt(determinantB, zero), liveB), f32x4.lt(errorB, bestB));
     bestA = v128.bitselect(errorA, bestA, winsA);
