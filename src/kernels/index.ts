@@ -10,6 +10,8 @@ export * from './measure';
 export * from './min-max';
 export * from './q1_0';
 export * from './q2_0';
+export * from './q2_k';
+export * from './q45_k';
 export * from './q8_0';
 export * from './stored';
 export * from './ternary';
