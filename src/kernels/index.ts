@@ -6,6 +6,7 @@
  */
 export * from './float';
 export * from './measure';
+export * from './q6_k';
 export * from './q8_0';
 
 /** First byte the module does not use itself. */
