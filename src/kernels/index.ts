@@ -6,6 +6,7 @@
  */
 export * from './float';
 export * from './measure';
+export * from './q3_k';
 export * from './q6_k';
 export * from './q8_0';
 
