@@ -34,13 +34,11 @@ export interface Estimate {
 /** Alignment of a GGUF that says nothing else. */
 const ALIGNMENT = 32;
 
-/** Choice of a type for every tensor, in their order. */
-export type TypeChooser = (tensors: readonly SizedTensor[]) => readonly TypeName[];
+/** Shape and type of every tensor of a file, in any order. */
+type Choice = readonly { readonly shape: readonly number[]; readonly type: TypeName }[];
 
-/**
- * A mixture by name with its choice of types: rows of the estimate beside the pure types.
- */
-export type Mixtures = ReadonlyMap<string, TypeChooser>;
+/** The type policy's choice for each mixture by name: rows of the estimate beside the pure types. */
+export type Mixtures = ReadonlyMap<string, Choice>;
 
 /**
  * File sizes in every plain number format and every type, matrices in the type and vectors in F32 as llama.cpp keeps
@@ -48,11 +46,12 @@ export type Mixtures = ReadonlyMap<string, TypeChooser>;
  */
 export function estimateSizes(model: SizedModel, mixtures: Mixtures = new Map()): Estimate[] {
   const pure = (kind: Estimate['kind'], type: TypeName, name: string = type): Estimate => {
-    const chosen = model.tensors.map(({ shape }): TypeName => {
+    const typeFor = (shape: readonly number[]): TypeName => {
       if (shape.length < 2) return 'F32';
       return shape[0] % dataTypes[type].blockSize === 0 ? type : 'F16';
-    });
-    const undivided = chosen.filter((choice) => choice === 'F16' && type !== 'F16').length;
+    };
+    const chosen = model.tensors.map(({ shape }) => ({ shape, type: typeFor(shape) }));
+    const undivided = chosen.filter((tensor) => tensor.type === 'F16' && type !== 'F16').length;
     return estimateOf(name, kind, model, chosen, undivided);
   };
   const quantized = Object.values(dataTypes).filter(({ kind }) => kind === 'quantized');
@@ -62,20 +61,20 @@ export function estimateSizes(model: SizedModel, mixtures: Mixtures = new Map())
     pure('number', 'BF16'),
     pure('number', 'I8', 'INT8'),
     ...quantized.map(({ name }) => pure('type', name)),
-    ...[...mixtures].map(([name, choose]) => estimateOf(name, 'mixture', model, choose(model.tensors), 0)),
+    ...[...mixtures].map(([name, choice]) => estimateOf(name, 'mixture', model, choice, 0)),
   ];
 }
 
 function estimateOf(
   name: string,
   kind: Estimate['kind'],
-  { headerBytes, alignment, tensors }: SizedModel,
-  types: readonly TypeName[],
+  { headerBytes, alignment }: SizedModel,
+  tensors: Choice,
   undivided: number,
 ): Estimate {
   let [fileBytes, bytes, weights] = [headerBytes, 0, 0];
-  for (const [i, { shape }] of tensors.entries()) {
-    const size = bytesOf(types[i], elementsOf(shape));
+  for (const { shape, type } of tensors) {
+    const size = bytesOf(type, elementsOf(shape));
     fileBytes += Math.ceil(size / alignment) * alignment;
     bytes += size;
     weights += elementsOf(shape);
@@ -109,12 +108,16 @@ export async function estimateCommand(
   path: string,
   flags: { json?: boolean },
   io: Io,
-  stages: { openCheckpoint(path: string): Checkpoint; pipeline: Pipeline },
+  stages: {
+    openCheckpoint(path: string): Checkpoint;
+    pipeline: Pipeline;
+    mixtures?(checkpoint: Checkpoint): Mixtures;
+  },
 ): Promise<void> {
   requireInput(path);
   const checkpoint = stages.openCheckpoint(path);
   const model = sizedModel(checkpoint, stages.pipeline);
-  const estimates = estimateSizes(model);
+  const estimates = estimateSizes(model, stages.mixtures?.(checkpoint));
   const weights = model.tensors.reduce((total, { shape }) => total + elementsOf(shape), 0);
   if (flags.json) {
     io.stdout.write(

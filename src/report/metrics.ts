@@ -13,7 +13,7 @@ export interface Metrics {
   readonly relativeError: number;
   /** Signal to quantization noise, 10 log10(||W||^2 / ||W - Q||^2), in dB. Infinity when Q = W. */
   readonly sqnrDb: number;
-  /** <W, Q> / (||W|| ||Q||), in [-1, 1]. 1 when both are zero, 0 when one is. */
+  /** <W, Q> / (||W|| ||Q||), in [-1, 1]. 1 when Q = W, all zeros included; 0 when only one is zero. */
   readonly cosine: number;
   /** Largest |w - q|, in weight units, and the first place that has it. */
   readonly maxError: ErrorPlace;
@@ -38,7 +38,7 @@ export function metricsOf(sums: ErrorSums, rowLength: number): Metrics {
     rmse: Math.sqrt(mse),
     relativeError: sumE2 === 0 ? 0 : sumE2 / sumX2,
     sqnrDb: sumE2 === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(sumX2 / sumE2),
-    cosine: cosine(sumX2, sumQ2, sumXQ),
+    cosine: sumE2 === 0 ? 1 : cosine(sumX2, sumQ2, sumXQ),
     maxError: {
       value: maxError,
       index: maxErrorAt,
@@ -49,7 +49,7 @@ export function metricsOf(sums: ErrorSums, rowLength: number): Metrics {
 }
 
 function cosine(sumX2: number, sumQ2: number, sumXQ: number): number {
-  if (sumX2 === 0 || sumQ2 === 0) return sumX2 === sumQ2 ? 1 : 0;
+  if (sumX2 === 0 || sumQ2 === 0) return 0;
   // Two roots: the product of the sums may leave float64's range. Rounding may pass 1.
   return Math.max(-1, Math.min(1, sumXQ / (Math.sqrt(sumX2) * Math.sqrt(sumQ2))));
 }
