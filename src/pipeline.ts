@@ -8,25 +8,26 @@ import { availableParallelism, cpus } from 'node:os';
 import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
+import { type RunResult, type Stage, stages } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
-import { makePlan, type SchemeOptions } from './plan/plan.ts';
+import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
 import { chunkBytes, type Job, type JobSource, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
 import { openCheckpoint } from './read/index.ts';
-import { readModelFiles } from './read/model-files.ts';
+import { modelFilePaths, readModelFiles } from './read/model-files.ts';
 import { type Layout, layOut } from './write/gguf.ts';
 import { openOutput } from './write/output.ts';
 import { resolveTarget } from './write/target.ts';
 
-export type Stage = 'read' | 'plan' | 'calibrate' | 'quantize' | 'write';
+export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends SchemeOptions {
+export interface QuantizeOptions extends PlanOptions {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -43,49 +44,13 @@ export interface QuantizeOptions extends SchemeOptions {
 
 export type PipelineEvent =
   | { readonly kind: 'stage'; readonly stage: Stage }
-  | { readonly kind: 'plan'; readonly plan: Plan; readonly output: string; readonly fileBytes: number }
+  | { readonly kind: 'plan'; readonly plan: Plan; readonly layout: Layout; readonly output: string }
   | {
       readonly kind: 'progress';
       readonly doneWeights: number;
       readonly totalWeights: number;
       readonly tensor: string;
     };
-
-export interface TensorResult {
-  readonly tensor: PlannedTensor;
-  /** Bytes of the stored tensor, and of the encoded one. */
-  readonly bytesBefore: number;
-  readonly bytesAfter: number;
-  readonly sums: ErrorSums;
-}
-
-/** Facts about this run and this machine: the only part of a result that may differ between equal runs. */
-export interface RunFacts {
-  readonly startedAt: string;
-  /** Seconds in each stage, and in all. */
-  readonly seconds: Readonly<Record<Stage | 'total', number>>;
-  readonly threads: number;
-  readonly kernels: 'simd' | 'scalar';
-  readonly input: string;
-  readonly output: string;
-  readonly host: {
-    readonly platform: string;
-    readonly arch: string;
-    readonly processor: string;
-    readonly processors: number;
-    readonly node: string;
-    readonly version: string;
-  };
-  /** Largest resident memory of the process. */
-  readonly peakRssBytes: number;
-}
-
-export interface RunResult {
-  readonly plan: Plan;
-  readonly fileBytes: number;
-  readonly tensors: readonly TensorResult[];
-  readonly run: RunFacts;
-}
 
 /** What a run would do, and the size of what it would write. */
 export interface PlannedRun {
@@ -115,7 +80,7 @@ export function planQuantization(
   const plan = makePlan(checkpoint, modelFiles, options);
   const layout = layOut(plan.metadata, plan.tensors);
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
-  const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFiles.paths];
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFilePaths(checkpoint.directory)];
   return { plan, layout, output, inputs };
 }
 
@@ -140,7 +105,7 @@ export async function quantize(
 
   const { plan, layout, output, inputs } = planQuantization(options, enter);
   const target = resolveTarget(output, inputs, options.force ?? false);
-  onEvent({ kind: 'plan', plan, output, fileBytes: layout.fileBytes });
+  onEvent({ kind: 'plan', plan, layout, output });
   const { files } = plan.checkpoint;
   const checkInterrupted = () => {
     if (signal?.aborted) throw new InterruptedError(target, signal.reason);
@@ -197,6 +162,7 @@ export async function quantize(
 
   return {
     plan,
+    output: output === '-' ? null : output,
     fileBytes: layout.fileBytes,
     tensors: plan.tensors.map((tensor, i) => ({
       tensor,
@@ -215,7 +181,7 @@ export async function quantize(
         platform: process.platform,
         arch: process.arch,
         processor: cpus()[0]?.model ?? 'unknown',
-        processors: availableParallelism(),
+        cpus: availableParallelism(),
         node: process.version,
         version,
       },
@@ -279,7 +245,7 @@ function storedBytes({ source }: PlannedTensor): number {
 
 /** Time spent in each stage. */
 class Stopwatch {
-  readonly #spent: Record<Stage, number> = { read: 0, plan: 0, calibrate: 0, quantize: 0, write: 0 };
+  readonly #spent = Object.fromEntries(stages.map((stage) => [stage, 0])) as Record<Stage, number>;
   readonly #started = performance.now();
   #current: Stage | null = null;
   #since = this.#started;

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { Command, Option } from 'commander';
 import { UsageError } from '../core/errors.ts';
 import { closest } from '../core/suggest.ts';
+import { version } from '../core/version.ts';
 import type { Io } from './io.ts';
 import { decimal, parseChunkSize, parseTensorType, type QuantizeFlags, wholeNumber } from './options.ts';
 
@@ -21,7 +21,7 @@ Exit status: 0 done, 1 bad input or failed run, 2 bad usage, 3 a quality bar is 
 export function createProgram(io: Io): Command {
   const program = new Command('quantize')
     .description('Quantize a published language model to a GGUF file that llama.cpp runs.')
-    .version(packageVersion(), '--version', 'print the version')
+    .version(version, '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .exitOverride()
     .configureOutput({
@@ -153,8 +153,4 @@ function requireCompatible(flags: QuantizeFlags): void {
       advice: 'the plan as JSON: --dry-run --json',
     });
   }
-}
-
-export function packageVersion(): string {
-  return (createRequire(import.meta.url)('#package.json') as { version: string }).version;
 }

@@ -28,6 +28,8 @@ export interface RunFacts {
   readonly host: {
     readonly platform: string;
     readonly arch: string;
+    /** Model name of the processor, and how many threads this process may run at once. */
+    readonly processor: string;
     readonly cpus: number;
     readonly node: string;
     /** Version of this package. */

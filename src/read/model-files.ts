@@ -39,6 +39,10 @@ export function readModelFiles(directory: string): ModelFiles {
   };
 }
 
+/** Every file in the directory that `readModelFiles` may read. */
+export const modelFilePaths = (directory: string): string[] =>
+  [...listFiles(directory)].filter((name) => !name.endsWith('.gguf')).map((name) => join(directory, name));
+
 function listFiles(directory: string): ReadonlySet<string> {
   try {
     return new Set(readdirSync(directory));
