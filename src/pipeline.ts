@@ -6,7 +6,7 @@
  */
 import { availableParallelism, cpus } from 'node:os';
 import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
-import { UsageError } from './core/errors.ts';
+import { QuantizeError, UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor, ReadableSource } from './core/plan.ts';
 import { type RunResult, type Stage, stages } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
@@ -14,6 +14,7 @@ import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
+import { canEncode } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
@@ -78,6 +79,7 @@ export function planQuantization(
   const modelFiles = readModelFiles(checkpoint.directory);
   onStage('plan');
   const plan = makePlan(checkpoint, modelFiles, options);
+  requireEncoders(plan);
   const layout = layOut(plan.metadata, plan.tensors);
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFilePaths(checkpoint.directory)];
@@ -189,6 +191,26 @@ export async function quantize(
     },
   };
 }
+
+/** A type that llama-quantize knows but this version cannot write. */
+export class UnsupportedTypeError extends QuantizeError {}
+
+function requireEncoders({ tensors, checkpoint }: Plan): void {
+  const missing = tensors.find(
+    ({ encoder, source }) => encoder !== storedTypeOf(source) && !canEncode(encoder),
+  );
+  if (missing === undefined) return;
+  throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {
+    file: checkpoint.path,
+    tensor: missing.name,
+    got: missing.reason,
+    advice: 'choose another --type; `quantize estimate` lists what there is',
+  });
+}
+
+/** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
+const storedTypeOf = (source: PlannedTensor['source']): string | null =>
+  source.kind === 'stored' ? source.parts[0].type : null;
 
 /** Threads, chunk and kernels, checked. */
 function resolveResources(options: QuantizeOptions): {

@@ -69,6 +69,28 @@ export function layOut(metadata: readonly MetadataEntry[], tensors: readonly Ten
   };
 }
 
+type FixedType = Exclude<ScalarType, 'STRING'>;
+
+const scalarBytes: Readonly<Record<FixedType, number>> = {
+  ...{ BOOL: 1, UINT8: 1, INT8: 1, UINT16: 2, INT16: 2, UINT32: 4, INT32: 4, FLOAT32: 4 },
+  ...{ UINT64: 8, INT64: 8, FLOAT64: 8 },
+};
+
+/** Writes one scalar at an offset, little-endian. */
+const setScalar = {
+  BOOL: (view: DataView, at: number, value: boolean) => view.setUint8(at, value ? 1 : 0),
+  UINT8: (view: DataView, at: number, value: number) => view.setUint8(at, value),
+  INT8: (view: DataView, at: number, value: number) => view.setInt8(at, value),
+  UINT16: (view: DataView, at: number, value: number) => view.setUint16(at, value, true),
+  INT16: (view: DataView, at: number, value: number) => view.setInt16(at, value, true),
+  UINT32: (view: DataView, at: number, value: number) => view.setUint32(at, value, true),
+  INT32: (view: DataView, at: number, value: number) => view.setInt32(at, value, true),
+  FLOAT32: (view: DataView, at: number, value: number) => view.setFloat32(at, value, true),
+  UINT64: (view: DataView, at: number, value: number | bigint) => view.setBigUint64(at, BigInt(value), true),
+  INT64: (view: DataView, at: number, value: number | bigint) => view.setBigInt64(at, BigInt(value), true),
+  FLOAT64: (view: DataView, at: number, value: number) => view.setFloat64(at, value, true),
+};
+
 /** Little-endian values into a buffer that doubles. */
 class ByteWriter {
   #buffer = new Uint8Array(65_536);
@@ -91,60 +113,29 @@ class ByteWriter {
     this.#buffer.set(bytes, this.#room(bytes.length));
   }
 
+  /** Makes room and lets `set` write there; the view is looked up after the buffer may have grown. */
+  #put(bytes: number, set: (view: DataView, at: number) => void): void {
+    const at = this.#room(bytes);
+    set(this.#view, at);
+  }
+
   uint32(value: number): void {
-    this.#view.setUint32(this.#room(4), value, true);
+    this.#put(4, (view, at) => view.setUint32(at, value, true));
   }
 
   uint64(value: number | bigint): void {
-    this.#view.setBigUint64(this.#room(8), BigInt(value), true);
+    this.#put(8, (view, at) => view.setBigUint64(at, BigInt(value), true));
   }
 
   string(text: string): void {
     const bytes = Buffer.byteLength(text, 'utf8');
     this.uint64(bytes);
-    const at = this.#room(bytes);
-    Buffer.from(this.#buffer.buffer).write(text, at, bytes, 'utf8');
+    this.#put(bytes, ({ buffer }, at) => Buffer.from(buffer).write(text, at, bytes, 'utf8'));
   }
 
   scalar(type: ScalarType, value: ScalarValue): void {
-    switch (type) {
-      case 'STRING':
-        this.string(value as string);
-        return;
-      case 'BOOL':
-        this.#view.setUint8(this.#room(1), value ? 1 : 0);
-        return;
-      case 'UINT8':
-        this.#view.setUint8(this.#room(1), value as number);
-        return;
-      case 'INT8':
-        this.#view.setInt8(this.#room(1), value as number);
-        return;
-      case 'UINT16':
-        this.#view.setUint16(this.#room(2), value as number, true);
-        return;
-      case 'INT16':
-        this.#view.setInt16(this.#room(2), value as number, true);
-        return;
-      case 'UINT32':
-        this.uint32(value as number);
-        return;
-      case 'INT32':
-        this.#view.setInt32(this.#room(4), value as number, true);
-        return;
-      case 'FLOAT32':
-        this.#view.setFloat32(this.#room(4), value as number, true);
-        return;
-      case 'UINT64':
-        this.uint64(value as number | bigint);
-        return;
-      case 'INT64':
-        this.#view.setBigInt64(this.#room(8), BigInt(value as number | bigint), true);
-        return;
-      case 'FLOAT64':
-        this.#view.setFloat64(this.#room(8), value as number, true);
-        return;
-    }
+    if (type === 'STRING') this.string(value as string);
+    else this.#put(scalarBytes[type], (view, at) => setScalar[type](view, at, value as never));
   }
 
   /** The bytes so far, zero-padded to a multiple of the alignment. */
