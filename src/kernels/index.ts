@@ -5,6 +5,7 @@
  * overlap.
  */
 export * from './float';
+export * from './iq4';
 export * from './measure';
 export * from './q3_k';
 export * from './q6_k';

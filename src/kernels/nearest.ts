@@ -1,6 +1,6 @@
 /**
- * Four of ggml's `nearest_int` as int32: the sum with 1.5 * 2^23 rounds half to even. Exact for |v| <= 4194303;
- * beyond (infinities, NaN) it gives the same leftover bits as ggml does.
+ * Four of ggml's `nearest_int` as int32: the sum with 1.5 * 2^23 rounds half to even. Exact for |v| <=
+ * 4194303; beyond (infinities, NaN) it gives the same leftover bits as ggml does.
  */
 // @ts-ignore: decorator
 @inline
