@@ -1,7 +1,7 @@
-import { storeScaled } from './codes';
+import { storeScaled } from './levels';
 import { floatOfHalf, halfOf } from './half';
 import { EPS, interleave, signedMaxima, signedMaximum } from './lanes';
-import { nearestInt } from './nearest';
+import { nearestInt, ROUNDER } from './nearest';
 
 /**
  * IQ4_NL and IQ4_XS: 4-bit indices into a grid of 16 int8 values, x = d * grid[index] in blocks of 32. Must
@@ -40,7 +40,7 @@ function lookUp(table0: v128, table1: v128, index: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function indicesOf(v0: v128, v1: v128, v2: v128, v3: v128): v128 {
-  const shift = f32x4.splat(12582912 + 240); // leaves k + 240 in the low 16 bits
+  const shift = f32x4.splat(ROUNDER + 240); // leaves k + 240 in the low 16 bits
   const word = i32x4.splat(0xffff);
   const k0 = i16x8.narrow_i32x4_u(
     v128.and(f32x4.add(f32x4.floor(v0), shift), word),
@@ -189,7 +189,7 @@ export function quantize_IQ4_XS(src: usize, dst: usize, n: i32): void {
     let low: u32 = 0, high: u32 = 0;
     for (let j = 0; j < 8; j++) {
       const scale = load<f32>(scales + (<usize>j << 2));
-      const level = max(-32, min(31, i32x4.extract_lane(nearestInt(f32x4.splat(inverse * scale)), 0)));
+      const level = max(-32, min(31, nearestInt(inverse * scale)));
       low |= ((level + 32) & 15) << (4 * j);
       high |= ((level + 32) >> 4) << (2 * j);
       // The indices are for d as searched, not as stored.

@@ -1,7 +1,7 @@
-import { codesAround, levelsByDivision, storeScaled } from './codes';
+import { codesAround, levelsByDivision, storeScaled } from './levels';
 import { floatOfHalf, halfOf } from './half';
 import { EPS, interleave, signedMaxima, signedMaximum } from './lanes';
-import { nearestInt } from './nearest';
+import { nearestInt, ROUNDER } from './nearest';
 
 /**
  * Q3_K: 256 weights as 16 sub-blocks of 16; x = d * (scale - 32) * (code - 4). A block is 32 bytes of high
@@ -55,7 +55,7 @@ function weightsAt(src: usize, position: usize): usize {
 // @ts-ignore: decorator
 @inline
 function levelOf(v: v128): v128 {
-  const rounded = v128.and(f32x4.add(v, f32x4.splat(12582912)), i32x4.splat(0x7fffff));
+  const rounded = v128.and(f32x4.add(v, f32x4.splat(ROUNDER)), i32x4.splat(0x7fffff));
   return i32x4.max_s(i32x4.splat(ZERO - 4), i32x4.min_s(i32x4.splat(ZERO + 3), rounded));
 }
 
@@ -155,7 +155,7 @@ export function quantize_Q3_K(src: usize, dst: usize, n: i32): void {
       const j = <usize>load<u8>(order + position);
       let level = -32;
       if (largest != 0) {
-        level = i32x4.extract_lane(nearestInt(f32x4.splat(inverse * load<f32>(scales + (j << 2)))), 0);
+        level = nearestInt(inverse * load<f32>(scales + (j << 2)));
         level = max(-32, min(31, level));
       }
       store<u8>(storedScales + j, <u8>(level + 32));

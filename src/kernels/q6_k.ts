@@ -1,15 +1,13 @@
-import { codesAround, levelsByDivision, levelsByProduct, storeScaled } from './codes';
+import { codesAround, levelsByDivision, levelsByProduct, storeScaled } from './levels';
 import { floatOfHalf, halfOf } from './half';
 import { EPS, interleave, signedMaxima, signedMaximum } from './lanes';
-import { nearestInt } from './nearest';
+import { nearestInt, ROUNDER } from './nearest';
 
 /**
  * Q6_K: 256 weights as 16 sub-blocks of 16; x = d * scale * (code - 32). A block is 128 bytes of low
  * nibbles, 64 of high pairs, 16 int8 scales and float16 d. Must agree with `quantize_row_q6_K_ref` and
  * `make_qx_quants` (rmse_type 1).
  */
-
-const MAGIC: f32 = 12582912; // 1.5 * 2^23, see nearestInt
 
 const xs = memory.data(256, 16); // four sub-blocks, interleaved
 const weights = memory.data(256, 16); // x^2
@@ -25,7 +23,7 @@ const codes = memory.data(256, 16); // u8 per weight, in order
 // @ts-ignore: decorator
 @inline
 function levels(inverse: v128, x: v128): v128 {
-  return f32x4.sub(f32x4.add(f32x4.mul(inverse, x), f32x4.splat(MAGIC)), f32x4.splat(MAGIC));
+  return f32x4.sub(f32x4.add(f32x4.mul(inverse, x), f32x4.splat(ROUNDER)), f32x4.splat(ROUNDER));
 }
 
 // @ts-ignore: decorator
@@ -139,7 +137,7 @@ export function quantize_Q6_K(src: usize, dst: usize, n: i32): void {
     const d = floatOfHalf(half);
     for (let j: usize = 0; j < 16; j++) {
       const scale = load<f32>(scales + (j << 2));
-      const rounded = i32x4.extract_lane(nearestInt(f32x4.splat(inverse * scale)), 0);
+      const rounded = nearestInt(inverse * scale);
       store<i8>(dst + j, <i8>min(127, rounded), 192);
       const step = d * <f32>load<i8>(dst + j, 192);
       const x = src + (j << 6), searched = load<f32>(inverses + (j << 2));

@@ -1,14 +1,14 @@
-import { nearestInt } from './nearest';
+import { nearestInts } from './nearest';
 
 /** Between float32 and codes of one byte, sixteen at a time, in order. */
 
-/** Levels `nearestInt` of sixteen values as int8, saturated. */
+/** Levels `nearestInts` of sixteen values as int8, saturated. */
 // @ts-ignore: decorator
 @inline
 export function levelsOf(v0: v128, v1: v128, v2: v128, v3: v128): v128 {
   return i8x16.narrow_i16x8_s(
-    i16x8.narrow_i32x4_s(nearestInt(v0), nearestInt(v1)),
-    i16x8.narrow_i32x4_s(nearestInt(v2), nearestInt(v3)),
+    i16x8.narrow_i32x4_s(nearestInts(v0), nearestInts(v1)),
+    i16x8.narrow_i32x4_s(nearestInts(v2), nearestInts(v3)),
   );
 }
 
