@@ -6,6 +6,7 @@
  */
 export * from './float';
 export * from './full-range';
+export * from './iq4';
 export * from './measure';
 export * from './min-max';
 export * from './q1_0';

@@ -1,9 +1,15 @@
 /**
- * Lane-parallel layout: four sub-blocks side by side, sub-block k in lane k, so that each lane does the scalar
- * reference's operations in the reference's order. Vector i (16 bytes) holds weight i of the four.
+ * Lane-parallel layout: four sub-blocks side by side, sub-block k in lane k, so that each lane does the
+ * scalar reference's operations in the reference's order. Vector i (16 bytes) holds weight i of the four.
  */
 
-/** Transposes n weights of four sub-blocks, starting at a, b, c and d, to n vectors at dst. n is a multiple of 4. */
+/** ggml's GROUP_MAX_EPS: a sub-block whose largest magnitude is below counts as all zero. */
+export const EPS: f32 = 1e-15;
+
+/**
+ * Transposes n weights of four sub-blocks, starting at a, b, c and d, to n vectors at dst. n is a multiple
+ * of 4.
+ */
 export function interleave(a: usize, b: usize, c: usize, d: usize, n: i32, dst: usize): void {
   const end = a + (<usize>n << 2);
   while (a < end) {
@@ -22,7 +28,10 @@ export function interleave(a: usize, b: usize, c: usize, d: usize, n: i32, dst: 
   }
 }
 
-/** Of n vectors at src, in each lane the value of largest magnitude, with its sign; the first of equals; 0 if all are. */
+/**
+ * Of n vectors at src, in each lane the value of largest magnitude, with its sign; the first of equals; 0
+ * if all are.
+ */
 // @ts-ignore: decorator
 @inline
 export function signedMaxima(src: usize, n: i32): v128 {
@@ -37,7 +46,10 @@ export function signedMaxima(src: usize, n: i32): v128 {
   return value;
 }
 
-/** Of n floats at src, the one of largest magnitude, with its sign; the first of equals; 0 if all are (or are NaN). */
+/**
+ * Of n floats at src, the one of largest magnitude, with its sign; the first of equals; 0 if all are (or
+ * are NaN).
+ */
 export function signedMaximum(src: usize, n: i32): f32 {
   let value: f32 = 0;
   for (let i = 0; i < n; i++) {

@@ -1,14 +1,14 @@
 import { codesAround, levelsByDivision, storeScaled } from './levels';
 import { floatOfHalf, halfOf } from './half';
-import { interleave, signedMaxima, signedMaximum } from './lanes';
-import { nearestInt } from './nearest';
+import { EPS, interleave, signedMaxima, signedMaximum } from './lanes';
+import { nearestInt, ROUNDER } from './nearest';
 
 /**
- * Q3_K: 256 weights as 16 sub-blocks of 16; x = d * (scale - 32) * (code - 4). A block is 32 bytes of high bits, 64 of
- * low pairs, 12 of 6-bit scales and float16 d. Must agree with `quantize_row_q3_K_ref` and `make_q3_quants` (do_rmse).
+ * Q3_K: 256 weights as 16 sub-blocks of 16; x = d * (scale - 32) * (code - 4). A block is 32 bytes of high
+ * bits, 64 of low pairs, 12 of 6-bit scales and float16 d. Must agree with `quantize_row_q3_K_ref` and
+ * `make_q3_quants` (do_rmse).
  */
 
-const EPS: f32 = 1e-15; // GROUP_MAX_EPS: a sub-block below is all zero
 const ZERO: i32 = 0x400000; // a level as `nearestInt` sees it before its subtraction: level + ZERO
 
 const order = memory.data(16, 16); // u8: the sub-blocks in the order in which they take lanes
@@ -23,8 +23,9 @@ const storedScales = memory.data(16, 16); // u8 per sub-block: the 6-bit scale
 const codes = memory.data(256, 16); // u8 per weight, in order
 
 /**
- * Orders the 16 sub-blocks at src: first those whose value of largest magnitude is negative. Only these can be refined
- * (see `search`), so groups of four lanes that would mostly idle are avoided. The order does not change the result.
+ * Orders the 16 sub-blocks at src: first those whose value of largest magnitude is negative. Only these can
+ * be refined (see `search`), so groups of four lanes that would mostly idle are avoided. The order does not
+ * change the result.
  */
 function orderSubBlocks(src: usize): void {
   let front: usize = order, back: usize = order + 15;
@@ -54,20 +55,27 @@ function weightsAt(src: usize, position: usize): usize {
 // @ts-ignore: decorator
 @inline
 function levelOf(v: v128): v128 {
-  const rounded = v128.and(f32x4.add(v, f32x4.splat(12582912)), i32x4.splat(0x7fffff));
+  const rounded = v128.and(f32x4.add(v, f32x4.splat(ROUNDER)), i32x4.splat(0x7fffff));
   return i32x4.max_s(i32x4.splat(ZERO - 4), i32x4.min_s(i32x4.splat(ZERO + 3), rounded));
 }
 
 /**
- * Scales and levels of the four sub-blocks at `position` in the order. Starts with levels at the inverse scale -4 / max;
- * then single levels move, up to five times over the sub-block, as long as the error of the least-squares scale lx / l2
- * falls, where lx = sum w x l, l2 = sum w l^2, w = x^2.
+ * Scales and levels of the four sub-blocks at `position` in the order. Starts with levels at the inverse
+ * scale -4 / max; then single levels move, up to five times over the sub-block, as long as the error of the
+ * least-squares scale lx / l2 falls, where lx = sum w x l, l2 = sum w l^2, w = x^2.
  *
- * While max > 0, -4 / max makes every term of lx negative or zero and nothing moves. Sixteen steps on end without a move
- * are a fixed point, at which the reference's remaining steps would change nothing.
+ * While max > 0, -4 / max makes every term of lx negative or zero and nothing moves. Sixteen steps on end
+ * without a move are a fixed point, at which the reference's remaining steps would change nothing.
  */
 function search(src: usize, position: usize): void {
-  interleave(weightsAt(src, position), weightsAt(src, position + 1), weightsAt(src, position + 2), weightsAt(src, position + 3), 16, xs);
+  interleave(
+    weightsAt(src, position),
+    weightsAt(src, position + 1),
+    weightsAt(src, position + 2),
+    weightsAt(src, position + 3),
+    16,
+    xs,
+  );
   const group = levels + (position << 6);
   const max = signedMaxima(xs, 16);
   const inverse = f32x4.div(f32x4.splat(-4), max);
@@ -92,7 +100,8 @@ function search(src: usize, position: usize): void {
     for (let step = 0, quiet = 0; step < 80 && quiet < 16; step++, quiet++) {
       const i: usize = (step & 15) << 4;
       const x = v128.load(xs + i), code = v128.load(group + i);
-      const lxOthers = f32x4.sub(lx, v128.load(lxTerms + i)), l2Others = f32x4.sub(l2, v128.load(l2Terms + i));
+      const lxOthers = f32x4.sub(lx, v128.load(lxTerms + i));
+      const l2Others = f32x4.sub(l2, v128.load(l2Terms + i));
       const wanted = levelOf(f32x4.div(f32x4.mul(x, l2Others), lxOthers));
       const candidate = v128.andnot(f32x4.gt(lxOthers, f32x4.splat(0)), i32x4.eq(wanted, code));
       if (!v128.any_true(candidate)) continue;
@@ -159,9 +168,12 @@ export function quantize_Q3_K(src: usize, dst: usize, n: i32): void {
   }
 }
 
-/** Codes to bits and pairs: in each half of 128 weights, four quarters of 32 share low pairs; all eight runs of 32 share high bits. */
+/**
+ * Codes to bits and pairs: in each half of 128 weights, four runs of 32 share low pairs; all eight runs
+ * share high bits.
+ */
 function pack(dst: usize): void {
-  const pair = i8x16.splat(3), bit = i8x16.splat(4);
+  const bit = i8x16.splat(4);
   for (let i: usize = 0; i < 32; i += 16) {
     const at = codes + i;
     const q0 = v128.load(at), q1 = v128.load(at, 32), q2 = v128.load(at, 64), q3 = v128.load(at, 96);
@@ -175,23 +187,19 @@ function pack(dst: usize): void {
       v128.or(i16x8.shl(v128.and(q6, bit), 4), i16x8.shl(v128.and(q7, bit), 5)),
     );
     v128.store(dst + i, v128.or(low, high));
-    v128.store(
-      dst + i,
-      v128.or(
-        v128.or(v128.and(q0, pair), i16x8.shl(v128.and(q1, pair), 2)),
-        v128.or(i16x8.shl(v128.and(q2, pair), 4), i16x8.shl(v128.and(q3, pair), 6)),
-      ),
-      32,
-    );
-    v128.store(
-      dst + i,
-      v128.or(
-        v128.or(v128.and(q4, pair), i16x8.shl(v128.and(q5, pair), 2)),
-        v128.or(i16x8.shl(v128.and(q6, pair), 4), i16x8.shl(v128.and(q7, pair), 6)),
-      ),
-      64,
-    );
+    v128.store(dst + i, lowPairs(q0, q1, q2, q3), 32);
+    v128.store(dst + i, lowPairs(q4, q5, q6, q7), 64);
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function lowPairs(q0: v128, q1: v128, q2: v128, q3: v128): v128 {
+  const pair = i8x16.splat(3);
+  return v128.or(
+    v128.or(v128.and(q0, pair), i16x8.shl(v128.and(q1, pair), 2)),
+    v128.or(i16x8.shl(v128.and(q2, pair), 4), i16x8.shl(v128.and(q3, pair), 6)),
+  );
 }
 
 /** Sixteen 6-bit scales to 8 bytes of low nibbles, 4 of high pairs. */
@@ -209,6 +217,7 @@ function packScales(dst: usize): void {
   );
 }
 
+/** The scales of a block, from its 12 bytes at src to `storedScales`. */
 function unpackScales(src: usize): void {
   const nibbles: u64 = 0x0f0f0f0f0f0f0f0f;
   const pairs: u32 = 0x30303030;

@@ -1,15 +1,13 @@
 import { codesAround, levelsByDivision, levelsByProduct, storeScaled } from './levels';
 import { floatOfHalf, halfOf } from './half';
-import { interleave, signedMaxima, signedMaximum } from './lanes';
+import { EPS, interleave, signedMaxima, signedMaximum } from './lanes';
 import { nearestInt, ROUNDER } from './nearest';
 
 /**
- * Q6_K: 256 weights as 16 sub-blocks of 16; x = d * scale * (code - 32). A block is 128 bytes of low nibbles, 64 of
- * high pairs, 16 int8 scales and float16 d. Must agree with `quantize_row_q6_K_ref` and `make_qx_quants`
- * (rmse_type 1).
+ * Q6_K: 256 weights as 16 sub-blocks of 16; x = d * scale * (code - 32). A block is 128 bytes of low
+ * nibbles, 64 of high pairs, 16 int8 scales and float16 d. Must agree with `quantize_row_q6_K_ref` and
+ * `make_qx_quants` (rmse_type 1).
  */
-
-const EPS: f32 = 1e-15; // GROUP_MAX_EPS: a sub-block below is all zero
 
 const xs = memory.data(256, 16); // four sub-blocks, interleaved
 const weights = memory.data(256, 16); // x^2
@@ -21,7 +19,7 @@ const scales = memory.data(64, 16); // f32 per sub-block, as searched
 const inverses = memory.data(64, 16); // f32 per sub-block: the inverse scale that won the search
 const codes = memory.data(256, 16); // u8 per weight, in order
 
-/** One rounded level in each lane, unclamped: |inverse * x| < 34 here, so the sum with ROUNDER is exact. */
+/** x * inverse rounded, half to even, without the way through integers: |x * inverse| < 34 here. */
 // @ts-ignore: decorator
 @inline
 function levels(inverse: v128, x: v128): v128 {
@@ -36,8 +34,9 @@ function clamp(level: v128, below: bool): v128 {
 }
 
 /**
- * Sums of w x l and w l^2 for six candidates from `first` on, l the levels at the candidate's inverse scale. Six at
- * once keep the float units busy, which one alone does not. Without `below` no level may be less than -32.
+ * Sums of w x l and w l^2 for six candidates from `first` on, l the levels at the candidate's inverse
+ * scale. Six at once keep the float units busy, which one alone does not. Without `below` no level may be
+ * less than -32.
  */
 // @ts-ignore: decorator
 @inline
@@ -81,10 +80,11 @@ function sixMoments(first: usize, below: bool): void {
 }
 
 /**
- * Scales of the four sub-blocks at src, and the inverse scales that won: of 19 around -32 / max, the one whose
- * least-squares scale leaves the least error weighted by x^2. Both are 0 for a sub-block of zeros.
+ * Scales of group `group` of four sub-blocks, at src, and the inverse scales that won: of 19 around -32 /
+ * max, the one whose least-squares scale leaves the least error weighted by x^2. Both are 0 for a sub-block
+ * of zeros.
  */
-function searchScales(src: usize, scales: usize, inverses: usize): void {
+function searchScales(group: usize, src: usize): void {
   interleave(src, src + 64, src + 128, src + 192, 16, xs);
   const max = signedMaxima(xs, 16);
   let lx = f32x4.splat(0), ll = lx;
@@ -118,16 +118,14 @@ function searchScales(src: usize, scales: usize, inverses: usize): void {
     best = v128.bitselect(f32x4.mul(refitted, lx), best, better);
   }
   const nonzero = f32x4.ge(f32x4.abs(max), f32x4.splat(EPS));
-  v128.store(scales, v128.and(scale, nonzero));
-  v128.store(inverses, v128.and(inverse, nonzero));
+  v128.store(scales + (group << 4), v128.and(scale, nonzero));
+  v128.store(inverses + (group << 4), v128.and(inverse, nonzero));
 }
 
 export function quantize_Q6_K(src: usize, dst: usize, n: i32): void {
   const end = src + (<usize>n << 2);
   for (; src < end; src += 1024, dst += 210) {
-    for (let group: usize = 0; group < 4; group++) {
-      searchScales(src + (group << 8), scales + (group << 4), inverses + (group << 4));
-    }
+    for (let group: usize = 0; group < 4; group++) searchScales(group, src + (group << 8));
     const max = signedMaximum(scales, 16);
     if (abs<f32>(max) < EPS) {
       memory.fill(dst, 0, 210);
@@ -142,11 +140,12 @@ export function quantize_Q6_K(src: usize, dst: usize, n: i32): void {
       const rounded = nearestInt(inverse * scale);
       store<i8>(dst + j, <i8>min(127, rounded), 192);
       const step = d * <f32>load<i8>(dst + j, 192);
-      const searched = load<f32>(inverses + (j << 2));
+      const x = src + (j << 6), searched = load<f32>(inverses + (j << 2));
       // Where the stored scale vanishes, the codes of the search stay: 0 for a sub-block of zeros.
-      if (step != 0) v128.store(codes + (j << 4), codesAround(32, levelsByDivision(src + (j << 6), step)));
-      else if (searched != 0) v128.store(codes + (j << 4), codesAround(32, levelsByProduct(src + (j << 6), searched)));
-      else v128.store(codes + (j << 4), i8x16.splat(0));
+      let code = i8x16.splat(0);
+      if (step != 0) code = codesAround(32, levelsByDivision(x, step));
+      else if (searched != 0) code = codesAround(32, levelsByProduct(x, searched));
+      v128.store(codes + (j << 4), code);
     }
     pack(dst);
   }

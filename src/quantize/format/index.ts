@@ -3,6 +3,7 @@ import type { TypeName } from '../../core/types.ts';
 import type { Decode, Encode, Format } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
+import { IQ4_NL, IQ4_XS } from './iq4.ts';
 import { Q4_1, Q5_1 } from './min-max.ts';
 import { Q1_0 } from './q1_0.ts';
 import { Q2_0 } from './q2_0.ts';
@@ -19,6 +20,7 @@ const formats: readonly Format[] = [
   ...[F32, F16, BF16],
   ...[Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q1_0, Q2_0],
   ...[Q2_K, Q3_K, Q4_K, Q5_K, Q6_K],
+  ...[IQ4_NL, IQ4_XS],
   ...[TQ1_0, TQ2_0],
   ...stored,
 ];

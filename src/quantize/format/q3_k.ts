@@ -12,9 +12,9 @@ const EPS = Math.fround(1e-15);
 const f = Math.fround;
 
 /**
- * Q3_K: 256 weights as 16 sub-blocks of 16; x = d * (scale - 32) * (code - 4). Codes have 3 bits (32 bytes of high
- * bits, 64 bytes of low pairs), scales have 6 (8 bytes of low nibbles, 4 of high pairs), d is float16. ggml:
- * quantize_row_q3_K_ref, make_q3_quants (do_rmse), dequantize_row_q3_K.
+ * Q3_K: 256 weights as 16 sub-blocks of 16; x = d * (scale - 32) * (code - 4). Codes have 3 bits (32 bytes
+ * of high bits, 64 bytes of low pairs), scales have 6 (8 bytes of low nibbles, 4 of high pairs), d is
+ * float16. ggml: quantize_row_q3_K_ref, make_q3_quants (do_rmse), dequantize_row_q3_K.
  */
 export const Q3_K: Format = {
   type: 'Q3_K',
@@ -75,9 +75,10 @@ function encodeBlock(x: Float32Array, block: Uint8Array): void {
 }
 
 /**
- * Scale of one sub-block, 0 for (nearly) zeros; fills codes. Starts with levels at the inverse scale -4 / max, then
- * moves single levels, up to five times over the sub-block, as long as the error of the least-squares scale under
- * weights w = x^2 falls: the scale is lx / l2 with lx = sum w x l and l2 = sum w l^2, and lx^2 / l2 grows.
+ * Scale of one sub-block, 0 for (nearly) zeros; fills codes. Starts with levels at the inverse scale -4 /
+ * max, then moves single levels, up to five times over the sub-block, as long as the error of the
+ * least-squares scale under weights w = x^2 falls: the scale is lx / l2 with lx = sum w x l and l2 = sum w
+ * l^2, and lx^2 / l2 grows.
  */
 function searchScale(x: Float32Array, codes: Uint8Array): number {
   let max = 0;
@@ -136,7 +137,10 @@ const placeOfScale = (j: number): Place => ({
   highShift: 2 * Math.floor(j / 4),
 });
 
-/** Where the code of weight i lies: low pairs of four quarters in each half of 128, high bits of all eight runs. */
+/**
+ * Where the code of weight i lies: low pairs of four quarters in each half of 128, high bits of all eight
+ * runs.
+ */
 const placeOfCode = (i: number): Place => ({
   low: QS + Math.floor(i / 128) * 32 + (i % 32),
   lowShift: 2 * (Math.floor(i / 32) % 4),

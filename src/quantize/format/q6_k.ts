@@ -12,9 +12,9 @@ const EPS = Math.fround(1e-15);
 const f = Math.fround;
 
 /**
- * Q6_K: 256 weights as 16 sub-blocks of 16; x = d * scale * (code - 32). Codes have 6 bits (128 bytes of low nibbles,
- * 64 bytes of high pairs), scales are int8, d is float16. ggml: quantize_row_q6_K_ref, make_qx_quants (rmse_type 1),
- * dequantize_row_q6_K.
+ * Q6_K: 256 weights as 16 sub-blocks of 16; x = d * scale * (code - 32). Codes have 6 bits (128 bytes of
+ * low nibbles, 64 bytes of high pairs), scales are int8, d is float16. ggml: quantize_row_q6_K_ref,
+ * make_qx_quants (rmse_type 1), dequantize_row_q6_K.
  */
 export const Q6_K: Format = {
   type: 'Q6_K',
@@ -68,8 +68,8 @@ function encodeBlock(x: Float32Array, block: Uint8Array): void {
 }
 
 /**
- * Scale of one sub-block: of 19 inverse scales around -32 / max, the one whose least-squares scale leaves the least
- * error weighted by x^2. Fills codes and returns the scale, 0 for a sub-block of (nearly) zeros.
+ * Scale of one sub-block: of 19 inverse scales around -32 / max, the one whose least-squares scale leaves
+ * the least error weighted by x^2. Fills codes and returns the scale, 0 for a sub-block of (nearly) zeros.
  */
 function searchScale(x: Float32Array, codes: Uint8Array): number {
   let max = 0;

@@ -1,0 +1,156 @@
+import { fromFloat16, toFloat16 } from '../../core/float.ts';
+import { dataTypes } from '../../core/types.ts';
+import type { Format } from './codec.ts';
+import { nearestInt } from './nearest.ts';
+
+const BLOCK = 32; // weights of an IQ4_NL block and of an IQ4_XS sub-block
+const EPS = Math.fround(1e-15);
+const X86_NAN = 0xfe00; // float16 of the NaN that x86 makes of inf / inf, when x^4 leaves float32
+const f = Math.fround;
+
+/**
+ * The grid: finer near zero, as weights are. Its first value, -127, is where the value of largest magnitude
+ * goes.
+ */
+const grid = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const midpoints = grid.slice(1).map((value, i) => (grid[i] + value) / 2);
+
+/**
+ * IQ4_NL: 32 weights as float16 d and 4-bit indices into the grid, x = d * grid[index]; byte i holds the
+ * indices of weights i and i + 16. ggml: quantize_row_iq4_nl_impl (block 32, ntry 7, no importance),
+ * dequantize_row_iq4_nl.
+ */
+export const IQ4_NL: Format = {
+  type: 'IQ4_NL',
+
+  decode(y, x) {
+    eachBlock('IQ4_NL', x, y, (x, block) => {
+      decodeIndices(block.subarray(2), x, fromFloat16(block[0] | (block[1] << 8)));
+    });
+  },
+
+  encoders: {
+    IQ4_NL(x, y) {
+      eachBlock('IQ4_NL', x, y, (x, block) => {
+        const d = searchScale(x);
+        const half = Number.isNaN(d) ? X86_NAN : toFloat16(d);
+        block[0] = half;
+        block[1] = half >> 8;
+        encodeIndices(x, block.subarray(2), d);
+      });
+    },
+  },
+};
+
+/**
+ * IQ4_XS: 256 weights as 8 sub-blocks of 32; x = d * (scale - 32) * grid[index]. A block is float16 d, 2
+ * bytes with the high pairs of the 6-bit scales, 4 with their low nibbles, then the indices as in IQ4_NL.
+ * ggml: quantize_row_iq4_nl_impl (super-block 256, ntry 7, no importance), dequantize_row_iq4_xs.
+ */
+export const IQ4_XS: Format = {
+  type: 'IQ4_XS',
+
+  decode(y, x) {
+    eachBlock('IQ4_XS', x, y, (x, block) => {
+      const d = fromFloat16(block[0] | (block[1] << 8));
+      const highs = block[2] | (block[3] << 8);
+      for (let j = 0; j < 8; j++) {
+        const low = (block[4 + (j >> 1)] >> (4 * (j % 2))) & 15;
+        const scale = low | (((highs >> (2 * j)) & 3) << 4);
+        const part = x.subarray(j * BLOCK, (j + 1) * BLOCK);
+        decodeIndices(block.subarray(8 + 16 * j), part, f(d * (scale - 32)));
+      }
+    });
+  },
+
+  encoders: {
+    IQ4_XS(x, y) {
+      eachBlock('IQ4_XS', x, y, (x, block) => {
+        const parts = Array.from({ length: 8 }, (_, j) => x.subarray(j * BLOCK, (j + 1) * BLOCK));
+        const scales = parts.map(searchScale);
+        let max = 0;
+        for (const scale of scales) if (Math.abs(scale) > Math.abs(max)) max = scale;
+        const d = f(-max / 32);
+        const half = toFloat16(d);
+        block.fill(0);
+        block[0] = half;
+        block[1] = half >> 8;
+        parts.forEach((part, j) => {
+          const level = Math.max(-32, Math.min(31, nearestInt(f(inverseOf(d) * scales[j]))));
+          block[2 + (j >> 2)] |= ((level + 32) >> 4) << (2 * (j % 4));
+          block[4 + (j >> 1)] |= ((level + 32) & 15) << (4 * (j % 2));
+          encodeIndices(part, block.subarray(8 + 16 * j), f(d * level)); // d as searched, not as stored
+        });
+      });
+    },
+  },
+};
+
+function eachBlock(
+  type: 'IQ4_NL' | 'IQ4_XS',
+  x: Float32Array,
+  y: Uint8Array,
+  visit: (x: Float32Array, block: Uint8Array) => void,
+): void {
+  const { blockSize, typeSize } = dataTypes[type];
+  for (let start = 0, at = 0; start < x.length; start += blockSize, at += typeSize) {
+    visit(x.subarray(start, start + blockSize), y.subarray(at, at + typeSize));
+  }
+}
+
+function decodeIndices(nibbles: Uint8Array, x: Float32Array, d: number): void {
+  for (let i = 0; i < 16; i++) {
+    x[i] = d * grid[nibbles[i] & 15];
+    x[i + 16] = d * grid[nibbles[i] >> 4];
+  }
+}
+
+function encodeIndices(x: Float32Array, nibbles: Uint8Array, d: number): void {
+  const inverse = inverseOf(d);
+  for (let i = 0; i < 16; i++) {
+    nibbles[i] = indexOf(f(inverse * x[i])) | (indexOf(f(inverse * x[i + 16])) << 4);
+  }
+}
+
+const inverseOf = (d: number): number => (d === 0 ? 0 : f(1 / d));
+
+/** Nearest grid value, the upper one at a midpoint; NaN goes to the last, as in ggml's bisection. */
+function indexOf(v: number): number {
+  let index = 0;
+  while (index < midpoints.length && !(v < midpoints[index])) index++;
+  return index;
+}
+
+/**
+ * Scale of 32 weights, 0 for (nearly) zeros: of 16 inverse scales around -127 / max, the one whose
+ * least-squares scale leaves the least error weighted by x^2.
+ */
+function searchScale(x: Float32Array): number {
+  let max = 0;
+  for (const value of x) if (Math.abs(value) > Math.abs(max)) max = value;
+  if (Math.abs(max) < EPS) return 0;
+
+  const [qx, q2] = moments(x, f(1 / f(-max / grid[0])));
+  let scale = q2 > 0 ? f(qx / q2) : 0;
+  let best = f(scale * qx);
+  for (let step = -7; step <= 7; step++) {
+    const [qx, q2] = moments(x, f((step + grid[0]) / max));
+    if (q2 > 0 && f(qx * qx) > f(best * q2)) {
+      scale = f(qx / q2);
+      best = f(scale * qx);
+    }
+  }
+  return scale;
+}
+
+/** Sums of w q x and w q^2, w = x^2, q the grid value of x at this inverse scale. */
+function moments(x: Float32Array, inverse: number): [qx: number, q2: number] {
+  let [qx, q2] = [0, 0];
+  for (const value of x) {
+    const q = grid[indexOf(f(inverse * value))];
+    const wq = f(f(value * value) * q);
+    qx = f(qx + f(wq * value));
+    q2 = f(q2 + f(wq * q));
+  }
+  return [qx, q2];
+}
