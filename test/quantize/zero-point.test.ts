@@ -71,7 +71,7 @@ describe.each(implementations)('int8 with zero point, $flavour', (kernels) => {
     expect(encode([1, -1], 2 ** -149, 0)).toEqual([127, -128]); // x / scale is infinite
   });
 
-  it.each([1, 3, 15, 16, 17, 40])('every weight is within half a step, %i weights', (n) => {
+  it.each([1, 3, 15, 16, 17, 40])('every weight comes back within a step, %i weights', (n) => {
     for (const name of ['gaussian', 'cauchy', 'positive only', 'negative only', 'huge', 'mostly zero']) {
       const x = distributions[name](n, 4);
       const [min, max] = range(x);
@@ -82,8 +82,9 @@ describe.each(implementations)('int8 with zero point, $flavour', (kernels) => {
         parameters.scale,
         parameters.zeroPoint,
       );
-      // Half a step for the code, half for the rounding of the zero point at the ends.
-      for (let i = 0; i < n; i++) expect(Math.abs(decoded[i] - x[i])).toBeLessThanOrEqual(parameters.scale);
+      // Half a step for the code, and at the ends half for the rounding of the zero point.
+      const worst = Math.max(...decoded.map((value, i) => Math.abs(value - x[i])));
+      expect(worst).toBeLessThanOrEqual(parameters.scale);
     }
   });
 
