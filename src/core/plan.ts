@@ -32,7 +32,9 @@ export type TensorSource =
       readonly rows: RowOrder;
     }
   /** Values computed by the plan, such as rope factors. */
-  | { readonly kind: 'values'; readonly values: readonly number[] };
+  | { readonly kind: 'values'; readonly values: readonly number[] }
+  /** The scales or zero points of the rows of another planned tensor, known once its ranges are. */
+  | { readonly kind: 'row-range'; readonly of: string; readonly what: 'scale' | 'zero-point' };
 
 export interface PlannedTensor {
   readonly name: string;
@@ -53,6 +55,8 @@ export interface Plan {
   /** The type or mixture by name, as `general.file_type` will say ("Q4_K_M"). */
   readonly fileType: string;
   readonly method: string;
+  /** Name of the model, for the default output name: that of its directory or file. */
+  readonly modelName: string;
   /** Architecture as llama.cpp names it; null when the weights are not a model it knows. */
   readonly architecture: string | null;
   /** Whether stock llama.cpp can run the output; if not, why. */

@@ -32,6 +32,9 @@ export interface Kernels {
   measure(x: number, q: number, n: number, out: number): void;
 }
 
+/** A compiled kernel module. */
+export type WasmModule = WebAssembly.Module;
+
 type WasmExports = Record<string, (...args: number[]) => number> & { memory: WebAssembly.Memory };
 
 const PAGE = 65_536;
@@ -41,6 +44,14 @@ export const kernelsPath = (): string => createRequire(import.meta.url).resolve(
 
 /** Compiles the module once; the result can be posted to workers. */
 export const compileKernels = (): WebAssembly.Module => new WebAssembly.Module(readFileSync(kernelsPath()));
+
+/** The smallest module that uses SIMD: one function that makes and drops a v128. */
+const SIMD_PROBE = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 65, 0, 253, 15, 26, 11,
+]);
+
+/** Whether this JavaScript engine runs WebAssembly SIMD. */
+export const simdSupported = (): boolean => WebAssembly.validate(SIMD_PROBE);
 
 /** SIMD kernels with at least `bytes` of arena. */
 export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels {

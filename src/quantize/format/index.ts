@@ -6,6 +6,10 @@ import { Q4_0, Q5_0 } from './full-range.ts';
 import { Q4_1, Q5_1 } from './min-max.ts';
 import { Q1_0 } from './q1_0.ts';
 import { Q2_0 } from './q2_0.ts';
+import { Q2_K } from './q2_k.ts';
+import { Q4_K, Q5_K } from './q45_k.ts';
+import { Q3_K } from './q3_k.ts';
+import { Q6_K } from './q6_k.ts';
 import { Q8_0 } from './q8_0.ts';
 import { stored } from './stored.ts';
 import { TQ1_0, TQ2_0 } from './ternary.ts';
@@ -14,6 +18,7 @@ import { TQ1_0, TQ2_0 } from './ternary.ts';
 const formats: readonly Format[] = [
   ...[F32, F16, BF16],
   ...[Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q1_0, Q2_0],
+  ...[Q2_K, Q3_K, Q4_K, Q5_K, Q6_K],
   ...[TQ1_0, TQ2_0],
   ...stored,
 ];

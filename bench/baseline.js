@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+// The same job with the real ggml in place of our kernels, and no error report: read the stored rows, convert them
+// with ggml_bf16_to_fp32_row, encode them with ggml_quantize_chunk, write them at their offset. Same plan, same
+// chunks, same threads. Usage: node bench/baseline.js MODEL TYPE OUTPUT THREADS
+import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { Worker, isMainThread, workerData } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
+import { dataTypes, bytesOf, elementsOf } from '../dist/core/types.js';
+import { segmentsOf } from '../dist/core/segments.js';
+import { loadEngine } from './ggml.js';
+
+const CHUNK = 1 << 20;
+
+if (isMainThread) {
+  const { planQuantization } = await import('../dist/pipeline.js');
+  const [input, type, output, threads] = process.argv.slice(2);
+  const { plan, layout } = planQuantization({ input, type });
+  const descriptor = openSync(output, 'w');
+  ftruncateSync(descriptor, layout.fileBytes);
+  writeSync(descriptor, layout.header, 0, layout.header.length, 0);
+  closeSync(descriptor);
+  const next = new Int32Array(new SharedArrayBuffer(4));
+  const tensors = plan.tensors.map(({ shape, type, source }, i) => ({
+    elements: elementsOf(shape),
+    type,
+    source,
+    offset: layout.offsets[i],
+  }));
+  const workers = Array.from(
+    { length: Number(threads) },
+    () =>
+      new Worker(fileURLToPath(import.meta.url), {
+        workerData: { tensors, files: plan.checkpoint.files, output, next },
+      }),
+  );
+  await Promise.all(workers.map((worker) => new Promise((resolve) => worker.on('exit', resolve))));
+} else {
+  const ggml = loadEngine();
+  const { tensors, files, output, next } = workerData;
+  const chunks = tensors.flatMap((tensor) =>
+    Array.from({ length: Math.ceil(tensor.elements / CHUNK) }, (_, i) => ({ tensor, start: i * CHUNK })),
+  );
+  const inputs = files.map(({ path }) => openSync(path, 'r'));
+  const target = openSync(output, 'r+');
+  const floats = new Float32Array(CHUNK);
+  const encoded = new Uint8Array(4 * CHUNK);
+  const stored = new Uint8Array(8 * CHUNK);
+  for (let i = Atomics.add(next, 0, 1); i < chunks.length; i = Atomics.add(next, 0, 1)) {
+    const { tensor, start } = chunks[i];
+    const count = Math.min(CHUNK, tensor.elements - start);
+    if (tensor.source.kind === 'values') floats.set(tensor.source.values);
+    else {
+      let at = 0;
+      for (const { file, offset, byteLength } of segmentsOf(tensor.source, start, count)) {
+        at += readSync(inputs[file], stored, at, byteLength, offset);
+      }
+      ggml.toFloat(tensor.source.parts[0].type, stored, floats, count);
+    }
+    const bytes = bytesOf(tensor.type, count);
+    ggml.quantizeChunk(dataTypes[tensor.type].ggmlId, floats, encoded, count);
+    writeSync(target, encoded, 0, bytes, tensor.offset + bytesOf(tensor.type, start));
+  }
+}

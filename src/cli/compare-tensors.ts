@@ -1,0 +1,188 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import type { Checkpoint } from '../core/checkpoint.ts';
+import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
+import { QuantizeError } from '../core/errors.ts';
+import type { TensorSource } from '../core/plan.ts';
+import { segmentsOf } from '../core/segments.ts';
+import { elementsOf, type TypeName } from '../core/types.ts';
+import { decoders } from '../quantize/format/index.ts';
+import type { Kernels } from '../quantize/kernels.ts';
+
+/** A tensor as one of two models has it, in GGUF's order of axes and rows. */
+export interface NamedSource {
+  readonly name: string;
+  /** GGUF order, row length first. */
+  readonly shape: readonly number[];
+  readonly source: TensorSource;
+}
+
+/** The same tensor in two models: a is the reference. */
+export interface Pair {
+  readonly name: string;
+  readonly a: NamedSource;
+  readonly b: NamedSource;
+}
+
+/** Tensors of two models matched by name. */
+export interface Matching {
+  readonly pairs: readonly Pair[];
+  readonly onlyA: readonly string[];
+  readonly onlyB: readonly string[];
+  /** Tensors of one name that cannot be compared, and why. */
+  readonly unlike: readonly { name: string; reason: string }[];
+}
+
+/** Fewer bytes came back than the checked header promised: the file changed while it was read. */
+export class ShortReadError extends QuantizeError {}
+
+/** A checkpoint's tensors under their own names. */
+export const sourcesOf = (checkpoint: Checkpoint): NamedSource[] =>
+  [...checkpoint.tensors.values()].map((tensor) => ({
+    name: tensor.name,
+    shape: [...tensor.shape].reverse(),
+    source: { kind: 'stored', parts: [tensor], rows: { kind: 'file' } },
+  }));
+
+/** Pairs tensors by name, in the order of a. */
+export function matchTensors(a: readonly NamedSource[], b: readonly NamedSource[]): Matching {
+  const byName = new Map(b.map((tensor) => [tensor.name, tensor]));
+  const names = new Set(a.map(({ name }) => name));
+  const pairs: Pair[] = [];
+  const unlike: { name: string; reason: string }[] = [];
+  for (const tensor of a) {
+    const other = byName.get(tensor.name);
+    if (other === undefined) continue;
+    const reason = unlikeness(tensor, other);
+    if (reason === null) pairs.push({ name: tensor.name, a: tensor, b: other });
+    else unlike.push({ name: tensor.name, reason });
+  }
+  return {
+    pairs,
+    unlike,
+    onlyA: a.filter(({ name }) => !byName.has(name)).map(({ name }) => name),
+    onlyB: b.filter(({ name }) => !names.has(name)).map(({ name }) => name),
+  };
+}
+
+/** Why two tensors of one name cannot be compared, or null. */
+function unlikeness(a: NamedSource, b: NamedSource): string | null {
+  const [shapeA, shapeB] = [a, b].map(({ shape }) => `[${withoutTrailingOnes(shape).join(', ')}]`);
+  if (shapeA !== shapeB) return `shapes ${shapeA} and ${shapeB}`;
+  const unreadable = [a, b].map(typeOf).find((type) => !(type in decoders));
+  return unreadable === undefined ? null : `${unreadable} cannot be decoded`;
+}
+
+function withoutTrailingOnes(shape: readonly number[]): readonly number[] {
+  let rank = shape.length;
+  while (rank > 1 && shape[rank - 1] === 1) rank--;
+  return shape.slice(0, rank);
+}
+
+/** Type in which the values are stored. */
+export const typeOf = ({ source }: NamedSource): TypeName =>
+  source.kind === 'stored' ? source.parts[0].type : 'F32';
+
+/** Bytes of kernel memory a comparison takes: one range as stored (at most 8 bytes a value), both decoded, sums. */
+export const COMPARE_ARENA = SUM_RANGE * (8 + 4 + 4) + 128;
+
+/**
+ * Error sums of each pair, in order, read SUM_RANGE weights at a time: the same sums as a run's own report. Yields
+ * control between ranges, so that a signal can end it.
+ */
+export async function* comparePairs(
+  pairs: readonly Pair[],
+  models: { a: Checkpoint; b: Checkpoint },
+  kernels: Kernels,
+  signal?: AbortSignal,
+): AsyncGenerator<{ pair: Pair; sums: ErrorSums }> {
+  const [readA, readB] = [new RangeReader(models.a), new RangeReader(models.b)];
+  const raw = kernels.base;
+  const x = raw + SUM_RANGE * 8;
+  const q = x + SUM_RANGE * 4;
+  const out = q + SUM_RANGE * 4;
+  try {
+    for (const pair of pairs) {
+      const sums = emptyErrorSums();
+      const count = elementsOf(pair.a.shape);
+      for (let start = 0; start < count; start += SUM_RANGE) {
+        const n = Math.min(SUM_RANGE, count - start);
+        readA.decode(pair.a.source, start, n, kernels, raw, x);
+        readB.decode(pair.b.source, start, n, kernels, raw, q);
+        addErrorSums(sums, measureRange(kernels, x, q, n, out, start, sums.maxError));
+        await new Promise(setImmediate);
+        signal?.throwIfAborted();
+      }
+      yield { pair, sums };
+    }
+  } finally {
+    readA.close();
+    readB.close();
+  }
+}
+
+/** Sums of one range. Only an error above `known` is looked up, as no other can become the tensor's largest. */
+function measureRange(
+  kernels: Kernels,
+  x: number,
+  q: number,
+  n: number,
+  out: number,
+  start: number,
+  known: number,
+): ErrorSums {
+  kernels.measure(x, q, n, out);
+  const [sumX2, sumQ2, sumXQ, sumE2, maxError] = new Float64Array(kernels.buffer, out, 5);
+  let maxErrorAt = 0;
+  if (maxError > known) {
+    const [a, b] = [new Float32Array(kernels.buffer, x, n), new Float32Array(kernels.buffer, q, n)];
+    maxErrorAt = start + a.findIndex((value, i) => Math.abs(value - b[i]) === maxError);
+  }
+  return { count: n, sumX2, sumQ2, sumXQ, sumE2, maxError, maxErrorAt };
+}
+
+/** Reads ranges of a checkpoint's tensors, each file opened once. */
+class RangeReader {
+  readonly #checkpoint: Checkpoint;
+  readonly #open = new Map<number, number>();
+
+  constructor(checkpoint: Checkpoint) {
+    this.#checkpoint = checkpoint;
+  }
+
+  /** Decodes elements [start, start + n) to float32 at `dst`, by way of `raw`. */
+  decode(source: TensorSource, start: number, n: number, kernels: Kernels, raw: number, dst: number): void {
+    if (source.kind === 'values') {
+      new Float32Array(kernels.buffer, dst, n).set(source.values.slice(start, start + n));
+      return;
+    }
+    let at = raw;
+    for (const { file, offset, byteLength } of segmentsOf(source, start, n)) {
+      this.#read(file, offset, new Uint8Array(kernels.buffer, at, byteLength), source.parts[0].name);
+      at += byteLength;
+    }
+    kernels.dequantize(source.parts[0].type, raw, dst, n);
+  }
+
+  close(): void {
+    for (const descriptor of this.#open.values()) closeSync(descriptor);
+  }
+
+  #read(file: number, offset: number, into: Uint8Array, tensor: string): void {
+    const { path } = this.#checkpoint.files[file];
+    const descriptor = this.#open.get(file) ?? openSync(path, 'r');
+    this.#open.set(file, descriptor);
+    for (let done = 0; done < into.length; ) {
+      const got = readSync(descriptor, into, done, into.length - done, offset + done);
+      if (got === 0) {
+        throw new ShortReadError('the file ends inside a tensor', {
+          file: path,
+          tensor,
+          expected: `${into.length} bytes at offset ${offset}`,
+          got: `${done} bytes`,
+          advice: 'the file changed while it was read; try again',
+        });
+      }
+      done += got;
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import type { Plan, PlannedTensor } from '../core/plan.ts';
+import { bitsPerWeight, bytesOf, elementsOf } from '../core/types.ts';
+import { formatBytes, formatCount } from '../report/format.ts';
+import { fallbackOf } from '../report/report.ts';
+import { renderFallbacks } from '../report/summary.ts';
+import { hasColor, type Io, jsonText } from './io.ts';
+import { abbreviate } from './metadata.ts';
+
+/** Shows what a run would do: a table, or JSON, on standard output. */
+export async function showPlan(
+  plan: Plan,
+  layout: { fileBytes: number },
+  json: boolean,
+  io: Io,
+): Promise<void> {
+  if (json) {
+    io.stdout.write(jsonText(planAsJson(plan, layout)));
+    return;
+  }
+  const { renderPlan } = await import('../report/table.ts');
+  const tensors = plan.tensors.map((tensor) => ({
+    ...tensor,
+    bytes: tensorBytes(tensor),
+    reason:
+      tensor.fallbackFrom === undefined ? tensor.reason : `not ${tensor.fallbackFrom}: ${tensor.reason}`,
+  }));
+  const weights = plan.tensors.reduce((total, { shape }) => total + elementsOf(shape), 0);
+  const bytes = tensors.reduce((total, tensor) => total + tensor.bytes, 0);
+  const lines = [
+    renderPlan(tensors, hasColor(io.stdout, io.env)),
+    '',
+    `${plan.fileType} by ${plan.method}: ${formatCount(weights)} weights in ${tensors.length} tensors, ` +
+      `${((bytes * 8) / weights).toFixed(2)} bits per weight, file ${formatBytes(layout.fileBytes)}`,
+    ...renderFallbacks(plan.tensors.flatMap(fallbackOf)),
+    'nothing was written (--dry-run)',
+  ];
+  io.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** The plan as `--dry-run --json` prints it. */
+export const planAsJson = (plan: Plan, layout: { fileBytes: number }) => ({
+  schema: 'gguf-quantize/plan',
+  version: 1,
+  architecture: plan.architecture,
+  fileType: plan.fileType,
+  method: plan.method,
+  runnable: plan.runnable.yes,
+  notRunnableReason: plan.runnable.yes ? null : plan.runnable.reason,
+  fileBytes: layout.fileBytes,
+  metadata: plan.metadata.map(abbreviate),
+  tensors: plan.tensors.map((tensor) => ({
+    name: tensor.name,
+    type: tensor.type,
+    encoder: tensor.encoder,
+    shape: tensor.shape,
+    bitsPerWeight: bitsPerWeight(tensor.type),
+    bytes: tensorBytes(tensor),
+    sources: tensor.source.kind === 'stored' ? tensor.source.parts.map(({ name }) => name) : [],
+    rowOrder: tensor.source.kind === 'stored' ? tensor.source.rows.kind : null,
+    reason: tensor.reason,
+    fallbackFrom: tensor.fallbackFrom ?? null,
+  })),
+  fallbacks: plan.tensors.flatMap(fallbackOf),
+  warnings: plan.warnings,
+});
+
+const tensorBytes = ({ type, shape }: PlannedTensor): number => bytesOf(type, elementsOf(shape));

@@ -1,0 +1,121 @@
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { QuantizeError, UsageError } from '../core/errors.ts';
+import { closest } from '../core/suggest.ts';
+
+/** The path given as input does not exist. */
+export class InputNotFoundError extends QuantizeError {}
+
+/** The report cannot go where it was asked to. */
+export class ReportPathError extends QuantizeError {}
+
+/** Refuses a path that does not exist, suggesting a neighbour with almost this name. */
+export function requireInput(path: string): void {
+  if (existsSync(path)) return;
+  const directory = dirname(path);
+  const similar = existsSync(directory) ? closest(basename(path), readdirSync(directory)) : undefined;
+  const suggestion = directory === '.' && !path.startsWith('.') ? similar : join(directory, similar ?? '');
+  throw new InputNotFoundError(`no such file or directory: ${path}`, {
+    advice:
+      similar === undefined
+        ? 'check the path; models are read from the local disk'
+        : `did you mean ${suggestion}?`,
+  });
+}
+
+/** Where the JSON report goes, checked before hours of work depend on it. */
+export interface ReportTarget {
+  /** Writes the whole report at once: a reader never sees half of it. */
+  write(text: string): void;
+}
+
+/**
+ * A file for the report. A regular file is written beside its place and renamed over it, through links; a pipe or
+ * device is written to directly. Never replaces a model, nor without `force` a file that is not a report.
+ *
+ * @throws UsageError when the report would overwrite `input` or `output`; ReportPathError when it cannot be placed.
+ */
+export function reportTarget(
+  path: string,
+  paths: { input: string; output?: string | undefined },
+  force: boolean,
+): ReportTarget {
+  for (const [what, other] of [
+    ['input', paths.input],
+    ['output', paths.output],
+  ]) {
+    if (other !== undefined && samePlace(path, other)) {
+      throw new UsageError(`--report and the ${what} are the same file: ${path}`);
+    }
+  }
+  if (/\.(gguf|safetensors)$/i.test(path)) {
+    throw new UsageError(`--report ${path} has the name of a model`, { advice: 'name it .json' });
+  }
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined && !existsSync(dirname(path))) {
+    throw new ReportPathError('the directory for the report does not exist', {
+      file: dirname(path),
+      advice: 'create it first',
+    });
+  }
+  if (stats?.isDirectory()) throw new ReportPathError('the report path is a directory', { file: path });
+  if (stats !== undefined && !stats.isFile()) return { write: (text) => writeFileSync(path, text) };
+  if (stats !== undefined && stats.size > 0 && !force && !isReport(path)) {
+    throw new ReportPathError('the report would replace a file that is not a report', {
+      file: path,
+      advice: 'choose another name, or pass --force',
+    });
+  }
+  return { write: (text) => replaceFile(stats === undefined ? path : realpathSync(path), text) };
+}
+
+/** Whether standard output already is this path: "-o x.gguf --json > x.gguf". Terminals and devices do not count. */
+export function isStandardOutput(path: string): boolean {
+  const [file, stdout] = [statSync(path, { throwIfNoEntry: false }), fstatSync(1)];
+  return file !== undefined && !file.isCharacterDevice() && sameFile(file, stdout);
+}
+
+/** Writes `<path>.partial`, flushes it, and renames it to `path`. */
+function replaceFile(path: string, text: string): void {
+  const partial = `${path}.partial`;
+  try {
+    writeFileSync(partial, text, { flush: true });
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw error;
+  }
+}
+
+/** Whether a file begins as this tool's reports do. */
+function isReport(path: string): boolean {
+  const start = Buffer.alloc(64);
+  const file = openSync(path, 'r');
+  const length = readSync(file, start, 0, start.length, 0);
+  closeSync(file);
+  return /^\{\s*"schema":\s*"gguf-quantize\/report"/.test(start.toString('utf8', 0, length));
+}
+
+const sameFile = (a: Stats, b: Stats): boolean => a.dev === b.dev && a.ino === b.ino;
+
+/** Whether two paths lead to one file, or would once both exist. */
+function samePlace(a: string, b: string): boolean {
+  const [statsA, statsB] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }));
+  if (statsA !== undefined && statsB !== undefined) return sameFile(statsA, statsB);
+  const [directoryA, directoryB] = [a, b].map((path) => statSync(dirname(path), { throwIfNoEntry: false }));
+  if (directoryA === undefined || directoryB === undefined) return false;
+  return sameFile(directoryA, directoryB) && basename(a) === basename(b);
+}

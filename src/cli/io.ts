@@ -1,0 +1,58 @@
+/** A stream text goes to; what of it the commands use. */
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+}
+
+/**
+ * What a command touches of the process, so that tests can stand in for it. People read stderr; stdout carries what
+ * was asked for and nothing else.
+ */
+export interface Io {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Monotonic, in milliseconds. */
+  now(): number;
+  /**
+   * A signal that aborts on SIGINT or SIGTERM. Commands that ask for it must end soon after; others die by the signal
+   * as any process does.
+   */
+  interruptible(): AbortSignal;
+}
+
+/** Why an interruptible command was aborted. */
+export class Interrupted extends Error {
+  readonly signal: 'SIGINT' | 'SIGTERM';
+
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super(`interrupted by ${signal}`);
+    this.signal = signal;
+  }
+}
+
+/** Whether to write ANSI colours: FORCE_COLOR, then NO_COLOR, then whether a capable terminal reads. */
+export function hasColor(output: Output, env: Io['env']): boolean {
+  if (env.FORCE_COLOR !== undefined) return env.FORCE_COLOR !== '0' && env.FORCE_COLOR !== 'false';
+  if (env.NO_COLOR) return false;
+  return isTerminal(output, env);
+}
+
+/** Whether the cursor can be moved, as a progress line needs. */
+export const isTerminal = (output: Output, env: Io['env']): boolean =>
+  output.isTTY === true && env.TERM !== 'dumb' && !env.CI;
+
+/** ANSI styles, or the plain text. */
+export const styles = (color: boolean) => {
+  const style = (open: number, close: number) => (text: string) =>
+    color ? `\u001b[${open}m${text}\u001b[${close}m` : text;
+  return { bold: style(1, 22), red: style(31, 39), yellow: style(33, 39), green: style(32, 39) };
+};
+
+/** JSON as every command prints it: two spaces, one final newline, bigint as a number where it is exact. */
+export const jsonText = (value: unknown): string =>
+  `${JSON.stringify(value, (_key, item) => (typeof item === 'bigint' ? exactNumber(item) : item), 2)}\n`;
+
+const exactNumber = (value: bigint): number | string =>
+  value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);

@@ -1,0 +1,156 @@
+import { existsSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { UsageError } from '../core/errors.ts';
+import { closest } from '../core/suggest.ts';
+import { version } from '../core/version.ts';
+import type { Io } from './io.ts';
+import { decimal, parseChunkSize, parseTensorType, type QuantizeFlags, wholeNumber } from './options.ts';
+
+const examples = `
+Examples:
+  quantize ./Llama-3.2-1B --type Q4_K_M                     a directory to Llama-3.2-1B-Q4_K_M.gguf
+  quantize model.safetensors --method absmax --bits 8 -o m.gguf
+  quantize ./model --type Q4_K_M --tensor-type ffn_down=Q6_K --report report.json
+  quantize ./model --type Q4_0 --min-sqnr 18                exit 3 if a tensor is worse
+  quantize ./model --type Q8_0 -o - | ssh host 'cat > m.gguf'
+  quantize estimate ./model                                 sizes before anything runs
+
+Exit status: 0 done, 1 bad input or failed run, 2 bad usage, 3 a quality bar is missed.`;
+
+/** The command line. Each command's code, and with it the stages, is loaded when it runs. */
+export function createProgram(io: Io): Command {
+  const program = new Command('quantize')
+    .description('Quantize a published language model to a GGUF file that llama.cpp runs.')
+    .version(version, '--version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void io.stdout.write(text),
+      writeErr: (text) => void io.stderr.write(text),
+    })
+    .showSuggestionAfterError()
+    .showHelpAfterError('(quantize --help lists the options)')
+    .enablePositionalOptions();
+
+  addCommands(program, io);
+  program.helpCommand('help [command]', 'print help for a command');
+
+  return program
+    .usage('<model> [options]')
+    .argument('<model>', 'Hugging Face directory, .safetensors file or index, or unquantized GGUF')
+    .allowExcessArguments() // refused below, with the likely mistake
+    .optionsGroup('What to write:')
+    .option('--type <type>', 'type or mixture, as llama-quantize names them: Q4_K_M, Q8_0, F16, ...')
+    .option('--method <method>', 'preset: absmax, zero-point, kquant, ternary, binary')
+    .option('--bits <n>', 'bits per weight of the preset', wholeNumber(1))
+    .option('--pure', 'the same type for every matrix, no mixture')
+    .option('--leave-output-tensor', 'do not quantize output.weight')
+    .option('--output-tensor-type <type>', 'type of output.weight')
+    .option('--token-embedding-type <type>', 'type of the token embeddings')
+    .option('--tensor-type <regex=type>', 'type of tensors whose name matches (repeatable)', parseTensorType)
+    .optionsGroup('Where to:')
+    .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
+    .option('--force', 'replace an existing output')
+    .option('--dry-run', 'print the plan, write nothing')
+    .optionsGroup('Report:')
+    .option('--report <file>', "write the error report as JSON, '-' for standard output")
+    .option('--json', 'the same as --report -; with --dry-run the plan as JSON')
+    .option('--max-error <x>', 'exit 3 if a tensor has a larger relative error ||W-Q||^2/||W||^2', decimal(0))
+    .option('--min-sqnr <dB>', 'exit 3 if a tensor has a smaller signal-to-noise ratio', decimal())
+    .option('--verbose', 'every tensor in the table, times and memory')
+    .option('--quiet', 'print errors only; warnings are in the report')
+    .optionsGroup('Machine:')
+    .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
+    .option('--chunk-size <n>', 'weights a thread handles at a time (default: 1048576)', parseChunkSize)
+    .addOption(
+      new Option('--kernels <kind>', 'inner loops (default: auto)').choices(['auto', 'simd', 'scalar']),
+    )
+    .addHelpText('after', examples)
+    .action(async (model: string, flags: QuantizeFlags, { args }: Command) => {
+      if (args.length > 1) throw excessArguments(program, args);
+      if (!existsSync(model)) refuseMistypedCommand(program, model);
+      requireCompatible(flags);
+      const [{ quantizeCommand }, pipeline] = await Promise.all([
+        import('./quantize.ts'),
+        import('../pipeline.ts'),
+      ]);
+      await quantizeCommand(model, flags, io, pipeline);
+    });
+}
+
+function addCommands(program: Command, io: Io): void {
+  const subcommand = (name: string, description: string) =>
+    program.command(name).description(description).option('--json', 'print JSON').allowExcessArguments(false);
+
+  subcommand('inspect', 'print what a file holds: tensors, types, metadata')
+    .argument('<file>', 'model directory, .safetensors file or index, or GGUF')
+    .action(async (file: string, flags: { json?: boolean }) => {
+      const [{ inspectCommand }, { openCheckpoint }] = await Promise.all([
+        import('./inspect.ts'),
+        import('../read/index.ts'),
+      ]);
+      await inspectCommand(file, flags, io, openCheckpoint);
+    });
+
+  subcommand('compare', 'print the error of every tensor of B against A')
+    .argument('<A>', 'the reference: model directory, .safetensors file or index, or GGUF')
+    .argument('<B>', 'another form of the same model')
+    .action(async (a: string, b: string, flags: { json?: boolean }) => {
+      const [{ compareCommand }, { openCheckpoint }, pipeline] = await Promise.all([
+        import('./compare.ts'),
+        import('../read/index.ts'),
+        import('../pipeline.ts'),
+      ]);
+      await compareCommand(a, b, flags, io, {
+        openCheckpoint,
+        asGguf: ({ path }) => pipeline.planQuantization({ input: path, type: 'F32' }).plan.tensors,
+      });
+    });
+
+  subcommand('estimate', 'print file sizes in every type, without quantizing')
+    .argument('<file>', 'model directory, .safetensors file or index, or GGUF')
+    .action(async (file: string, flags: { json?: boolean }) => {
+      const [{ estimateCommand }, { openCheckpoint }, pipeline] = await Promise.all([
+        import('./estimate.ts'),
+        import('../read/index.ts'),
+        import('../pipeline.ts'),
+      ]);
+      await estimateCommand(file, flags, io, { openCheckpoint, pipeline });
+    });
+}
+
+const commandNames = (program: Command): string[] => ['help', ...program.commands.map((c) => c.name())];
+
+/** "quantize inspcet FILE" reads as a model of that name with an argument too many. */
+function excessArguments(program: Command, args: readonly string[]): UsageError {
+  if (!existsSync(args[0])) refuseMistypedCommand(program, args[0]);
+  return new UsageError(`too many arguments: ${args.join(' ')}`, {
+    expected: 'one model',
+    advice: 'run quantize once for each model',
+  });
+}
+
+/** @throws UsageError when a word that is no file looks like a command. */
+function refuseMistypedCommand(program: Command, word: string): void {
+  const similar = closest(word, commandNames(program));
+  if (similar === undefined || /[./\\]/.test(word)) return;
+  throw new UsageError(`unknown command or model: ${word}`, {
+    advice: `did you mean 'quantize ${similar}'?`,
+  });
+}
+
+/** Options that contradict each other, beyond what the stages check. */
+function requireCompatible(flags: QuantizeFlags): void {
+  if (flags.quiet && flags.verbose) throw new UsageError('--quiet and --verbose contradict each other');
+  if (!flags.dryRun) return;
+  const asked = [
+    ['--report', flags.report],
+    ['--max-error', flags.maxError],
+    ['--min-sqnr', flags.minSqnr],
+  ].find(([, value]) => value !== undefined);
+  if (asked !== undefined) {
+    throw new UsageError(`--dry-run quantizes nothing, so there is no error for ${asked[0]}`, {
+      advice: 'the plan as JSON: --dry-run --json',
+    });
+  }
+}

@@ -1,0 +1,125 @@
+import type { Stage } from '../core/result.ts';
+import type { PipelineEvent } from '../pipeline.ts';
+import { formatBytes, formatCount, formatSeconds, printable, shorten } from '../report/format.ts';
+import { hasColor, type Io, isTerminal } from './io.ts';
+
+/** Shows how a run goes, on stderr. */
+export interface Progress {
+  handle(event: PipelineEvent): void;
+  /** A line for the user between the progress. */
+  note(line: string): void;
+  /** Removes what must not stay on the screen; to be called however the run ends. */
+  stop(): void;
+}
+
+/** Plain lines come at most this often, in seconds, */
+const LINE_EVERY = 5;
+/** and then only after this part of the work, or this many seconds without a line. */
+const LINE_PART = 0.1;
+const SILENCE = 60;
+
+/** Nothing with `quiet`, one moving line on a terminal, a few lasting lines elsewhere. */
+export async function createProgress(io: Io, quiet: boolean): Promise<Progress> {
+  if (quiet) return { handle() {}, note() {}, stop() {} };
+  if (!isTerminal(io.stderr, io.env)) return lineProgress(io);
+  const { default: ora } = await import('ora');
+  const spinner = ora({
+    stream: io.stderr as NodeJS.WriteStream,
+    isEnabled: true,
+    discardStdin: false, // raw mode would take Ctrl-C from us
+    color: hasColor(io.stderr, io.env) ? 'cyan' : false,
+  });
+  return spinnerProgress(io, spinner);
+}
+
+/** What of ora is used. */
+interface Spinner {
+  text: string;
+  start(): unknown;
+  stop(): unknown;
+}
+
+export function spinnerProgress(io: Io, spinner: Spinner): Progress {
+  const meter = createMeter(io.now);
+  const show = () => {
+    spinner.text = shortenLine(meter.describe(), (io.stderr.columns ?? 80) - 3); // spinner, space, margin
+  };
+  spinner.text = '';
+  spinner.start();
+  const note = (line: string) => {
+    spinner.stop();
+    io.stderr.write(`${line}\n`);
+    spinner.start();
+  };
+  return {
+    handle(event) {
+      meter.update(event);
+      if (event.kind === 'plan') note(describePlan(event));
+      show();
+    },
+    note,
+    stop: () => void spinner.stop(),
+  };
+}
+
+export function lineProgress(io: Io): Progress {
+  const meter = createMeter(io.now);
+  let lastTime = io.now();
+  let lastPart = 0;
+  const note = (line: string) => void io.stderr.write(`${line}\n`);
+  return {
+    handle(event) {
+      meter.update(event);
+      if (event.kind === 'plan') note(describePlan(event));
+      if (event.kind !== 'progress') return;
+      const seconds = (io.now() - lastTime) / 1000;
+      const part = event.doneWeights / event.totalWeights;
+      if (seconds < LINE_EVERY || (part - lastPart < LINE_PART && seconds < SILENCE)) return;
+      note(meter.describe());
+      [lastTime, lastPart] = [io.now(), part];
+    },
+    note,
+    stop() {},
+  };
+}
+
+const describePlan = ({ plan, layout }: Extract<PipelineEvent, { kind: 'plan' }>): string =>
+  `${plan.fileType} by ${plan.method}: ${plan.tensors.length} tensors, ${formatBytes(layout.fileBytes)} to write`;
+
+/** Stage, share done, speed and time left, from events and a clock in milliseconds. */
+function createMeter(now: () => number) {
+  let stage: Stage = 'read';
+  let started = now();
+  let progress = { doneWeights: 0, totalWeights: 0, tensor: '' };
+  return {
+    update(event: PipelineEvent): void {
+      if (event.kind === 'stage') {
+        stage = event.stage;
+        started = now();
+        progress = { doneWeights: 0, totalWeights: 0, tensor: '' };
+      } else if (event.kind === 'progress') {
+        progress = event;
+      }
+    },
+    describe(): string {
+      const { doneWeights, totalWeights, tensor } = progress;
+      if (totalWeights === 0) return stage;
+      const seconds = (now() - started) / 1000;
+      const speed = doneWeights / seconds;
+      const parts = [stage, `${Math.floor((100 * doneWeights) / totalWeights)} %`];
+      if (doneWeights > 0 && seconds > 0) {
+        const left = (totalWeights - doneWeights) / speed;
+        parts.push(`${formatCount(speed)} weights/s`, `${formatSeconds(left)} left`);
+      }
+      return [...parts, printable(tensor)].join('  ');
+    },
+  };
+}
+
+/** A line that wraps cannot be redrawn: the tensor's name, which ends the line, gives way. */
+const shortenLine = (line: string, width: number): string => {
+  const nameAt = line.lastIndexOf('  ') + 2;
+  return line.length <= width || nameAt < 2
+    ? line
+    : line.slice(0, nameAt) + shorten(line.slice(nameAt), Math.max(4, width - nameAt));
+};

@@ -1,0 +1,143 @@
+import { UsageError } from '../core/errors.ts';
+import type { Plan } from '../core/plan.ts';
+import { type RunResult, stages } from '../core/result.ts';
+import type { planQuantization, quantize } from '../pipeline.ts';
+import { formatBytes, formatSeconds, printable } from '../report/format.ts';
+import { buildReport, type Report } from '../report/report.ts';
+import { renderSummary, sqnr } from '../report/summary.ts';
+import { showPlan } from './dry-run.ts';
+import { isStandardOutput, type ReportTarget, reportTarget, requireInput } from './files.ts';
+import { hasColor, type Io, jsonText, styles } from './io.ts';
+import { pipelineOptions, type QuantizeFlags } from './options.ts';
+import { createProgress } from './progress.ts';
+import { requireQuality } from './quality.ts';
+
+/** The stages, as this command needs them. */
+export interface Pipeline {
+  planQuantization: typeof planQuantization;
+  quantize: typeof quantize;
+}
+
+/** Warnings shown one by one; the rest is counted. */
+const WARNINGS_SHOWN = 10;
+
+/** `quantize <model>`: the main job, or with --dry-run only its plan. */
+export async function quantizeCommand(
+  input: string,
+  flags: QuantizeFlags,
+  io: Io,
+  pipeline: Pipeline,
+): Promise<void> {
+  const report = reportDestination(input, flags, io);
+  requireInput(input);
+  const options = pipelineOptions(input, flags);
+  const warn = createWarner(io, flags.quiet === true);
+
+  if (flags.dryRun) {
+    const { plan, layout } = pipeline.planQuantization(options);
+    warn.plan(plan);
+    await showPlan(plan, layout, flags.json === true, io);
+    return;
+  }
+
+  const progress = await createProgress(io, flags.quiet === true);
+  let result: RunResult;
+  try {
+    result = await pipeline.quantize({ ...options, signal: io.interruptible() }, (event) => {
+      progress.handle(event);
+      if (event.kind === 'plan') warn.plan(event.plan, progress.note);
+      if (event.kind === 'warning') warn.message(event.message, progress.note);
+    });
+  } finally {
+    progress.stop();
+  }
+
+  const built = buildReport(result);
+  if (!flags.quiet) io.stderr.write(await describeRun(built, result, flags, io));
+  report?.write(jsonText(built));
+  requireQuality(built.tensors, flags);
+}
+
+/**
+ * Where the JSON report goes, or null; refuses what would mix it with the GGUF on standard output.
+ *
+ * @throws UsageError
+ */
+function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
+  const { output, json, report, force } = flags;
+  const jsonOnStdout = json === true || report === '-';
+  const toStdout = output === '-';
+  if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
+    throw new UsageError('the GGUF and the JSON report cannot both go to standard output', {
+      advice: 'write one of them to a file: -o model.gguf, or --report report.json',
+    });
+  }
+  if (toStdout && io.stdout.isTTY && !flags.dryRun) {
+    throw new UsageError('a GGUF file is not for a terminal', {
+      advice: 'redirect standard output, or pass -o model.gguf',
+    });
+  }
+  const targets: ReportTarget[] = [];
+  if (jsonOnStdout) targets.push({ write: (text) => void io.stdout.write(text) });
+  if (report !== undefined && report !== '-') {
+    targets.push(reportTarget(report, { input, output: toStdout ? undefined : output }, force === true));
+  }
+  if (targets.length === 0) return null;
+  return {
+    write(text) {
+      for (const target of targets) target.write(text);
+    },
+  };
+}
+
+/** Prints each warning once, as it comes up. */
+function createWarner(io: Io, quiet: boolean) {
+  const { yellow } = styles(hasColor(io.stderr, io.env));
+  const seen = new Set<string>();
+  const toStderr = (line: string): void => void io.stderr.write(`${line}\n`);
+  const message = (text: string, print = toStderr) => {
+    if (quiet || seen.has(text)) return;
+    seen.add(text);
+    print(`${yellow('warning:')} ${printable(text)}`);
+  };
+  return {
+    message,
+    plan(plan: Plan, print = toStderr): void {
+      if (!plan.runnable.yes) message(`llama.cpp cannot run this file: ${plan.runnable.reason}`, print);
+      for (const text of plan.warnings.slice(0, WARNINGS_SHOWN)) message(text, print);
+      const more = plan.warnings.length - WARNINGS_SHOWN;
+      if (more > 0) message(`and ${more} more, all of them in the JSON report`, print);
+    },
+  };
+}
+
+/** Error table, summary and the closing line of a run. */
+async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
+  const { renderTensors, WORST_TENSORS } = await import('../report/table.ts');
+  const color = hasColor(io.stderr, io.env);
+  const { bold, yellow } = styles(color);
+  const { model, run } = report;
+  const limit = flags.verbose ? report.tensors.length : WORST_TENSORS;
+  const hidden = report.tensors.length - limit;
+  const lines = [
+    renderTensors(report.tensors, limit, color),
+    ...(hidden > 0 ? [`and ${hidden} tensors with less error (all: --verbose)`] : []),
+    '',
+    renderSummary(report),
+  ];
+  if (flags.verbose) {
+    lines.push(
+      `time   ${stages.map((stage) => `${stage} ${formatSeconds(run.seconds[stage])}`).join(', ')}`,
+      `       ${run.threads} threads, ${run.kernels} kernels, peak memory ${formatBytes(run.peakRssBytes)}`,
+    );
+  }
+  if (model.notRunnableReason !== null) {
+    lines.push(`${yellow('warning:')} llama.cpp cannot run this file: ${printable(model.notRunnableReason)}`);
+  }
+  lines.push(
+    `${bold('wrote')} ${printable(result.output ?? 'to standard output')}: ${formatBytes(model.fileBytes)}, ` +
+      `${model.bitsPerWeight.toFixed(2)} bits per weight, SQNR ${sqnr(model.metrics)}, ` +
+      `in ${formatSeconds(run.seconds.total)}`,
+  );
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,51 @@
+import type { ErrorSums } from './error-sums.ts';
+import type { Plan, PlannedTensor } from './plan.ts';
+
+/** The six stages, in order. */
+export const stages = ['read', 'plan', 'calibrate', 'quantize', 'write', 'report'] as const;
+export type Stage = (typeof stages)[number];
+
+/** What became of one tensor of the plan. */
+export interface TensorResult {
+  readonly tensor: PlannedTensor;
+  /** Bytes of the source as stored. */
+  readonly bytesBefore: number;
+  /** Bytes in the output, alignment aside. */
+  readonly bytesAfter: number;
+  /** The source as float32 against what the written bytes decode to. */
+  readonly sums: ErrorSums;
+}
+
+/** What may differ between two runs of the same input and options. */
+export interface RunFacts {
+  /** ISO 8601, UTC. */
+  readonly startedAt: string;
+  readonly seconds: Readonly<Record<Stage, number>> & { readonly total: number };
+  readonly threads: number;
+  readonly kernels: string;
+  readonly input: string;
+  readonly output: string;
+  readonly host: {
+    readonly platform: string;
+    readonly arch: string;
+    /** Model name of the processor, and how many threads this process may run at once. */
+    readonly processor: string;
+    readonly cpus: number;
+    readonly node: string;
+    /** Version of this package. */
+    readonly version: string;
+  };
+  readonly peakRssBytes: number;
+}
+
+/** A finished run. */
+export interface RunResult {
+  readonly plan: Plan;
+  /** Path of the file that was written; null when it went to standard output. */
+  readonly output: string | null;
+  /** Bytes of the whole file, header and alignment included. */
+  readonly fileBytes: number;
+  /** In file order. */
+  readonly tensors: readonly TensorResult[];
+  readonly run: RunFacts;
+}

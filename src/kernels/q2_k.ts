@@ -1,0 +1,65 @@
+import { CODES, codeSubBlock, decode16, largest } from './codes';
+import { floatOfHalf, halfOf } from './half';
+import { nearestInt } from './nearest';
+import { GROUP, LANES, loadLanes, MINS, SCALES, search, WEIGHTS } from './search';
+
+/**
+ * Q2_K: super-blocks of 16 sub-blocks of 16 weights, x = (d * scale) * code - dmin * min. Layout in the scalar twin.
+ * Must agree with quantize_row_q2_K_ref.
+ */
+
+/** Weights of the search, |x|, beside the lanes of a group. */
+function weigh(group: usize): void {
+  for (let at = group, end = group + 256; at < end; at += 16) {
+    v128.store(at, f32x4.abs(v128.load(at)), WEIGHTS);
+  }
+}
+
+export function quantize_Q2_K(src: usize, dst: usize, n: i32): void {
+  for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 84) {
+    for (let half: usize = 0; half < 2; half++) {
+      const x = src + (half << 9);
+      loadLanes(x, 16, LANES);
+      loadLanes(x + 256, 16, LANES + GROUP);
+      weigh(LANES);
+      weigh(LANES + GROUP);
+      search(16, 3, -0.5, 0.1, 15, true, half << 5);
+    }
+
+    const maxScale = largest(SCALES, 16), maxMin = largest(MINS, 16);
+    const inverseScale: f32 = maxScale > 0 ? <f32>15 / maxScale : 0, inverseMin: f32 = maxMin > 0 ? <f32>15 / maxMin : 0;
+    const dHalf = halfOf(maxScale / <f32>15), dminHalf = halfOf(maxMin / <f32>15);
+    store<u16>(dst, dHalf, 80);
+    store<u16>(dst, dminHalf, 82);
+    const d = floatOfHalf(dHalf), dmin = floatOfHalf(dminHalf);
+    for (let j: usize = 0; j < 16; j++) {
+      // Neither is clamped: a negative scale fills the high nibble too, as in ggml.
+      const scale = nearestInt(inverseScale * load<f32>(SCALES + (j << 2)));
+      const scales = scale | (nearestInt(inverseMin * load<f32>(MINS + (j << 2))) << 4);
+      store<u8>(dst + j, <u8>scales);
+      codeSubBlock(j, 16, src + (j << 6), d * <f32>(scales & 15), dmin * <f32>((scales >> 4) & 15), 3);
+    }
+
+    // A byte holds weights l, l + 32, l + 64, l + 96 of 128, lowest bits first.
+    for (let i: usize = 0; i < 64; i += 16) {
+      const codes = CODES + (i & 16) + ((i & 32) << 2);
+      const low = v128.or(v128.load(codes), i8x16.shl(v128.load(codes, 32), 2));
+      const high = v128.or(i8x16.shl(v128.load(codes, 64), 4), i8x16.shl(v128.load(codes, 96), 6));
+      v128.store(dst + i, v128.or(low, high), 16);
+    }
+  }
+}
+
+export function dequantize_Q2_K(src: usize, dst: usize, n: i32): void {
+  const two = i8x16.splat(3);
+  for (const end = dst + (<usize>n << 2); dst < end; src += 84) {
+    const d = floatOfHalf(load<u16>(src, 80)), dmin = floatOfHalf(load<u16>(src, 82));
+    for (let j: usize = 0; j < 16; j++, dst += 64) {
+      const scales = <u32>load<u8>(src + j);
+      // Sub-blocks 0, 2, 4, 6 share 16 bytes, 1, 3, 5, 7 the next, and so on.
+      const bytes = v128.load(src + 16 + ((j & 8) << 2) + ((j & 1) << 4));
+      const codes = v128.and(i8x16.shr_u(bytes, <i32>(j & 6)), two);
+      decode16(codes, f32x4.splat(d * <f32>(scales & 15)), f32x4.splat(dmin * <f32>(scales >> 4)), dst);
+    }
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * The six stages on one page: read -> plan -> calibrate -> quantize -> write -> report.
+ *
+ * Reading and planning touch headers only. Calibrating (so far: the ranges of rows) and quantizing run over the
+ * worker pool; writing ends with a rename. The report is built by src/report from the result.
+ */
+import { availableParallelism, cpus } from 'node:os';
+import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
+import { UsageError } from './core/errors.ts';
+import type { Plan, PlannedTensor } from './core/plan.ts';
+import { type RunResult, type Stage, stages } from './core/result.ts';
+import { bytesOf, elementsOf } from './core/types.ts';
+import { version } from './core/version.ts';
+import { InterruptedError, namedFailure } from './failures.ts';
+import { makePlan, type PlanOptions } from './plan/plan.ts';
+import { encodeTensors } from './quantize/encode.ts';
+import { chunkBytes, type Job, type JobSource, type RowRanges, type TensorJob } from './quantize/job.ts';
+import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
+import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
+import { findRowRanges } from './quantize/row-ranges.ts';
+import { openCheckpoint } from './read/index.ts';
+import { modelFilePaths, readModelFiles } from './read/model-files.ts';
+import { type Layout, layOut } from './write/gguf.ts';
+import { openOutput } from './write/output.ts';
+import { resolveTarget } from './write/target.ts';
+
+export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
+
+/** What to do. Everything but the input has a default. */
+export interface QuantizeOptions extends PlanOptions {
+  /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
+  readonly input: string;
+  /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
+  readonly output?: string;
+  /** Worker threads; by default one for each processor. */
+  readonly threads?: number;
+  /** Weights a thread handles at a time, a multiple of 32768; sets the memory a thread takes. */
+  readonly chunkSize?: number;
+  readonly kernels?: 'auto' | 'simd' | 'scalar';
+  /** Replace an existing output. */
+  readonly force?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export type PipelineEvent =
+  | { readonly kind: 'stage'; readonly stage: Stage }
+  | { readonly kind: 'plan'; readonly plan: Plan; readonly layout: Layout; readonly output: string }
+  | {
+      readonly kind: 'progress';
+      readonly doneWeights: number;
+      readonly totalWeights: number;
+      readonly tensor: string;
+    };
+
+/** What a run would do, and the size of what it would write. */
+export interface PlannedRun {
+  readonly plan: Plan;
+  readonly layout: Layout;
+  /** Default or given output path. */
+  readonly output: string;
+  /** Every file that is read: the output may be none of them. */
+  readonly inputs: readonly string[];
+}
+
+const DEFAULT_CHUNK = 1 << 20;
+
+/**
+ * The first two stages: reads headers and configuration and decides everything. Nothing is written.
+ *
+ * @throws UsageError, and the errors of the read and plan stages
+ */
+export function planQuantization(
+  options: QuantizeOptions,
+  onStage: (stage: Stage) => void = () => {},
+): PlannedRun {
+  onStage('read');
+  const checkpoint = openCheckpoint(options.input);
+  const modelFiles = readModelFiles(checkpoint.directory);
+  onStage('plan');
+  const plan = makePlan(checkpoint, modelFiles, options);
+  const layout = layOut(plan.metadata, plan.tensors);
+  const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFilePaths(checkpoint.directory)];
+  return { plan, layout, output, inputs };
+}
+
+/**
+ * The main job: turns a checkpoint into a quantized GGUF file and says what that cost.
+ *
+ * @throws UsageError, the errors of each stage, InterruptedError when the signal aborts. The output path then holds
+ *   what it held before; `<output>.partial` and its journal stay.
+ */
+export async function quantize(
+  options: QuantizeOptions,
+  onEvent: (event: PipelineEvent) => void = () => {},
+): Promise<RunResult> {
+  const startedAt = new Date();
+  const { threads, chunk, module } = resolveResources(options);
+  const stopwatch = new Stopwatch();
+  const enter = (stage: Stage) => {
+    stopwatch.enter(stage);
+    onEvent({ kind: 'stage', stage });
+  };
+  const { signal } = options;
+
+  const { plan, layout, output, inputs } = planQuantization(options, enter);
+  const target = resolveTarget(output, inputs, options.force ?? false);
+  onEvent({ kind: 'plan', plan, layout, output });
+  const { files } = plan.checkpoint;
+  const checkInterrupted = () => {
+    if (signal?.aborted) throw new InterruptedError(target, signal.reason);
+  };
+  const failure = (error: unknown) => namedFailure(error, plan.tensors, files, output);
+
+  enter('calibrate');
+  const ranged = plan.tensors.filter(({ encoder }) => encoder === 'I8:zero-point');
+  const rangedJob: Job = { files, chunk, tensors: ranged.map((tensor) => jobOf(tensor, 0, new Map())) };
+  const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
+    throw failure(error);
+  });
+  checkInterrupted();
+  const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
+
+  enter('quantize');
+  const tensors = plan.tensors.map((tensor, i) => jobOf(tensor, layout.offsets[i], ranges));
+  const job: Job = { files, chunk, tensors };
+  const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
+  const control = newControl();
+  let broken: unknown = null; // what ended a stream early
+  const out = await openOutput(target, {
+    layout,
+    chunk,
+    slotBytes: chunkBytes(job).encoded,
+    slots: 2 * threads,
+    onEmitted: (count) => announceEmitted(control, count),
+    onError: (error) => {
+      broken ??= error;
+      stopPool(control);
+    },
+  });
+  let sums: ErrorSums[];
+  try {
+    sums = await encodeTensors({
+      job,
+      threads,
+      module,
+      target: out.target,
+      control,
+      signal,
+      onChunk: (encoded) => out.take(encoded),
+      onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
+    });
+    checkInterrupted();
+    enter('write');
+    await out.finish();
+    if (broken) throw broken;
+  } catch (error) {
+    await out.abandon();
+    throw failure(broken ?? error);
+  }
+  stopwatch.stop();
+
+  return {
+    plan,
+    output: output === '-' ? null : output,
+    fileBytes: layout.fileBytes,
+    tensors: plan.tensors.map((tensor, i) => ({
+      tensor,
+      bytesBefore: storedBytes(tensor),
+      bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
+      sums: sums[i],
+    })),
+    run: {
+      startedAt: startedAt.toISOString(),
+      seconds: stopwatch.seconds(),
+      threads,
+      kernels: module ? 'simd' : 'scalar',
+      input: options.input,
+      output,
+      host: {
+        platform: process.platform,
+        arch: process.arch,
+        processor: cpus()[0]?.model ?? 'unknown',
+        cpus: availableParallelism(),
+        node: process.version,
+        version,
+      },
+      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    },
+  };
+}
+
+/** Threads, chunk and kernels, checked. */
+function resolveResources(options: QuantizeOptions): {
+  threads: number;
+  chunk: number;
+  module: WasmModule | null;
+} {
+  const threads = options.threads ?? availableParallelism();
+  if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
+    throw new UsageError('the number of threads is out of range', {
+      expected: 'a whole number from 1 to 1024',
+      got: String(threads),
+    });
+  }
+  const chunk = options.chunkSize ?? DEFAULT_CHUNK;
+  if (!Number.isInteger(chunk) || chunk < SUM_RANGE || chunk % SUM_RANGE !== 0 || chunk > 1 << 26) {
+    throw new UsageError('the chunk size is out of range', {
+      expected: `a multiple of ${SUM_RANGE} weights, up to ${1 << 26}`,
+      got: String(chunk),
+    });
+  }
+  const kernels = options.kernels ?? 'auto';
+  if (kernels === 'scalar') return { threads, chunk, module: null };
+  if (!simdSupported()) {
+    if (kernels === 'auto') return { threads, chunk, module: null };
+    throw new UsageError('this JavaScript engine has no WebAssembly SIMD', {
+      advice: 'leave --kernels out, or pass --kernels scalar (much slower, same bytes)',
+    });
+  }
+  return { threads, chunk, module: compileKernels() };
+}
+
+/** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */
+function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string, RowRanges>): TensorJob {
+  const { name, encoder, source } = tensor;
+  const job = { name, elements: elementsOf(tensor.shape), rowLength: tensor.shape[0] ?? 1, encoder, offset };
+  if (source.kind !== 'row-range') {
+    const own = ranges.get(name);
+    return { ...job, source, ...(own && { ranges: own }) };
+  }
+  const { scales, zeroPoints } = ranges.get(source.of)!;
+  if (source.what === 'scale') return { ...job, source: values(scales) };
+  // Zero points are codes themselves: int8 with scale 1 and zero point 0.
+  const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
+  return { ...job, source: values(zeroPoints), ranges: identity };
+}
+
+const values = (numbers: Iterable<number>): JobSource => ({ kind: 'values', values: [...numbers] });
+
+/** Bytes a tensor's source takes in the checkpoint; 0 for values the plan computed. */
+function storedBytes({ source }: PlannedTensor): number {
+  return source.kind === 'stored' ? source.parts.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0;
+}
+
+/** Time spent in each stage. */
+class Stopwatch {
+  readonly #spent = Object.fromEntries(stages.map((stage) => [stage, 0])) as Record<Stage, number>;
+  readonly #started = performance.now();
+  #current: Stage | null = null;
+  #since = this.#started;
+
+  enter(stage: Stage): void {
+    this.stop();
+    this.#current = stage;
+  }
+
+  stop(): void {
+    const now = performance.now();
+    if (this.#current) this.#spent[this.#current] += (now - this.#since) / 1000;
+    this.#current = null;
+    this.#since = now;
+  }
+
+  seconds(): Record<Stage | 'total', number> {
+    return { ...this.#spent, total: (this.#since - this.#started) / 1000 };
+  }
+}

@@ -1,0 +1,144 @@
+import { UsageError } from '../core/errors.ts';
+import type { EncoderName } from '../core/plan.ts';
+import type { TypeName } from '../core/types.ts';
+import { type Mixture, type MixtureName, mixtures, parseMixture } from './mixtures.ts';
+import { nearest } from './nearest.ts';
+
+/** Named choices of grid, range and rounding (`--method`). */
+export const methods = ['absmax', 'zero-point', 'kquant', 'ternary', 'binary'] as const;
+export type Method = (typeof methods)[number];
+
+/** What `--type`, `--method` and `--bits` say, as typed. */
+export interface SchemeOptions {
+  readonly type?: string | undefined;
+  readonly method?: string | undefined;
+  readonly bits?: number | undefined;
+}
+
+export interface Scheme {
+  readonly mixture: Mixture;
+  /** The preset; "none" for float types, "ggml" for types that no preset covers. */
+  readonly method: Method | 'none' | 'ggml';
+  /** Whether stock llama.cpp can run such a file; if not, why. */
+  readonly runnable: { readonly yes: true } | { readonly yes: false; readonly reason: string };
+  /** How weights are coded onto a type. */
+  encoderFor(type: TypeName): EncoderName;
+  /** What was decided for the user, one sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** Eight-bit codes with a float scale and an integer zero point for each row: no GGUF block type holds them. */
+const zeroPoint8: Mixture = { name: 'I8', fileType: null, base: 'I8' };
+
+interface Preset {
+  /** What `--bits` selects; empty for a preset of one width. */
+  readonly byBits: Readonly<Record<number, Mixture>>;
+  /** What is taken when neither bits nor type are given. */
+  readonly usual: Mixture;
+  /** The types it may be combined with. */
+  readonly types: readonly MixtureName[];
+  readonly encoders: Readonly<Partial<Record<TypeName, EncoderName>>>;
+}
+
+const { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M, Q6_K, TQ2_0, Q1_0 } = mixtures;
+
+const presets: Readonly<Record<Method, Preset>> = {
+  absmax: {
+    byBits: { 4: Q4_0, 5: Q5_0, 8: Q8_0 },
+    usual: Q4_0,
+    types: ['Q4_0', 'Q5_0', 'Q8_0', 'Q2_0', 'TQ1_0', 'TQ2_0'],
+    encoders: {},
+  },
+  'zero-point': {
+    byBits: { 4: Q4_1, 5: Q5_1, 8: zeroPoint8 },
+    usual: Q4_1,
+    types: ['Q4_1', 'Q5_1'],
+    encoders: { I8: 'I8:zero-point' },
+  },
+  kquant: {
+    byBits: { 2: Q2_K, 3: Q3_K_M, 4: Q4_K_M, 5: Q5_K_M, 6: Q6_K, 8: Q8_0 },
+    usual: Q4_K_M,
+    types: [
+      ...(['Q2_K', 'Q2_K_S', 'Q3_K_S', 'Q3_K_M', 'Q3_K_L', 'Q4_K_S', 'Q4_K_M', 'Q5_K_S', 'Q5_K_M'] as const),
+      ...(['Q6_K', 'Q8_0'] as const),
+    ],
+    encoders: {},
+  },
+  ternary: {
+    byBits: {},
+    usual: TQ2_0,
+    types: ['TQ1_0', 'TQ2_0'],
+    encoders: { TQ1_0: 'TQ1_0:absmean', TQ2_0: 'TQ2_0:absmean' },
+  },
+  // ggml codes Q1_0 as the mean of |x| and signs already.
+  binary: { byBits: {}, usual: Q1_0, types: ['Q1_0'], encoders: {} },
+};
+
+/**
+ * Turns `--type`, `--method` and `--bits` into a mixture and a way of coding each type. A type wins over bits; without
+ * either it is the preset's usual type, and without anything Q4_K_M. UsageError, with the list of what there is, for
+ * unknown names, for bits the method does not have and for a type that contradicts it.
+ */
+export function resolveScheme({ type, method, bits }: SchemeOptions): Scheme {
+  const chosen = method === undefined ? undefined : parseMethod(method);
+  if (type !== undefined) {
+    const mixture = parseMixture(type);
+    if (chosen !== undefined && !presets[chosen].types.includes(mixture.name as MixtureName)) {
+      throw new UsageError(`--method ${chosen} and --type ${mixture.name} contradict each other.`, {
+        expected: `${presets[chosen].types.join(' or ')} with ${chosen}`,
+        advice: `leave out --method to get ${mixture.name} as llama.cpp codes it`,
+      });
+    }
+    const notes = bits === undefined ? [] : [`--type ${mixture.name} wins over --bits ${bits}.`];
+    return scheme(mixture, chosen ?? methodOf(mixture), notes);
+  }
+  const preset = chosen ?? 'kquant';
+  const { byBits, usual } = presets[preset];
+  if (bits === undefined) {
+    const unnamed = method === undefined ? `${usual.name} (method ${preset})` : usual.name;
+    const note = `No --type or --bits was given: ${unnamed}.`;
+    return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note]);
+  }
+  const mixture = byBits[bits];
+  if (mixture === undefined) {
+    const widths = Object.entries(byBits).map(([width, { name }]) => `${width} (${name})`);
+    throw new UsageError(`--method ${preset} has no --bits ${bits}.`, {
+      expected: widths.length > 0 ? widths.join(', ') : `no --bits: ${preset} is ${usual.name}`,
+      advice: 'choose one of these, or name a type by --type',
+    });
+  }
+  return scheme(mixture, preset, []);
+}
+
+function parseMethod(text: string): Method {
+  const found = methods.find((method) => method === text.trim().toLowerCase());
+  if (found) return found;
+  throw new UsageError(`There is no method named "${text}".`, {
+    expected: methods.join(', '),
+    advice: `did you mean ${nearest(text, methods).join(', ')}?`,
+  });
+}
+
+/** The preset whose coding a type has anyway. */
+function methodOf({ name, base }: Mixture): Scheme['method'] {
+  if (base === 'F32' || base === 'F16' || base === 'BF16') return 'none';
+  return methods.find((method) => presets[method].types.includes(name as MixtureName)) ?? 'ggml';
+}
+
+function scheme(mixture: Mixture, method: Scheme['method'], notes: readonly string[]): Scheme {
+  const encoders = method === 'none' || method === 'ggml' ? {} : presets[method].encoders;
+  return {
+    mixture,
+    method,
+    runnable:
+      mixture === zeroPoint8
+        ? {
+            yes: false,
+            reason:
+              'no GGUF block type has an integer zero point: llama.cpp cannot run I8 codes with .scale and .zero_point tensors',
+          }
+        : { yes: true },
+    encoderFor: (type) => encoders[type] ?? type,
+    notes,
+  };
+}

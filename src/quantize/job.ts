@@ -1,0 +1,89 @@
+import type { CheckpointFile } from '../core/checkpoint.ts';
+import type { EncoderName, TensorSource } from '../core/plan.ts';
+import { bytesOf, type TypeName } from '../core/types.ts';
+import { typeOfEncoder } from '../core/plan.ts';
+
+/** Scale and zero point of each row of a tensor coded with `I8:zero-point`. */
+export interface RowRanges {
+  readonly scales: Float32Array;
+  readonly zeroPoints: Int32Array;
+}
+
+/** A source whose values can be read: row ranges have become values. */
+export type JobSource = Exclude<TensorSource, { kind: 'row-range' }>;
+
+/** One tensor as the workers see it. */
+export interface TensorJob {
+  readonly name: string;
+  /** Values in it, and in one row. */
+  readonly elements: number;
+  readonly rowLength: number;
+  readonly source: JobSource;
+  readonly encoder: EncoderName;
+  /** Absolute offset of its data in the output file. */
+  readonly offset: number;
+  readonly ranges?: RowRanges;
+}
+
+/** What a pool of workers does: every tensor, cut into chunks of `chunk` weights in file order. */
+export interface Job {
+  readonly files: readonly CheckpointFile[];
+  readonly tensors: readonly TensorJob[];
+  /** Weights in a chunk: a multiple of SUM_RANGE, and so of every block size. */
+  readonly chunk: number;
+}
+
+/** Type in which a source's values are stored. */
+export const storedType = (source: JobSource): TypeName =>
+  source.kind === 'values' ? 'F32' : source.parts[0].type;
+
+/** Numbers the chunks of a job from 0 through all tensors. */
+export class ChunkIndex {
+  readonly #firsts: number[] = []; // number of each tensor's first chunk
+  readonly #job: Job;
+  readonly count: number;
+
+  constructor(job: Job) {
+    this.#job = job;
+    let next = 0;
+    for (const { elements } of job.tensors) {
+      this.#firsts.push(next);
+      next += Math.ceil(elements / job.chunk);
+    }
+    this.count = next;
+  }
+
+  /** Which weights chunk `number` covers. */
+  locate(number: number): { tensor: number; start: number; count: number } {
+    let low = 0;
+    let high = this.#firsts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.#firsts[middle] <= number) low = middle;
+      else high = middle - 1;
+    }
+    const start = (number - this.#firsts[low]) * this.#job.chunk;
+    return { tensor: low, start, count: Math.min(this.#job.chunk, this.#job.tensors[low].elements - start) };
+  }
+
+  /** Chunks of one tensor. */
+  chunksOf(tensor: number): number {
+    return Math.ceil(this.#job.tensors[tensor].elements / this.#job.chunk);
+  }
+}
+
+/** Largest stored and encoded sizes of a chunk in bytes, which fix a worker's arena. */
+export function chunkBytes(job: Job): { stored: number; encoded: number } {
+  let stored = 0;
+  let encoded = 0;
+  for (const { elements, source, encoder } of job.tensors) {
+    const count = Math.min(elements, job.chunk);
+    stored = Math.max(stored, bytesOf(storedType(source), count));
+    encoded = Math.max(encoded, bytesOf(typeOfEncoder(encoder), count));
+  }
+  return { stored, encoded };
+}
+
+/** Bytes a chunk of a tensor becomes. */
+export const encodedBytes = (tensor: TensorJob, count: number): number =>
+  bytesOf(typeOfEncoder(tensor.encoder), count);

@@ -1,0 +1,145 @@
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
+import type { ChunkTarget } from '../core/output.ts';
+import { ChunkIndex, type Job } from './job.ts';
+import type { WasmModule } from './kernels.ts';
+
+/** Slots of the control array that the pool and its workers share. */
+export const CONTROL = {
+  /** Number of the next chunk to take. */
+  next: 0,
+  /** Chunks that a stream has emitted, in order; workers wait on it for a free slot of the window. */
+  emitted: 1,
+  /** Not 0: take no further chunk. */
+  stop: 2,
+} as const;
+
+/** Partial sums of a tile: sum x^2, sum q^2, sum x q, sum (x - q)^2. */
+export const SUMS_PER_TILE = 4;
+
+export interface WorkerData {
+  readonly job: Job;
+  /** `range` finds each row's minimum and maximum; `encode` quantizes, measures and writes. */
+  readonly phase: 'range' | 'encode';
+  readonly control: Int32Array;
+  /** Where `encode` puts its chunks. */
+  readonly target: ChunkTarget | null;
+  /** Compiled SIMD kernels, or null for the scalar twins. */
+  readonly module: WasmModule | null;
+}
+
+export interface ChunkDone {
+  /** `encode`: SUMS_PER_TILE sums of each tile. `range`: minimum and maximum of each row touched. */
+  readonly sums: Float64Array;
+  readonly maxError: number;
+  /** Element of the tensor, in output order, that has the largest error. */
+  readonly maxErrorAt: number;
+}
+
+export type ChunkFailureCause =
+  /** A weight is NaN or infinite; a block decodes to something that is. */
+  | 'weight'
+  | 'scale'
+  /** The operating system refused; the input ended before its header said. */
+  | 'read'
+  | 'write'
+  | 'short-read';
+
+export type WorkerMessage =
+  | ({ kind: 'done'; number: number } & ChunkDone)
+  | {
+      kind: 'failed';
+      tensor: string;
+      cause: ChunkFailureCause;
+      /** Index of the input file concerned. */
+      file: number | null;
+      /** What the operating system said. */
+      code?: string;
+      message?: string;
+      /** The element of the tensor, and the weight it came from. */
+      element?: number;
+      value?: number;
+    };
+
+export type FailedChunk = Extract<WorkerMessage, { kind: 'failed' }>;
+
+/** Thrown by `runPool` when a chunk failed; the pipeline turns it into an error with names. */
+export class PoolFailure extends Error {
+  readonly chunk: FailedChunk;
+  constructor(chunk: FailedChunk) {
+    super(`a chunk failed: ${chunk.cause}`);
+    this.chunk = chunk;
+  }
+}
+
+export interface PoolOptions {
+  readonly job: Job;
+  readonly phase: WorkerData['phase'];
+  readonly threads: number;
+  readonly module: WasmModule | null;
+  readonly target: ChunkTarget | null;
+  readonly control: Int32Array;
+  readonly signal: AbortSignal | undefined;
+  /** Called once a chunk, in no particular order. */
+  onDone(number: number, done: ChunkDone): void;
+}
+
+/** A fresh control array. */
+export const newControl = (): Int32Array => new Int32Array(new SharedArrayBuffer(12));
+
+/** Tells workers how many chunks a stream has emitted. */
+export function announceEmitted(control: Int32Array, count: number): void {
+  Atomics.store(control, CONTROL.emitted, count);
+  Atomics.notify(control, CONTROL.emitted);
+}
+
+/** Makes every worker of a pool finish its chunk and end. */
+export function stopPool(control: Int32Array): void {
+  Atomics.store(control, CONTROL.stop, 1);
+  Atomics.notify(control, CONTROL.emitted);
+}
+
+/**
+ * Runs every chunk of a job over worker threads. Resolves when all are done or the pool was stopped; rejects with
+ * PoolFailure for a chunk that failed, or with the error that killed a worker. All workers have ended by then.
+ */
+export async function runPool(options: PoolOptions): Promise<void> {
+  const { job, phase, control, target, module, signal } = options;
+  const chunks = new ChunkIndex(job).count;
+  const path = createRequire(import.meta.url).resolve('#worker');
+  const workerData: WorkerData = { job, phase, control, target, module };
+  let failure: Error | null = null;
+  const fail = (error: Error) => {
+    failure ??= error;
+    stopPool(control);
+  };
+  const onAbort = () => stopPool(control);
+  if (signal?.aborted) onAbort();
+  signal?.addEventListener('abort', onAbort);
+
+  try {
+    await Promise.all(
+      Array.from({ length: Math.min(options.threads, chunks) }, () => {
+        const worker = new Worker(path, { workerData });
+        worker.on('message', (message: WorkerMessage) => {
+          if (message.kind === 'failed') return fail(new PoolFailure(message));
+          try {
+            options.onDone(message.number, message);
+          } catch (error) {
+            fail(error as Error);
+          }
+        });
+        worker.on('error', fail);
+        return new Promise<void>((resolve) => {
+          worker.on('exit', (code) => {
+            if (code !== 0) fail(new Error(`a worker thread ended with status ${code}`));
+            resolve();
+          });
+        });
+      }),
+    );
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+  if (failure) throw failure;
+}

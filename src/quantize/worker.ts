@@ -1,0 +1,255 @@
+/**
+ * A worker of the pool: takes the next chunk, reads its stored bytes straight into the kernels' arena, decodes,
+ * encodes, decodes again, measures, and writes the blocks where the plan says. Tiles of SUM_RANGE weights keep the
+ * working set in the cache and fix where partial sums begin.
+ */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import { SUM_RANGE } from '../core/error-sums.ts';
+import { typeOfEncoder } from '../core/plan.ts';
+import { segmentsOf } from '../core/segments.ts';
+import { bytesOf } from '../core/types.ts';
+import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
+import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
+import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
+import { CONTROL, SUMS_PER_TILE } from './pool.ts';
+
+const data = workerData as WorkerData;
+const { job, control, target } = data;
+const post = (message: WorkerMessage) => parentPort!.postMessage(message);
+
+/** A worker that waits for room in the window looks this often whether the run was stopped. */
+const STOP_POLL_MS = 100;
+
+/** Arena addresses, each a multiple of 16. */
+interface Arena {
+  kernels: Kernels;
+  /** Stored bytes of a chunk. */
+  stored: number;
+  /** Encoded bytes of a chunk. */
+  encoded: number;
+  /** One tile as float32: the source values, the decoded blocks. */
+  x: number;
+  q: number;
+  /** Results of the measure and range kernels. */
+  out: number;
+}
+
+const aligned = (bytes: number) => Math.ceil(bytes / 16) * 16;
+
+function layOutArena(): Arena {
+  const sizes = chunkBytes(job);
+  const tile = 4 * SUM_RANGE;
+  const total = aligned(sizes.stored) + aligned(sizes.encoded) + 2 * tile + 128;
+  const kernels = data.module ? simdKernels(data.module, total) : scalarKernels(total);
+  const stored = kernels.base;
+  const encoded = stored + aligned(sizes.stored);
+  const x = encoded + aligned(sizes.encoded);
+  return { kernels, stored, encoded, x, q: x + tile, out: x + 2 * tile };
+}
+
+function run(): void {
+  const arena = layOutArena();
+  const index = new ChunkIndex(job);
+  const inputs = new Map<number, number>(); // file index -> descriptor
+  const output = target?.kind === 'file' ? openSync(target.path, 'r+') : -1;
+  try {
+    while (Atomics.load(control, CONTROL.stop) === 0) {
+      const number = Atomics.add(control, CONTROL.next, 1);
+      if (number >= index.count) break;
+      const chunk = index.locate(number);
+      const tensor = job.tensors[chunk.tensor];
+      try {
+        load(tensor, chunk.start, chunk.count, arena, inputs);
+        const done =
+          data.phase === 'range'
+            ? rangesOf(tensor, chunk.start, chunk.count, arena)
+            : encodeChunk(tensor, chunk.start, chunk.count, arena);
+        if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output)) break;
+        post({ kind: 'done', number, ...done });
+      } catch (error) {
+        if (!(error instanceof ChunkFailure)) throw error;
+        post({ kind: 'failed', tensor: tensor.name, ...error.failure });
+        break;
+      }
+    }
+  } finally {
+    for (const descriptor of inputs.values()) closeSync(descriptor);
+    if (output >= 0) closeSync(output);
+  }
+}
+
+type Failure = Omit<Extract<WorkerMessage, { kind: 'failed' }>, 'kind' | 'tensor'>;
+
+/** Something wrong with the data or the files, to be reported by name rather than as a crash. */
+class ChunkFailure extends Error {
+  readonly failure: Failure;
+  constructor(failure: Failure) {
+    super(failure.cause);
+    this.failure = failure;
+  }
+}
+
+/** Reads the stored values of output elements [start, start + count) to arena.stored, in output order. */
+function load(tensor: TensorJob, start: number, count: number, arena: Arena, inputs: Map<number, number>): void {
+  const { source } = tensor;
+  if (source.kind === 'values') {
+    new Float32Array(arena.kernels.buffer, arena.stored, count).set(source.values.slice(start, start + count));
+    return;
+  }
+  const bytes = new Uint8Array(arena.kernels.buffer);
+  let at = arena.stored;
+  for (const segment of segmentsOf(source, start, count)) {
+    let descriptor = inputs.get(segment.file);
+    if (descriptor === undefined) {
+      descriptor = fileOperation('read', () => openSync(job.files[segment.file].path, 'r'), segment.file);
+      inputs.set(segment.file, descriptor);
+    }
+    let offset = segment.offset;
+    for (let left = segment.byteLength; left > 0; ) {
+      const read = fileOperation('read', () => readSync(descriptor, bytes, at, left, offset), segment.file);
+      if (read === 0) throw new ChunkFailure({ cause: 'short-read', file: segment.file });
+      at += read;
+      offset += read;
+      left -= read;
+    }
+  }
+}
+
+function fileOperation(operation: 'read' | 'write', act: () => number, file: number | null): number {
+  try {
+    return act();
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    throw new ChunkFailure({ cause: operation, file, code, message });
+  }
+}
+
+/** Encodes the loaded chunk into arena.encoded and measures it. */
+function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Arena): ChunkDone {
+  const { kernels, x, q, out } = arena;
+  const type = storedType(tensor.source);
+  const coded = typeOfEncoder(tensor.encoder);
+  const tiles = Math.ceil(count / SUM_RANGE);
+  const sums = new Float64Array(tiles * SUMS_PER_TILE);
+  let maxError = 0;
+  let maxErrorAt = start;
+  const bytes = new Uint8Array(kernels.buffer);
+
+  for (let tile = 0; tile < tiles; tile++) {
+    const done = tile * SUM_RANGE;
+    const n = Math.min(SUM_RANGE, count - done);
+    const from = arena.stored + bytesOf(type, done);
+    const to = arena.encoded + bytesOf(coded, done);
+    if (type !== 'F32') kernels.dequantize(type, from, x, n);
+    const weights = type === 'F32' ? from : x;
+
+    if (tensor.ranges) {
+      forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
+        const { scales, zeroPoints } = tensor.ranges!;
+        kernels.quantizeZeroPoint(weights + 4 * piece, to + piece, length, scales[row], zeroPoints[row]);
+        kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, scales[row], zeroPoints[row]);
+      });
+    } else {
+      if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
+      else kernels.quantize(tensor.encoder, weights, to, n);
+      kernels.dequantize(coded, to, q, n);
+    }
+
+    kernels.measure(weights, q, n, out);
+    const [sumX2, sumQ2, sumXQ, sumE2, tileMax] = new Float64Array(kernels.buffer, out, 5);
+    const xs = new Float32Array(kernels.buffer, weights, n);
+    const qs = new Float32Array(kernels.buffer, q, n);
+    if (!Number.isFinite(sumX2)) notFinite('weight', xs, start + done, xs);
+    if (!Number.isFinite(sumQ2)) notFinite('scale', qs, start + done, xs);
+    sums.set([sumX2, sumQ2, sumXQ, sumE2], tile * SUMS_PER_TILE);
+    if (tileMax > maxError) {
+      maxError = tileMax;
+      maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
+    }
+  }
+  return { sums, maxError, maxErrorAt };
+}
+
+/** Names the first value that is NaN or infinite, and the weight it came from. */
+function notFinite(cause: 'weight' | 'scale', values: Float32Array, start: number, weights: Float32Array): never {
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  throw new ChunkFailure({ cause, file: null, element: start + at, value: weights[at] });
+}
+
+/** Smallest and largest weight of each row the loaded chunk touches, as pairs, from the row of `start` on. */
+function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena): ChunkDone {
+  const { kernels, x, out } = arena;
+  const type = storedType(tensor.source);
+  const firstRow = Math.floor(start / tensor.rowLength);
+  const rows = Math.floor((start + count - 1) / tensor.rowLength) - firstRow + 1;
+  const sums = new Float64Array(2 * rows);
+  for (let row = 0; row < rows; row++) sums.set([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY], 2 * row);
+
+  for (let done = 0; done < count; done += SUM_RANGE) {
+    const n = Math.min(SUM_RANGE, count - done);
+    const from = arena.stored + bytesOf(type, done);
+    if (type !== 'F32') kernels.dequantize(type, from, x, n);
+    const weights = type === 'F32' ? from : x;
+    forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
+      kernels.range(weights + 4 * piece, length, out);
+      const [low, high] = new Float32Array(kernels.buffer, out, 2);
+      const at = 2 * (row - firstRow);
+      sums[at] = Math.min(sums[at], low);
+      sums[at + 1] = Math.max(sums[at + 1], high);
+    });
+  }
+  return { sums, maxError: 0, maxErrorAt: start };
+}
+
+/** Splits n elements from `start` at row boundaries: row, offset of the piece from `start`, its length. */
+function forEachRowPiece(
+  tensor: TensorJob,
+  start: number,
+  n: number,
+  act: (row: number, piece: number, length: number) => void,
+): void {
+  for (let done = 0; done < n; ) {
+    const row = Math.floor((start + done) / tensor.rowLength);
+    const length = Math.min(n - done, (row + 1) * tensor.rowLength - (start + done));
+    act(row, done, length);
+    done += length;
+  }
+}
+
+/** Puts the encoded chunk where it belongs; false when the run was stopped while waiting for room. */
+function deliver(
+  number: number,
+  tensor: TensorJob,
+  start: number,
+  count: number,
+  arena: Arena,
+  output: number,
+): boolean {
+  const coded = typeOfEncoder(tensor.encoder);
+  const bytes = new Uint8Array(arena.kernels.buffer, arena.encoded, bytesOf(coded, count));
+  if (target === null) return true;
+  if (target.kind === 'file') {
+    const offset = tensor.offset + bytesOf(coded, start);
+    for (let done = 0; done < bytes.length; ) {
+      done += fileOperation(
+        'write',
+        () => writeSync(output, bytes, done, bytes.length - done, offset + done),
+        null,
+      );
+    }
+    return true;
+  }
+  // A slot is free once the chunk that used it last has been emitted.
+  const slots = target.window.length / target.slotBytes;
+  for (;;) {
+    if (Atomics.load(control, CONTROL.stop) !== 0) return false;
+    const emitted = Atomics.load(control, CONTROL.emitted);
+    if (number - emitted < slots) break;
+    Atomics.wait(control, CONTROL.emitted, emitted, STOP_POLL_MS);
+  }
+  target.window.set(bytes, (number % slots) * target.slotBytes);
+  return true;
+}
+
+run();

@@ -1,0 +1,70 @@
+/** Numbers for people: three significant digits and a unit. Exact values are in the JSON. */
+
+/** Binary units: "512 B", "2.35 MiB". */
+export function formatBytes(bytes: number): string {
+  const units = ['KiB', 'MiB', 'GiB', 'TiB'];
+  if (Math.abs(bytes) < 1024) return `${bytes} B`;
+  let value = bytes;
+  let unit = -1;
+  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${threeDigits(value)} ${units[unit]}`;
+}
+
+/** Decimal multiples: "950", "3.72 M", "8.03 B" (10^9). */
+export function formatCount(count: number): string {
+  const units = ['', ' k', ' M', ' B', ' T'];
+  let value = count;
+  let unit = 0;
+  while (Math.abs(value) >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return unit === 0 ? String(Math.round(value)) : `${threeDigits(value)}${units[unit]}`;
+}
+
+/** "0", "4.31e-3", "inf". */
+export const formatError = (value: number | null): string =>
+  value === null || !Number.isFinite(value) ? 'inf' : value === 0 ? '0' : value.toExponential(2);
+
+/** A ratio in dB: "23.7", "exact" for an infinite one. */
+export const formatDb = (metrics: { sqnrDb: number | null; mse: number }): string =>
+  metrics.mse === 0
+    ? 'exact'
+    : Number.isFinite(metrics.sqnrDb ?? Number.NaN)
+      ? metrics.sqnrDb!.toFixed(1)
+      : '-inf';
+
+/** "0.8 s", "42 s", "3 min 05 s", "2 h 04 min". */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  const two = (value: number) => String(value).padStart(2, '0');
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${two(Math.floor(whole / 60) % 60)} min`;
+}
+
+/** "[4096, 32000]". */
+export const formatShape = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
+
+/** Text from a file, made safe for a terminal: control characters become U+FFFD. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
+
+/** At most `width` characters; what is cut is the middle, as tensor names differ at both ends. */
+export function shorten(text: string, width: number): string {
+  if (text.length <= width) return text;
+  const head = Math.floor((width - 1) / 3);
+  return `${text.slice(0, head)}…${text.slice(text.length - (width - 1 - head))}`;
+}
+
+/** Three significant digits below 1000, whole numbers above. */
+const threeDigits = (value: number): string =>
+  Math.abs(value) >= 99.95
+    ? value.toFixed(0)
+    : Math.abs(value) >= 9.995
+      ? value.toFixed(1)
+      : value.toFixed(2);

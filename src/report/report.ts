@@ -1,0 +1,168 @@
+import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
+import type { PlannedTensor } from '../core/plan.ts';
+import type { RunFacts, RunResult, TensorResult } from '../core/result.ts';
+import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
+import { type ErrorPlace, type Metrics, metricsOf } from './metrics.ts';
+
+/** Metrics as JSON can hold them: null stands for a figure that is infinite. */
+export interface ReportedMetrics extends Omit<Metrics, 'relativeError' | 'sqnrDb' | 'maxError'> {
+  /** null: the source is all zeros and the result is not. */
+  readonly relativeError: number | null;
+  /** null: exact (mse is 0), or the source is all zeros and the result is not (relativeError is null too). */
+  readonly sqnrDb: number | null;
+  readonly maxError: ErrorPlace;
+}
+
+export interface ReportedTensor {
+  readonly name: string;
+  readonly type: TypeName;
+  /** How values were coded onto the type's grid. */
+  readonly encoder: string;
+  /** Whether error bars apply: false for a tensor that stays a plain float. */
+  readonly quantized: boolean;
+  /** GGUF order, row length first. */
+  readonly shape: readonly number[];
+  readonly weights: number;
+  readonly bitsPerWeight: number;
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  readonly reason: string;
+  readonly fallbackFrom: TypeName | null;
+  readonly metrics: ReportedMetrics;
+}
+
+/** A tensor whose rows do not divide into blocks of the type the mixture wanted. */
+export interface ReportedFallback {
+  readonly tensor: string;
+  readonly from: TypeName;
+  readonly to: TypeName;
+  /** Cost of the fallback in bits per weight of this tensor; negative when the fallback is smaller. */
+  readonly extraBitsPerWeight: number;
+  /** The same in bytes of this tensor, rounded. */
+  readonly extraBytes: number;
+}
+
+/** The JSON report, version 1; docs/report.md describes every field. */
+export interface Report {
+  readonly schema: 'gguf-quantize/report';
+  readonly version: 1;
+  readonly model: {
+    readonly architecture: string | null;
+    readonly fileType: string;
+    readonly method: string;
+    readonly runnable: boolean;
+    /** Why stock llama.cpp cannot run the file; null when it can. */
+    readonly notRunnableReason: string | null;
+    readonly tensors: number;
+    readonly quantizedTensors: number;
+    readonly weights: number;
+    /** Tensor bytes as stored in the input. */
+    readonly bytesBefore: number;
+    /** Tensor bytes in the output, alignment aside. */
+    readonly bytesAfter: number;
+    /** The whole output file. */
+    readonly fileBytes: number;
+    readonly bitsPerWeight: number;
+    /** bytesBefore / bytesAfter. */
+    readonly compressionRatio: number;
+    /** Over all weights of the file, those left unquantized included. */
+    readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
+  };
+  readonly fallbacks: readonly ReportedFallback[];
+  readonly warnings: readonly string[];
+  /** In file order. */
+  readonly tensors: readonly ReportedTensor[];
+  /** Times, paths and host; everything else is the same for the same input and options. */
+  readonly run: RunFacts;
+}
+
+/** Whether values were coded onto a coarser grid than a plain float type: such tensors count for error bars. */
+export const isQuantized = ({ type, encoder }: PlannedTensor): boolean =>
+  dataTypes[type].kind === 'quantized' || encoder.includes(':');
+
+/** Everything that is known about a finished run. Pure. */
+export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Report {
+  const total = totalOf(tensors);
+  const bytesBefore = sum(tensors, (result) => result.bytesBefore);
+  const bytesAfter = sum(tensors, (result) => result.bytesAfter);
+  return {
+    schema: 'gguf-quantize/report',
+    version: 1,
+    model: {
+      architecture: plan.architecture,
+      fileType: plan.fileType,
+      method: plan.method,
+      runnable: plan.runnable.yes,
+      notRunnableReason: plan.runnable.yes ? null : plan.runnable.reason,
+      tensors: tensors.length,
+      quantizedTensors: tensors.filter(({ tensor }) => isQuantized(tensor)).length,
+      weights: total.sums.count,
+      bytesBefore,
+      bytesAfter,
+      fileBytes,
+      bitsPerWeight: ratio(bytesAfter * 8, total.sums.count),
+      compressionRatio: ratio(bytesBefore, bytesAfter),
+      metrics: {
+        ...asJson(metricsOf(total.sums, total.rowLength)),
+        maxError: { ...metricsOf(total.sums, total.rowLength).maxError, tensor: total.worst },
+      },
+    },
+    fallbacks: tensors.flatMap(({ tensor }) => fallbackOf(tensor)),
+    warnings: plan.warnings,
+    tensors: tensors.map(reportTensor),
+    run,
+  };
+}
+
+function reportTensor({ tensor, bytesBefore, bytesAfter, sums }: TensorResult): ReportedTensor {
+  const weights = elementsOf(tensor.shape);
+  return {
+    name: tensor.name,
+    type: tensor.type,
+    encoder: tensor.encoder,
+    quantized: isQuantized(tensor),
+    shape: tensor.shape,
+    weights,
+    bitsPerWeight: ratio(bytesAfter * 8, weights),
+    bytesBefore,
+    bytesAfter,
+    reason: tensor.reason,
+    fallbackFrom: tensor.fallbackFrom ?? null,
+    metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
+  };
+}
+
+/** What a plan's tensor pays for a row length its mixture did not expect; empty when it is no fallback. */
+export function fallbackOf({ name, shape, type, fallbackFrom }: PlannedTensor): ReportedFallback[] {
+  if (fallbackFrom === undefined) return [];
+  const extraBitsPerWeight = bitsPerWeight(type) - bitsPerWeight(fallbackFrom);
+  const extraBytes = Math.round((elementsOf(shape) * extraBitsPerWeight) / 8);
+  return [{ tensor: name, from: fallbackFrom, to: type, extraBitsPerWeight, extraBytes }];
+}
+
+/** Sums over all tensors, in file order; the place of the largest error is that of the first tensor that has it. */
+function totalOf(tensors: readonly TensorResult[]): { sums: ErrorSums; worst: string; rowLength: number } {
+  const sums = emptyErrorSums();
+  let [worst, rowLength] = ['', 1];
+  for (const { tensor, sums: next } of tensors) {
+    if (worst === '' || next.maxError > sums.maxError) {
+      [worst, rowLength] = [tensor.name, tensor.shape[0] ?? 1];
+    }
+    addErrorSums(sums, next);
+  }
+  return { sums, worst, rowLength };
+}
+
+const finiteOrNull = (value: number): number | null => (Number.isFinite(value) ? value : null);
+
+export const asJson = (metrics: Metrics): ReportedMetrics => ({
+  ...metrics,
+  relativeError: finiteOrNull(metrics.relativeError),
+  sqnrDb: finiteOrNull(metrics.sqnrDb),
+});
+
+const sum = <T>(items: readonly T[], value: (item: T) => number): number =>
+  items.reduce((total, item) => total + value(item), 0);
+
+/** 0 for an empty model, so that JSON holds a number. */
+const ratio = (a: number, b: number): number => (b === 0 ? 0 : a / b);

@@ -1,0 +1,42 @@
+import { formatBytes, formatCount, formatDb, formatError, printable, shorten } from './format.ts';
+import type { Report, ReportedFallback } from './report.ts';
+
+/** The whole model in a few lines: size, error, and every fallback with its cost. */
+export function renderSummary({ model, fallbacks }: Report): string {
+  const { metrics } = model;
+  const { tensor, row, column } = metrics.maxError;
+  return [
+    `${model.fileType} by ${model.method}: ${formatCount(model.weights)} weights in ${model.tensors} tensors, ` +
+      `${model.quantizedTensors} quantized`,
+    `size   ${formatBytes(model.bytesBefore)} -> ${formatBytes(model.bytesAfter)}, ` +
+      `${model.compressionRatio.toFixed(2)} times smaller, ${model.bitsPerWeight.toFixed(2)} bits per weight`,
+    `error  relative ${formatError(metrics.relativeError)}, SQNR ${sqnr(metrics)}, ` +
+      `RMSE ${formatError(metrics.rmse)}, cosine ${metrics.cosine.toFixed(5)}`,
+    `       at most ${formatError(metrics.maxError.value)} (${shorten(printable(tensor), 50)}, ` +
+      `row ${row}, column ${column})`,
+    ...renderFallbacks(fallbacks),
+  ].join('\n');
+}
+
+/** "23.7 dB", "exact". */
+export const sqnr = (metrics: { sqnrDb: number | null; mse: number }): string =>
+  metrics.mse === 0 ? 'exact' : `${formatDb(metrics)} dB`;
+
+/** A line for each pair of wanted and used type. */
+export function renderFallbacks(fallbacks: readonly ReportedFallback[]): string[] {
+  const groups = new Map<string, ReportedFallback[]>();
+  for (const fallback of fallbacks) {
+    const types = `${fallback.from} -> ${fallback.to}`;
+    groups.set(types, [...(groups.get(types) ?? []), fallback]);
+  }
+  return [...groups].map(([types, group]) => {
+    const bytes = group.reduce((total, { extraBytes }) => total + extraBytes, 0);
+    const bits = group[0].extraBitsPerWeight;
+    const names = `${printable(group[0].tensor)}${group.length > 1 ? ' and others' : ''}`;
+    return (
+      `fallback ${types} in ${group.length} tensor${group.length > 1 ? 's' : ''}: rows do not divide into ` +
+      `blocks; ${bits < 0 ? '' : '+'}${bits.toFixed(2)} bits per weight, ${bytes < 0 ? '' : '+'}${formatBytes(bytes)} ` +
+      `(${shorten(names, 40)})`
+    );
+  });
+}

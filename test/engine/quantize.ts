@@ -1,0 +1,242 @@
+import koffi from 'koffi';
+import { dataTypes, type TypeName, typeByGgmlId } from '../../src/core/types.ts';
+import { libraries } from './libraries.ts';
+
+/** llama-quantize itself: whole files through `llama_model_quantize`, and its choice of types alone. */
+
+/** No type: the engine's GGML_TYPE_COUNT. */
+const NONE = 43;
+
+koffi.struct('llama_model_tensor_override', { pattern: 'const char *', type: 'int' });
+koffi.struct('llama_model_imatrix_data', { name: 'const char *', data: 'float *', size: 'size_t' });
+/** `llama_model_quantize_params` of llama.h. */
+const paramsType = koffi.struct('llama_model_quantize_params', {
+  nthread: 'int32_t',
+  ftype: 'int',
+  output_tensor_type: 'int',
+  token_embedding_type: 'int',
+  allow_requantize: 'bool',
+  quantize_output_tensor: 'bool',
+  only_copy: 'bool',
+  pure: 'bool',
+  keep_split: 'bool',
+  dry_run: 'bool',
+  imatrix: 'void *',
+  kv_overrides: 'void *',
+  tt_overrides: 'void *',
+  prune_layers: 'void *',
+  max_buf_size: 'size_t',
+});
+
+/** The engine's options, named as this project names them. */
+export interface EngineOptions {
+  readonly pure?: boolean | undefined;
+  readonly leaveOutputTensor?: boolean | undefined;
+  readonly outputTensorType?: TypeName | undefined;
+  readonly tokenEmbeddingType?: TypeName | undefined;
+  readonly tensorTypes?: readonly { readonly pattern: string; readonly type: TypeName }[] | undefined;
+}
+
+export interface QuantizeOptions extends EngineOptions {
+  /** `llama_ftype`. */
+  readonly ftype: number;
+  /** 1 unless told. */
+  readonly threads?: number | undefined;
+  /** Importance of each column by tensor name. */
+  readonly importance?: Readonly<Record<string, Float32Array>> | undefined;
+}
+
+/** What llama_model_quantize_default_params() returns: known values, so it also checks the layout above. */
+export const defaultQuantizeParams = (): Record<string, unknown> =>
+  libraries().llama.func('llama_model_quantize_params llama_model_quantize_default_params()')();
+
+/** Memory the engine reads; it must be referenced until the call returns. */
+interface Native {
+  readonly address: unknown;
+  free(): void;
+}
+
+function nativeArray(type: string, rows: readonly object[]): Native {
+  const address = koffi.alloc(type, rows.length);
+  koffi.encode(address, koffi.array(type, rows.length), rows);
+  return { address, free: () => koffi.free(address) };
+}
+
+function quantizeParams(options: QuantizeOptions): { params: Record<string, unknown>; free(): void } {
+  const idOf = (type: TypeName | undefined) => (type === undefined ? NONE : dataTypes[type].ggmlId);
+  const natives: Native[] = [];
+  const list = (type: string, rows: readonly object[], end: object) => {
+    if (rows.length === 0) return null;
+    natives.push(nativeArray(type, [...rows, end]));
+    return natives.at(-1)!.address;
+  };
+  const overrides = (options.tensorTypes ?? []).map(({ pattern, type }) => ({ pattern, type: idOf(type) }));
+  const importance = Object.entries(options.importance ?? {}).map(([name, data]) => {
+    const values = koffi.alloc('float', data.length);
+    natives.push({ address: values, free: () => koffi.free(values) });
+    koffi.encode(values, koffi.array('float', data.length), data);
+    return { name, data: values, size: data.length };
+  });
+  return {
+    params: {
+      ...defaultQuantizeParams(),
+      nthread: options.threads ?? 1,
+      ftype: options.ftype,
+      output_tensor_type: idOf(options.outputTensorType),
+      token_embedding_type: idOf(options.tokenEmbeddingType),
+      quantize_output_tensor: !(options.leaveOutputTensor ?? false),
+      pure: options.pure ?? false,
+      tt_overrides: list('llama_model_tensor_override', overrides, { pattern: null, type: NONE }),
+      imatrix: list('llama_model_imatrix_data', importance, { name: null, data: null, size: 0 }),
+    },
+    free: () => {
+      for (const native of natives) native.free();
+    },
+  };
+}
+
+/** `llama_model_quantize`: reads one GGUF and writes another. Throws with the engine's log when it refuses. */
+export function quantizeModel(input: string, output: string, options: QuantizeOptions): void {
+  const { llama, logged } = libraries();
+  const quantize = llama.func(
+    'uint32_t llama_model_quantize(const char *input, const char *output, const llama_model_quantize_params *params)',
+  );
+  const { params, free } = quantizeParams(options);
+  const { result, log } = logged(`llama_model_quantize(${input}, file type ${options.ftype})`, () =>
+    quantize(input, output, params),
+  );
+  free();
+  if (result !== 0) throw new Error(`llama_model_quantize refused ${input}:\n${log}`);
+}
+
+/** A model as far as the choice of types goes. */
+export interface MockModel {
+  readonly architecture: string;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly experts: number;
+}
+
+koffi.struct('llama_quant_model_desc', {
+  architecture: 'const char *',
+  n_embd: 'uint32_t',
+  n_ff: 'uint32_t',
+  n_layer: 'uint32_t',
+  n_head: 'uint32_t',
+  n_head_kv: 'uint32_t',
+  n_expert: 'uint32_t',
+  n_embd_head_k: 'uint32_t',
+  n_embd_head_v: 'uint32_t',
+});
+koffi.struct('ggml_init_params', { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
+
+export interface MockTensor {
+  readonly name: string;
+  /** GGUF order. */
+  readonly shape: readonly number[];
+  readonly type: TypeName;
+}
+
+/** The functions of llama-ext.h, which are C++: bound by their mangled names. */
+function typeFunctions() {
+  const { base, llama } = libraries();
+  return {
+    init: base.func('void *ggml_init(ggml_init_params params)'),
+    newTensor: base.func(
+      'void *ggml_new_tensor(void *context, int type, int dimensions, const int64_t *extents)',
+    ),
+    setName: base.func('void *ggml_set_name(void *tensor, const char *name)'),
+    freeContext: base.func('void ggml_free(void *context)'),
+    model: llama.func('_Z31llama_quant_model_from_metadataPK22llama_quant_model_desc', 'void *', [
+      koffi.pointer('llama_quant_model_desc'),
+    ]),
+    freeModel: llama.func('void llama_model_free(void *model)'),
+    state: llama.func('_Z16llama_quant_initPK11llama_modelPK27llama_model_quantize_params', 'void *', [
+      'void *',
+      'void *',
+    ]),
+    freeState: llama.func('_Z16llama_quant_freeP19quantize_state_impl', 'void', ['void *']),
+    allows: llama.func(
+      '_Z38llama_quant_tensor_allows_quantizationPK19quantize_state_implPK11ggml_tensor',
+      'bool',
+      ['void *', 'void *'],
+    ),
+    compute: llama.func(
+      '_Z25llama_quant_compute_typesP19quantize_state_impl11llama_ftypePP11ggml_tensorP9ggml_typem',
+      'void',
+      ['void *', 'int', 'void **', koffi.out('int32_t *'), 'size_t'],
+    ),
+  };
+}
+
+let functions: ReturnType<typeof typeFunctions> | undefined;
+
+/** libllama's choice of types for one model, as llama-quantize makes it. */
+export class TypeOracle {
+  readonly #context: unknown;
+  readonly #model: unknown;
+  readonly #tensors: unknown[];
+  readonly #names: string[];
+  readonly #f: ReturnType<typeof typeFunctions>;
+
+  /** Tensors in the order in which llama-quantize would visit them. */
+  constructor(model: MockModel, tensors: readonly MockTensor[]) {
+    functions ??= typeFunctions();
+    this.#f = functions;
+    this.#context = this.#f.init({ mem_size: (tensors.length + 1) * 512, mem_buffer: null, no_alloc: true });
+    this.#names = tensors.map(({ name }) => name);
+    this.#tensors = tensors.map(({ name, shape, type }) => {
+      const extents = BigInt64Array.from(shape, BigInt);
+      const tensor = this.#f.newTensor(this.#context, dataTypes[type].ggmlId, shape.length, extents);
+      this.#f.setName(tensor, name);
+      return tensor;
+    });
+    this.#model = this.#f.model({
+      architecture: model.architecture,
+      n_embd: 256,
+      n_ff: 256,
+      n_layer: model.layers,
+      n_head: model.heads,
+      n_head_kv: model.kvHeads,
+      n_expert: model.experts,
+      n_embd_head_k: 64,
+      n_embd_head_v: 64,
+    });
+  }
+
+  /** Name to type, for every tensor. No exception may cross: ask only what llama-quantize would not refuse. */
+  types(ftype: number, options: EngineOptions = {}): Map<string, TypeName> {
+    return this.#withState({ ...options, ftype }, (state) => {
+      const types = new Int32Array(this.#tensors.length);
+      this.#f.compute(state, ftype, this.#tensors, types, this.#tensors.length);
+      return new Map(this.#names.map((name, i) => [name, typeByGgmlId(types[i])!.name]));
+    });
+  }
+
+  /** Name to whether llama-quantize would quantize it. */
+  allowed(options: EngineOptions = {}): Map<string, boolean> {
+    return this.#withState({ ...options, ftype: 7 }, (state) => {
+      return new Map(this.#names.map((name, i) => [name, this.#f.allows(state, this.#tensors[i])]));
+    });
+  }
+
+  #withState<T>(options: QuantizeOptions, use: (state: unknown) => T): T {
+    const { params, free } = quantizeParams(options);
+    const native = nativeArray('llama_model_quantize_params', [params]);
+    const state = this.#f.state(this.#model, native.address);
+    const { result } = libraries().logged(`choosing types, file type ${options.ftype}`, () => use(state));
+    this.#f.freeState(state);
+    native.free();
+    free();
+    return result;
+  }
+
+  free(): void {
+    this.#f.freeModel(this.#model);
+    this.#f.freeContext(this.#context);
+  }
+}
+
+/** Size of llama_model_quantize_params as bound here. */
+export const quantizeParamsSize = (): number => koffi.sizeof(paramsType);

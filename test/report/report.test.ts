@@ -1,0 +1,110 @@
+import { describe, expect, it } from 'vitest';
+import { buildReport, isQuantized } from '../../src/report/report.ts';
+import { plan, planned, result, sums } from '../support/results.ts';
+
+const norm = planned({
+  name: 'output_norm.weight',
+  shape: [256],
+  type: 'F32',
+  encoder: 'F32',
+  reason: 'vector',
+});
+const value = planned({ name: 'blk.0.attn_v.weight', type: 'Q5_0', encoder: 'Q5_0', fallbackFrom: 'Q4_K' });
+const down = planned({ shape: [256, 4], type: 'Q4_K' });
+const finished = result([
+  [norm, sums(256, 0)],
+  [value, sums(1024, 0.125, 300)],
+  [down, sums(1024, 0.0625, 5)],
+]);
+
+describe('buildReport', () => {
+  const report = buildReport(finished);
+
+  it('describes each tensor', () => {
+    expect(report.tensors[1]).toEqual({
+      name: 'blk.0.attn_v.weight',
+      type: 'Q5_0',
+      encoder: 'Q5_0',
+      quantized: true,
+      shape: [256, 4],
+      weights: 1024,
+      bitsPerWeight: 5.5,
+      bytesBefore: 2048,
+      bytesAfter: 704,
+      reason: 'mixture Q4_K_M',
+      fallbackFrom: 'Q4_K',
+      metrics: {
+        mse: 1 / 64,
+        rmse: 0.125,
+        relativeError: 1 / 64,
+        sqnrDb: 10 * Math.log10(64),
+        cosine: 1,
+        maxError: { value: 0.125, index: 300, row: 1, column: 44 },
+      },
+    });
+  });
+
+  it('adds up the model', () => {
+    const { metrics, ...model } = report.model;
+    expect(model).toEqual({
+      architecture: 'llama',
+      fileType: 'Q4_K_M',
+      method: 'kquant',
+      runnable: true,
+      notRunnableReason: null,
+      tensors: 3,
+      quantizedTensors: 2,
+      weights: 2304,
+      bytesBefore: 512 + 2048 + 2048,
+      bytesAfter: 1024 + 704 + 576,
+      fileBytes: 5000,
+      bitsPerWeight: (8 * 2304) / 2304,
+      compressionRatio: 2,
+    });
+    expect(metrics.mse).toBe((1024 / 64 + 1024 / 256) / 2304);
+    expect(metrics.maxError).toEqual({ value: 0.125, index: 300, row: 1, column: 44, tensor: value.name });
+  });
+
+  it('prices fallbacks', () => {
+    expect(report.fallbacks).toEqual([
+      { tensor: value.name, from: 'Q4_K', to: 'Q5_0', extraBitsPerWeight: 1, extraBytes: 128 },
+    ]);
+  });
+
+  it('differs between runs in `run` alone', () => {
+    const again = buildReport({ ...finished, run: { ...finished.run, startedAt: 'later', threads: 7 } });
+    expect({ ...again, run: null }).toEqual({ ...report, run: null });
+    expect(again.run).not.toEqual(report.run);
+  });
+
+  it('writes infinite figures as null, and survives JSON unchanged', () => {
+    const spoilt = { ...sums(1024, 0.5), sumX2: 0, sumXQ: 0 };
+    const { tensors } = buildReport(
+      result([
+        [norm, sums(256, 0)],
+        [down, spoilt],
+      ]),
+    );
+    expect(tensors.map(({ metrics }) => [metrics.mse, metrics.relativeError, metrics.sqnrDb])).toEqual([
+      [0, 0, null],
+      [0.25, null, null],
+    ]);
+    expect(JSON.parse(JSON.stringify(report))).toEqual(report);
+  });
+
+  it('says why a file cannot run', () => {
+    const odd = result([[down, sums(1024, 0.1)]]);
+    const { model, warnings } = buildReport({
+      ...odd,
+      plan: plan({ runnable: { yes: false, reason: 'no config.json' }, warnings: ['a'] }),
+    });
+    expect(model).toMatchObject({ runnable: false, notRunnableReason: 'no config.json' });
+    expect(warnings).toEqual(['a']);
+  });
+});
+
+it('counts integer codes as quantized and plain floats not', () => {
+  expect(isQuantized(planned({ type: 'I8', encoder: 'I8:zero-point' }))).toBe(true);
+  expect(isQuantized(planned({ type: 'TQ2_0', encoder: 'TQ2_0:absmean' }))).toBe(true);
+  expect(isQuantized(planned({ type: 'F16', encoder: 'F16' }))).toBe(false);
+});

@@ -1,0 +1,105 @@
+import type { Checkpoint, StoredTensor } from '../../src/core/checkpoint.ts';
+import { type ErrorSums, emptyErrorSums } from '../../src/core/error-sums.ts';
+import type { Plan, PlannedTensor } from '../../src/core/plan.ts';
+import type { RunResult, TensorResult } from '../../src/core/result.ts';
+import { bytesOf, elementsOf } from '../../src/core/types.ts';
+
+/** Hand-made plans and results, for tests of what comes after the stages. */
+
+export const stored = (over: Partial<StoredTensor> = {}): StoredTensor => {
+  const shape = over.shape ?? [4, 256];
+  const type = over.type ?? 'BF16';
+  return {
+    name: 'w',
+    type,
+    shape,
+    file: 0,
+    offset: 0,
+    byteLength: bytesOf(type, elementsOf(shape)),
+    ...over,
+  };
+};
+
+export const checkpoint = (over: Partial<Checkpoint> = {}): Checkpoint => ({
+  format: 'safetensors',
+  path: 'model',
+  directory: 'model',
+  files: [{ path: 'model/model.safetensors', size: 4096 }],
+  tensors: new Map(),
+  metadata: [],
+  ...over,
+});
+
+export const planned = (over: Partial<PlannedTensor> = {}): PlannedTensor => {
+  const shape = over.shape ?? [256, 4];
+  return {
+    name: 'blk.0.ffn_down.weight',
+    shape,
+    type: 'Q4_K',
+    encoder: over.type === undefined || over.type.startsWith('I') ? 'Q4_K' : over.type,
+    source: { kind: 'stored', parts: [stored({ shape: [...shape].reverse() })], rows: { kind: 'file' } },
+    reason: 'mixture Q4_K_M',
+    ...over,
+  };
+};
+
+export const plan = (over: Partial<Plan> = {}): Plan => ({
+  checkpoint: checkpoint(),
+  fileType: 'Q4_K_M',
+  method: 'kquant',
+  architecture: 'llama',
+  runnable: { yes: true },
+  metadata: [
+    { key: 'general.architecture', type: 'STRING', value: 'llama' },
+    { key: 'llama.block_count', type: 'UINT64', value: 2n ** 60n },
+    {
+      key: 'tokenizer.ggml.tokens',
+      type: 'ARRAY',
+      elementType: 'STRING',
+      value: Array.from({ length: 300 }, (_, i) => `t${i}`),
+    },
+  ],
+  tensors: [planned()],
+  warnings: [],
+  ...over,
+});
+
+/** Sums of a tensor whose every weight is 1 and every error `error`, the largest at `at`. */
+export const sums = (count: number, error: number, at = 0): ErrorSums => ({
+  ...emptyErrorSums(),
+  count,
+  sumX2: count,
+  sumQ2: count * (1 + error) ** 2,
+  sumXQ: count * (1 + error),
+  sumE2: count * error ** 2,
+  maxError: Math.abs(error),
+  maxErrorAt: at,
+});
+
+export const result = (
+  tensors: readonly [PlannedTensor, ErrorSums][],
+  over: Partial<RunResult> = {},
+): RunResult => ({
+  plan: plan({ tensors: tensors.map(([tensor]) => tensor) }),
+  output: 'out.gguf',
+  fileBytes: 5000,
+  tensors: tensors.map(
+    ([tensor, errors]): TensorResult => ({
+      tensor,
+      bytesBefore: 2 * elementsOf(tensor.shape),
+      bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
+      sums: errors,
+    }),
+  ),
+  run: {
+    startedAt: '2025-01-02T03:04:05.000Z',
+    seconds: { read: 0.01, plan: 0.02, calibrate: 0, quantize: 1.2, write: 0.1, report: 0.01, total: 1.34 },
+    threads: 2,
+    kernels: 'simd',
+    input: 'model',
+    output: 'out.gguf',
+    host: { platform: 'linux', arch: 'x64', cpus: 2, node: 'v20.0.0', version: '0.1.0' },
+    peakRssBytes: 100 << 20,
+  },
+  ...over,
+});
