@@ -3,10 +3,10 @@
 // with ggml_bf16_to_fp32_row, encode them with ggml_quantize_chunk, write them at their offset. Same plan, same
 // chunks, same threads. Usage: node bench/baseline.js MODEL TYPE OUTPUT THREADS
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
-import { Worker, isMainThread, workerData } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
-import { dataTypes, bytesOf, elementsOf } from '../dist/core/types.js';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { segmentsOf } from '../dist/core/segments.js';
+import { bytesOf, dataTypes, elementsOf } from '../dist/core/types.js';
 import { loadEngine } from './ggml.js';
 
 const CHUNK = 1 << 20;

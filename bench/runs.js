@@ -38,13 +38,27 @@ const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length 
 const spread = (list, digits) =>
   `${median(list).toFixed(digits)} (${Math.min(...list).toFixed(digits)}..${Math.max(...list).toFixed(digits)})`;
 
-console.log(`model: ${model}; ${runs} interleaved runs after one warm-up each; ${cpus()[0].model}, Node ${process.version}`);
-console.log('ours: read, encode, decode, measure, write. baseline: read, libggml, write. Seconds: median (min..max).\n');
+console.log(
+  `model: ${model}; ${runs} interleaved runs after one warm-up each; ${cpus()[0].model}, Node ${process.version}`,
+);
+console.log(
+  'ours: read, encode, decode, measure, write. baseline: read, libggml, write. Seconds: median (min..max).\n',
+);
 console.log('type      threads  ours s                 baseline s             baseline / ours        output');
 const results = [];
 for (const type of values.types.split(',')) {
   for (const threads of values.threads.split(',')) {
-    const ours = [here('../bin/quantize.js'), model, '--type', type, '-o', output, '--threads', threads, '--quiet'];
+    const ours = [
+      here('../bin/quantize.js'),
+      model,
+      '--type',
+      type,
+      '-o',
+      output,
+      '--threads',
+      threads,
+      '--quiet',
+    ];
     const baseline = [here('baseline.js'), model, type, output, threads];
     time(ours);
     time(baseline);

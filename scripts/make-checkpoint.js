@@ -72,7 +72,9 @@ let total = 0;
 shards.forEach((shard, i) => {
   const number = (n) => String(n).padStart(5, '0');
   const file =
-    shards.length === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
+    shards.length === 1
+      ? 'model.safetensors'
+      : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
   const header = {};
   let offset = 0;
   for (const [name, shape] of shard) {
@@ -126,10 +128,7 @@ const tokenizer = JSON.parse(readFileSync(join(fixture, 'tokenizer.json'), 'utf8
 const known = Object.keys(tokenizer.model.vocab).length;
 for (let id = known; id < vocab; id++) tokenizer.model.vocab[`filler${id}`] = id;
 writeJson('tokenizer.json', tokenizer);
-writeFileSync(
-  join(directory, 'tokenizer_config.json'),
-  readFileSync(join(fixture, 'tokenizer_config.json')),
-);
+writeFileSync(join(directory, 'tokenizer_config.json'), readFileSync(join(fixture, 'tokenizer_config.json')));
 console.log(`${directory}: ${layers} layers, ${(total / GIB).toFixed(2)} GiB in ${shards.length} file(s)`);
 
 function writeJson(name, value) {

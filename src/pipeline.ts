@@ -7,18 +7,18 @@
 import { availableParallelism, cpus } from 'node:os';
 import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { UsageError } from './core/errors.ts';
-import type { Plan, PlannedTensor } from './core/plan.ts';
+import type { Plan, PlannedTensor, ReadableSource } from './core/plan.ts';
 import { type RunResult, type Stage, stages } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
-import { chunkBytes, type Job, type JobSource, type RowRanges, type TensorJob } from './quantize/job.ts';
+import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
-import { openCheckpoint } from './read/index.ts';
+import { openCheckpoint } from './read/checkpoint.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
 import { type Layout, layOut } from './write/gguf.ts';
 import { openOutput } from './write/output.ts';
@@ -236,7 +236,7 @@ function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string
   return { ...job, source: values(zeroPoints), ranges: identity };
 }
 
-const values = (numbers: Iterable<number>): JobSource => ({ kind: 'values', values: [...numbers] });
+const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });
 
 /** Bytes a tensor's source takes in the checkpoint; 0 for values the plan computed. */
 function storedBytes({ source }: PlannedTensor): number {

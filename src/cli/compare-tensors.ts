@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
 import { QuantizeError } from '../core/errors.ts';
-import type { TensorSource } from '../core/plan.ts';
+import type { ReadableSource } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
 import { elementsOf, type TypeName } from '../core/types.ts';
 import { decoders } from '../quantize/format/index.ts';
@@ -13,7 +13,7 @@ export interface NamedSource {
   readonly name: string;
   /** GGUF order, row length first. */
   readonly shape: readonly number[];
-  readonly source: TensorSource;
+  readonly source: ReadableSource;
 }
 
 /** The same tensor in two models: a is the reference. */
@@ -150,7 +150,7 @@ class RangeReader {
   }
 
   /** Decodes elements [start, start + n) to float32 at `dst`, by way of `raw`. */
-  decode(source: TensorSource, start: number, n: number, kernels: Kernels, raw: number, dst: number): void {
+  decode(source: ReadableSource, start: number, n: number, kernels: Kernels, raw: number, dst: number): void {
     if (source.kind === 'values') {
       new Float32Array(kernels.buffer, dst, n).set(source.values.slice(start, start + n));
       return;

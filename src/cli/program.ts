@@ -87,7 +87,7 @@ function addCommands(program: Command, io: Io): void {
     .action(async (file: string, flags: { json?: boolean }) => {
       const [{ inspectCommand }, { openCheckpoint }] = await Promise.all([
         import('./inspect.ts'),
-        import('../read/index.ts'),
+        import('../read/checkpoint.ts'),
       ]);
       await inspectCommand(file, flags, io, openCheckpoint);
     });
@@ -98,12 +98,17 @@ function addCommands(program: Command, io: Io): void {
     .action(async (a: string, b: string, flags: { json?: boolean }) => {
       const [{ compareCommand }, { openCheckpoint }, pipeline] = await Promise.all([
         import('./compare.ts'),
-        import('../read/index.ts'),
+        import('../read/checkpoint.ts'),
         import('../pipeline.ts'),
       ]);
       await compareCommand(a, b, flags, io, {
         openCheckpoint,
-        asGguf: ({ path }) => pipeline.planQuantization({ input: path, type: 'F32' }).plan.tensors,
+        asGguf: ({ path }) =>
+          pipeline
+            .planQuantization({ input: path, type: 'F32' })
+            .plan.tensors.flatMap(({ name, shape, source }) =>
+              source.kind === 'row-range' ? [] : [{ name, shape, source }],
+            ),
       });
     });
 
@@ -112,7 +117,7 @@ function addCommands(program: Command, io: Io): void {
     .action(async (file: string, flags: { json?: boolean }) => {
       const [{ estimateCommand }, { openCheckpoint }, pipeline] = await Promise.all([
         import('./estimate.ts'),
-        import('../read/index.ts'),
+        import('../read/checkpoint.ts'),
         import('../pipeline.ts'),
       ]);
       await estimateCommand(file, flags, io, { openCheckpoint, pipeline });

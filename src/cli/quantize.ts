@@ -46,7 +46,6 @@ export async function quantizeCommand(
     result = await pipeline.quantize({ ...options, signal: io.interruptible() }, (event) => {
       progress.handle(event);
       if (event.kind === 'plan') warn.plan(event.plan, progress.note);
-      if (event.kind === 'warning') warn.message(event.message, progress.note);
     });
   } finally {
     progress.stop();

@@ -1,5 +1,5 @@
 import type { MetadataEntry } from './metadata.ts';
-import type { TensorSource } from './plan.ts';
+import type { ReadableSource } from './plan.ts';
 import type { TypeName } from './types.ts';
 
 /** A tensor as llama.cpp's converter would name, shape and order it, before any type is chosen. */
@@ -7,7 +7,7 @@ export interface MappedTensor {
   readonly name: string;
   /** GGUF order: row length first. */
   readonly shape: readonly number[];
-  readonly source: TensorSource;
+  readonly source: ReadableSource;
   /** The type the converter gives it (`--outtype auto`), which it keeps when it is not quantized. */
   readonly keep: TypeName;
 }

@@ -36,6 +36,9 @@ export type TensorSource =
   /** The scales or zero points of the rows of another planned tensor, known once its ranges are. */
   | { readonly kind: 'row-range'; readonly of: string; readonly what: 'scale' | 'zero-point' };
 
+/** A source whose values can be read before any work is done. */
+export type ReadableSource = Exclude<TensorSource, { kind: 'row-range' }>;
+
 export interface PlannedTensor {
   readonly name: string;
   /** Extents in GGUF order: fastest axis (row length) first. */

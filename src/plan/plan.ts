@@ -5,6 +5,7 @@ import type { MetadataEntry } from '../core/metadata.ts';
 import type { MappedTensor, ModelDescription } from '../core/model.ts';
 import type { ModelFiles } from '../core/model-files.ts';
 import type { Plan, PlannedTensor } from '../core/plan.ts';
+import type { TypeName } from '../core/types.ts';
 
 import { parseTensorType } from './mixtures.ts';
 import { describeModel } from './model.ts';
@@ -48,7 +49,8 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: Pla
   }
   const scheme = resolveScheme(options);
   const { mixture } = scheme;
-  const float = mixture.base === 'F32' || mixture.base === 'F16' || mixture.base === 'BF16' ? mixture.base : null;
+  const float =
+    mixture.base === 'F32' || mixture.base === 'F16' || mixture.base === 'BF16' ? mixture.base : null;
   const model = describeModel(checkpoint, files, {
     fileType: mixture.fileType ?? 0,
     ...(float && { keepFloat: float }),
@@ -59,9 +61,8 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: Pla
   const chosen = chooseTypes(source.tensors, mixture, model?.hyperparameters ?? null, {
     pure: options.pure,
     leaveOutputTensor: options.leaveOutputTensor,
-    outputTensorType: options.outputTensorType && parseTensorType(options.outputTensorType, '--output-tensor-type'),
-    tokenEmbeddingType:
-      options.tokenEmbeddingType && parseTensorType(options.tokenEmbeddingType, '--token-embedding-type'),
+    outputTensorType: parsed(options.outputTensorType, '--output-tensor-type'),
+    tokenEmbeddingType: parsed(options.tokenEmbeddingType, '--token-embedding-type'),
     tensorTypes: options.tensorTypes?.map(({ pattern, type }) => ({
       pattern,
       type: parseTensorType(type, '--tensor-type'),
@@ -86,6 +87,9 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: Pla
     warnings: [...scheme.notes, ...source.warnings, ...chosen.warnings],
   };
 }
+
+const parsed = (type: string | undefined, option: string): TypeName | undefined =>
+  type === undefined ? undefined : parseTensorType(type, option);
 
 /** A tensor of the output and, where its coding needs them, the tensors of its scales and zero points. */
 function plannedTensors(typed: TypedTensor, scheme: Scheme): PlannedTensor[] {
@@ -161,6 +165,7 @@ function checkNames(tensors: readonly { tensor: MappedTensor }[], file: string):
 function modelNameOf(checkpoint: Checkpoint): string {
   const path = resolve(checkpoint.path);
   const stem = basename(path).replace(/(\.safetensors(\.index\.json)?|\.gguf)$/, '');
-  const generic = path === resolve(checkpoint.directory) || /^(model|consolidated|pytorch_model)\b/.test(stem);
+  const generic =
+    path === resolve(checkpoint.directory) || /^(model|consolidated|pytorch_model)\b/.test(stem);
   return generic ? basename(dirname(checkpoint.files[0] ? resolve(checkpoint.files[0].path) : path)) : stem;
 }

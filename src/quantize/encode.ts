@@ -1,10 +1,10 @@
-import { addErrorSums, emptyErrorSums, type ErrorSums, SUM_RANGE } from '../core/error-sums.ts';
+import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
 import type { ChunkTarget, EncodedChunk } from '../core/output.ts';
+import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf } from '../core/types.ts';
 import { ChunkIndex, encodedBytes, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
 import { type ChunkDone, runPool, SUMS_PER_TILE } from './pool.ts';
-import { typeOfEncoder } from '../core/plan.ts';
 
 export interface EncodeOptions {
   readonly job: Job;

@@ -1,7 +1,7 @@
 import type { CheckpointFile } from '../core/checkpoint.ts';
-import type { EncoderName, TensorSource } from '../core/plan.ts';
-import { bytesOf, type TypeName } from '../core/types.ts';
+import type { EncoderName, ReadableSource } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
+import { bytesOf, type TypeName } from '../core/types.ts';
 
 /** Scale and zero point of each row of a tensor coded with `I8:zero-point`. */
 export interface RowRanges {
@@ -9,16 +9,13 @@ export interface RowRanges {
   readonly zeroPoints: Int32Array;
 }
 
-/** A source whose values can be read: row ranges have become values. */
-export type JobSource = Exclude<TensorSource, { kind: 'row-range' }>;
-
 /** One tensor as the workers see it. */
 export interface TensorJob {
   readonly name: string;
   /** Values in it, and in one row. */
   readonly elements: number;
   readonly rowLength: number;
-  readonly source: JobSource;
+  readonly source: ReadableSource;
   readonly encoder: EncoderName;
   /** Absolute offset of its data in the output file. */
   readonly offset: number;
@@ -34,7 +31,7 @@ export interface Job {
 }
 
 /** Type in which a source's values are stored. */
-export const storedType = (source: JobSource): TypeName =>
+export const storedType = (source: ReadableSource): TypeName =>
   source.kind === 'values' ? 'F32' : source.parts[0].type;
 
 /** Numbers the chunks of a job from 0 through all tensors. */

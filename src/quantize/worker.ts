@@ -6,7 +6,7 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
-import { typeOfEncoder } from '../core/plan.ts';
+import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
 import { bytesOf } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
@@ -65,7 +65,8 @@ function run(): void {
           data.phase === 'range'
             ? rangesOf(tensor, chunk.start, chunk.count, arena)
             : encodeChunk(tensor, chunk.start, chunk.count, arena);
-        if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output)) break;
+        if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output))
+          break;
         post({ kind: 'done', number, ...done });
       } catch (error) {
         if (!(error instanceof ChunkFailure)) throw error;
@@ -91,10 +92,18 @@ class ChunkFailure extends Error {
 }
 
 /** Reads the stored values of output elements [start, start + count) to arena.stored, in output order. */
-function load(tensor: TensorJob, start: number, count: number, arena: Arena, inputs: Map<number, number>): void {
+function load(
+  tensor: TensorJob,
+  start: number,
+  count: number,
+  arena: Arena,
+  inputs: Map<number, number>,
+): void {
   const { source } = tensor;
   if (source.kind === 'values') {
-    new Float32Array(arena.kernels.buffer, arena.stored, count).set(source.values.slice(start, start + count));
+    new Float32Array(arena.kernels.buffer, arena.stored, count).set(
+      source.values.slice(start, start + count),
+    );
     return;
   }
   const bytes = new Uint8Array(arena.kernels.buffer);
@@ -145,14 +154,15 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const weights = type === 'F32' ? from : x;
 
     if (tensor.ranges) {
+      const { scales, zeroPoints } = tensor.ranges;
       forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
-        const { scales, zeroPoints } = tensor.ranges!;
-        kernels.quantizeZeroPoint(weights + 4 * piece, to + piece, length, scales[row], zeroPoints[row]);
-        kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, scales[row], zeroPoints[row]);
+        const parameters = { scale: scales[row], zeroPoint: zeroPoints[row] };
+        kernels.quantizeZeroPoint(weights + 4 * piece, to + piece, length, parameters);
+        kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, parameters);
       });
     } else {
       if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
-      else kernels.quantize(tensor.encoder, weights, to, n);
+      else kernels.quantize(tensor.encoder as BlockEncoder, weights, to, n);
       kernels.dequantize(coded, to, q, n);
     }
 
@@ -172,7 +182,12 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
 }
 
 /** Names the first value that is NaN or infinite, and the weight it came from. */
-function notFinite(cause: 'weight' | 'scale', values: Float32Array, start: number, weights: Float32Array): never {
+function notFinite(
+  cause: 'weight' | 'scale',
+  values: Float32Array,
+  start: number,
+  weights: Float32Array,
+): never {
   const at = values.findIndex((value) => !Number.isFinite(value));
   throw new ChunkFailure({ cause, file: null, element: start + at, value: weights[at] });
 }
@@ -184,7 +199,8 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
   const firstRow = Math.floor(start / tensor.rowLength);
   const rows = Math.floor((start + count - 1) / tensor.rowLength) - firstRow + 1;
   const sums = new Float64Array(2 * rows);
-  for (let row = 0; row < rows; row++) sums.set([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY], 2 * row);
+  for (let row = 0; row < rows; row++)
+    sums.set([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY], 2 * row);
 
   for (let done = 0; done < count; done += SUM_RANGE) {
     const n = Math.min(SUM_RANGE, count - done);

@@ -28,7 +28,9 @@ const alignUp = (value: number, alignment: number): number => Math.ceil(value / 
  * data at a multiple of `general.alignment` (32 unless the metadata says otherwise), the last one padded too.
  */
 export function layOut(metadata: readonly MetadataEntry[], tensors: readonly TensorInfo[]): Layout {
-  const alignment = Number(metadata.find(({ key }) => key === 'general.alignment')?.value ?? DEFAULT_ALIGNMENT);
+  const alignment = Number(
+    metadata.find(({ key }) => key === 'general.alignment')?.value ?? DEFAULT_ALIGNMENT,
+  );
 
   const writer = new ByteWriter();
   writer.bytes(new TextEncoder().encode('GGUF'));
@@ -107,7 +109,8 @@ class ByteWriter {
   scalar(type: ScalarType, value: ScalarValue): void {
     switch (type) {
       case 'STRING':
-        return this.string(value as string);
+        this.string(value as string);
+        return;
       case 'BOOL':
         this.#view.setUint8(this.#room(1), value ? 1 : 0);
         return;
@@ -124,7 +127,8 @@ class ByteWriter {
         this.#view.setInt16(this.#room(2), value as number, true);
         return;
       case 'UINT32':
-        return this.uint32(value as number);
+        this.uint32(value as number);
+        return;
       case 'INT32':
         this.#view.setInt32(this.#room(4), value as number, true);
         return;
@@ -132,7 +136,8 @@ class ByteWriter {
         this.#view.setFloat32(this.#room(4), value as number, true);
         return;
       case 'UINT64':
-        return this.uint64(value as number | bigint);
+        this.uint64(value as number | bigint);
+        return;
       case 'INT64':
         this.#view.setBigInt64(this.#room(8), BigInt(value as number | bigint), true);
         return;

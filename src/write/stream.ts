@@ -1,5 +1,5 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { write } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BrokenPipeError } from './errors.ts';
 import { asWriteError } from './partial-file.ts';

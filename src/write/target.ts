@@ -1,4 +1,4 @@
-import { type Stats, realpathSync, statSync } from 'node:fs';
+import { realpathSync, type Stats, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { OutputExistsError, OutputIsInputError, OutputPathError } from './errors.ts';
 
@@ -56,4 +56,5 @@ export function resolveTarget(path: string, inputs: readonly string[], force: bo
   return { kind: 'file', path: realpathSync(path) };
 }
 
-const sameFile = (a: Stats, b: Stats | undefined): boolean => b !== undefined && a.dev === b.dev && a.ino === b.ino;
+const sameFile = (a: Stats, b: Stats | undefined): boolean =>
+  b !== undefined && a.dev === b.dev && a.ino === b.ino;

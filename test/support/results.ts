@@ -47,6 +47,7 @@ export const plan = (over: Partial<Plan> = {}): Plan => ({
   checkpoint: checkpoint(),
   fileType: 'Q4_K_M',
   method: 'kquant',
+  modelName: 'model',
   architecture: 'llama',
   runnable: { yes: true },
   metadata: [
@@ -98,7 +99,14 @@ export const result = (
     kernels: 'simd',
     input: 'model',
     output: 'out.gguf',
-    host: { platform: 'linux', arch: 'x64', cpus: 2, node: 'v20.0.0', version: '0.1.0' },
+    host: {
+      platform: 'linux',
+      arch: 'x64',
+      processor: 'a processor',
+      cpus: 2,
+      node: 'v20.0.0',
+      version: '0.1.0',
+    },
     peakRssBytes: 100 << 20,
   },
   ...over,

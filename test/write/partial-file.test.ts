@@ -83,8 +83,12 @@ describe('PartialFile', () => {
 
 describe('asWriteError', () => {
   it('tells a full disk from other failures', () => {
-    expect(asWriteError(Object.assign(new Error('x'), { code: 'ENOSPC' }), 'f')).toBeInstanceOf(DiskFullError);
-    expect(asWriteError(Object.assign(new Error('x'), { code: 'EDQUOT' }), 'f')).toBeInstanceOf(DiskFullError);
+    expect(asWriteError(Object.assign(new Error('x'), { code: 'ENOSPC' }), 'f')).toBeInstanceOf(
+      DiskFullError,
+    );
+    expect(asWriteError(Object.assign(new Error('x'), { code: 'EDQUOT' }), 'f')).toBeInstanceOf(
+      DiskFullError,
+    );
     expect(asWriteError(Object.assign(new Error('x'), { code: 'EIO' }), 'f')).toBeInstanceOf(WriteError);
     const bug = new TypeError('bug');
     expect(asWriteError(bug, 'f')).toBe(bug);

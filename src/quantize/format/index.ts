@@ -7,10 +7,10 @@ import { Q4_1, Q5_1 } from './min-max.ts';
 import { Q1_0 } from './q1_0.ts';
 import { Q2_0 } from './q2_0.ts';
 import { Q2_K } from './q2_k.ts';
-import { Q4_K, Q5_K } from './q45_k.ts';
 import { Q3_K } from './q3_k.ts';
 import { Q6_K } from './q6_k.ts';
 import { Q8_0 } from './q8_0.ts';
+import { Q4_K, Q5_K } from './q45_k.ts';
 import { stored } from './stored.ts';
 import { TQ1_0, TQ2_0 } from './ternary.ts';
 
