@@ -47,9 +47,13 @@ export function floatsOfHalves(h: v128): v128 {
   return v128.or(sign, v128.bitselect(subnormal, normal, small));
 }
 
-/** float16 bits to float32, as `floatsOfHalves`. */
+/** float16 bits to float32, as `floatsOfHalves`: a scale is nearly always a normal number. */
 // @ts-ignore: decorator
 @inline
 export function floatOfHalf(h: u16): f32 {
+  const magnitude = <u32>h & 0x7fff;
+  if (magnitude - 0x0400 < 0x7800) {
+    return reinterpret<f32>(((<u32>h & 0x8000) << 16) | ((magnitude << 13) + 0x38000000));
+  }
   return f32x4.extract_lane(floatsOfHalves(i32x4.splat(<i32>h)), 0);
 }
