@@ -38,6 +38,15 @@ export class Cursor {
     return this.#buffer.subarray(this.#at);
   }
 
+  /** The next byte without passing it, or -1 where none remain. */
+  peek(): number {
+    if (this.#at === this.#buffer.length) {
+      if (this.remaining <= 0) return -1;
+      this.#load(1);
+    }
+    return this.#buffer[this.#at];
+  }
+
   skip(length: number): void {
     if (length <= this.#buffer.length - this.#at) {
       this.#at += length;

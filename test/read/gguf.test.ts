@@ -4,77 +4,17 @@ import { gguf } from '@huggingface/gguf';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { QuantizeError } from '../../src/core/errors.ts';
-import {
-  type MetadataEntry,
-  metadataTypes,
-  type ScalarType,
-  type ScalarValue,
-} from '../../src/core/metadata.ts';
+import { type MetadataEntry, metadataTypes } from '../../src/core/metadata.ts';
 import { bytesOf, dataTypes, elementsOf } from '../../src/core/types.ts';
 import { withSource } from '../../src/read/byte-source.ts';
 import { readGguf } from '../../src/read/gguf.ts';
-import { type GgufTensorToWrite, ggufBytes } from '../support/gguf-writer.ts';
+import { ggufFile, ggufFiles, ggufTypes } from '../support/gguf-arbitrary.ts';
+import type { GgufTensorToWrite } from '../support/gguf-writer.ts';
 import { mutate, mutations } from '../support/mutations.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 
 const directory = temporaryDirectory();
 const path = join(directory, 'model.gguf');
-
-const text = fc.string({ unit: 'binary', maxLength: 12 });
-const values: Record<ScalarType, fc.Arbitrary<ScalarValue>> = {
-  UINT8: fc.integer({ min: 0, max: 255 }),
-  INT8: fc.integer({ min: -128, max: 127 }),
-  UINT16: fc.integer({ min: 0, max: 65_535 }),
-  INT16: fc.integer({ min: -32_768, max: 32_767 }),
-  UINT32: fc.nat({ max: 2 ** 32 - 1 }),
-  INT32: fc.integer(),
-  FLOAT32: fc.float(),
-  BOOL: fc.boolean(),
-  STRING: text,
-  UINT64: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
-  INT64: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
-  FLOAT64: fc.double(),
-};
-
-const entry: fc.Arbitrary<MetadataEntry> = fc
-  .tuple(
-    fc.oneof(fc.string({ unit: 'binary', minLength: 1, maxLength: 12 }), fc.constantFrom('__proto__', 'a.b')),
-    fc.constantFrom(...(Object.keys(values) as ScalarType[])),
-    fc.boolean(),
-  )
-  .filter(([key]) => key !== 'general.alignment')
-  .chain(
-    ([key, type, array]): fc.Arbitrary<MetadataEntry> =>
-      array
-        ? fc
-            .array(values[type], { maxLength: 6 })
-            .map((value) => ({ key, type: 'ARRAY', elementType: type, value }))
-        : values[type].map((value) => ({ key, type, value })),
-  );
-
-const types = Object.values(dataTypes).filter((type) => type.ggmlId !== null);
-
-const tensor: fc.Arbitrary<GgufTensorToWrite> = fc
-  .tuple(
-    text,
-    fc.constantFrom(...types),
-    fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 4 }),
-    fc.integer({ min: 0, max: 255 }),
-  )
-  .map(([name, type, extents, fill]) => {
-    const shape = extents.map((extent, i) => (i === extents.length - 1 ? extent * type.blockSize : extent));
-    if (shape.length === 0 && type.blockSize > 1) shape.push(type.blockSize);
-    return {
-      name,
-      type: type.name,
-      shape,
-      data: new Uint8Array(bytesOf(type.name, elementsOf(shape))).fill(fill),
-    };
-  });
-
-const metadata = fc.uniqueArray(entry, { selector: ({ key }) => key, maxLength: 8 });
-const tensors = fc.uniqueArray(tensor, { selector: ({ name }) => name, maxLength: 6 });
-const alignments = fc.constantFrom(1, 8, 32, 64, 4096);
 
 /** An entry with its array, of whatever kind, as a plain one. */
 const plain = (given: MetadataEntry): unknown =>
@@ -86,11 +26,7 @@ function writeFile(
   alignment: number,
   version = 3,
 ): Buffer {
-  const all: MetadataEntry[] =
-    alignment === 32
-      ? [...entries]
-      : [...entries, { key: 'general.alignment', type: 'UINT32', value: alignment }];
-  const bytes = ggufBytes(all, written, { alignment, version });
+  const bytes = ggufFile({ entries, written, alignment, version });
   put(directory, 'model.gguf', bytes);
   return bytes;
 }
@@ -98,28 +34,22 @@ function writeFile(
 describe('GGUF', () => {
   it('gives back whatever was written, in its order', () => {
     fc.assert(
-      fc.property(
-        metadata,
-        tensors,
-        alignments,
-        fc.constantFrom(2, 3),
-        (entries, written, alignment, version) => {
-          writeFile(entries, written, alignment, version);
-          const file = readGguf(path);
-          expect([file.version, file.alignment]).toEqual([version, alignment]);
-          expect(file.metadata.filter(({ key }) => key !== 'general.alignment').map(plain)).toEqual(
-            entries.map(plain),
-          );
-          expect(file.tensors.map(({ name, type, shape }) => ({ name, type, shape }))).toEqual(
-            written.map(({ name, type, shape }) => ({ name, type, shape })),
-          );
-          withSource(path, (source) => {
-            file.tensors.forEach(({ offset, byteLength }, i) => {
-              expect(source.read(offset, byteLength).equals(written[i].data)).toBe(true);
-            });
+      fc.property(ggufFiles, ({ entries, written, alignment, version }) => {
+        writeFile(entries, written, alignment, version);
+        const file = readGguf(path);
+        expect([file.version, file.alignment]).toEqual([version, alignment]);
+        expect(file.metadata.filter(({ key }) => key !== 'general.alignment').map(plain)).toEqual(
+          entries.map(plain),
+        );
+        expect(file.tensors.map(({ name, type, shape }) => ({ name, type, shape }))).toEqual(
+          written.map(({ name, type, shape }) => ({ name, type, shape })),
+        );
+        withSource(path, (source) => {
+          file.tensors.forEach(({ offset, byteLength }, i) => {
+            expect(source.read(offset, byteLength).equals(written[i].data)).toBe(true);
           });
-        },
-      ),
+        });
+      }),
       { seed: 1, numRuns: 300 },
     );
   });
@@ -127,8 +57,8 @@ describe('GGUF', () => {
   it('ends a damaged header in an error of its own, never in a crash', () => {
     let refused = 0;
     fc.assert(
-      fc.property(metadata, tensors, alignments, mutations, (entries, written, alignment, changes) => {
-        const bytes = writeFile(entries, written, alignment);
+      fc.property(ggufFiles, mutations, ({ entries, written, alignment, version }, changes) => {
+        const bytes = writeFile(entries, written, alignment, version);
         const { dataOffset } = readGguf(path);
         put(directory, 'model.gguf', mutate(bytes, dataOffset, changes));
         try {
@@ -139,9 +69,9 @@ describe('GGUF', () => {
           refused++;
         }
       }),
-      { seed: 2, numRuns: 3000 },
+      { seed: 2, numRuns: 800 },
     );
-    expect(refused).toBeGreaterThan(2000);
+    expect(refused).toBeGreaterThan(600);
   });
 
   it('reads what Hugging Face reads', async () => {
@@ -171,7 +101,7 @@ describe('GGUF', () => {
       { key: 'a.longs', type: 'ARRAY', elementType: 'INT64', value: [-1n, 2n ** 62n] },
       { key: 'a.none', type: 'ARRAY', elementType: 'UINT8', value: [] },
     ];
-    const written = types.map((type, i): GgufTensorToWrite => {
+    const written = ggufTypes.map((type, i): GgufTensorToWrite => {
       const shape = [i + 1, type.blockSize * (1 + (i % 3))];
       return {
         name: `blk.${i}.w`,
@@ -211,7 +141,7 @@ describe('GGUF', () => {
   });
 
   it('keeps long arrays of numbers typed, and cuts arrays where asked', () => {
-    const n = 100_000;
+    const n = 20_000;
     const entries: MetadataEntry[] = [
       {
         key: 'tokens',

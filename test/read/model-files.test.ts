@@ -3,7 +3,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { FileMissingError, FileTooLargeError, NotARegularFileError } from '../../src/read/byte-source.ts';
-import { ModelFileContentError, ModelFileJsonError, readModelFiles } from '../../src/read/model-files.ts';
+import {
+  ModelFileContentError,
+  ModelFileEncodingError,
+  ModelFileJsonError,
+  readModelFiles,
+} from '../../src/read/model-files.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 
 describe('model files', () => {
@@ -90,6 +95,15 @@ describe('model files', () => {
     const directory = temporaryDirectory();
     const path = put(directory, 'tokenizer_config.json', text);
     expect(() => readModelFiles(directory)).toThrow(error);
+    expect(() => readModelFiles(directory)).toThrow(path);
+  });
+
+  it('must be UTF-8, which U+FFFD also is', () => {
+    const directory = temporaryDirectory();
+    put(directory, 'tokenizer.json', '{"a":"\ufffd"}');
+    expect(readModelFiles(directory).tokenizer).toEqual({ a: '\ufffd' });
+    const path = put(directory, 'tokenizer.json', Buffer.from('{"a":"\xff"}', 'latin1'));
+    expect(() => readModelFiles(directory)).toThrow(ModelFileEncodingError);
     expect(() => readModelFiles(directory)).toThrow(path);
   });
 

@@ -99,9 +99,9 @@ describe('safetensors', () => {
           refused++;
         }
       }),
-      { seed: 2, numRuns: 3000 },
+      { seed: 2, numRuns: 1000 },
     );
-    expect(refused).toBeGreaterThan(2000);
+    expect(refused).toBeGreaterThan(700);
   });
 });
 
