@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
 import { QuantizeError } from '../core/errors.ts';
 
 /** There is nothing at the path. */
@@ -124,7 +124,7 @@ export function withSource<T>(path: string, use: (source: ByteSource) => T): T {
 }
 
 /** What is at the path, symbolic links followed. */
-export function statFile(path: string): ReturnType<typeof fstatSync> {
+export function statFile(path: string): Stats {
   try {
     return statSync(path);
   } catch (cause) {
@@ -147,7 +147,7 @@ export function accessError(path: string, cause: unknown): QuantizeError {
 
 const reasonOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
-function kindOf(stats: ReturnType<typeof fstatSync>): { expected: string; got: string } {
+function kindOf(stats: Stats): { expected: string; got: string } {
   let got = 'a device';
   if (stats.isDirectory()) got = 'a directory';
   else if (stats.isFIFO()) got = 'a named pipe';

@@ -32,10 +32,19 @@ export class Cursor {
     return this.end - this.position;
   }
 
-  /** The bytes buffered from the next one on: at least one, unless none remain. Valid until the next call. */
+  /** The bytes buffered from the next one on, none only where none remain. Valid until the next call. */
   window(): Buffer {
-    if (this.#at === this.#buffer.length) this.#load(1);
+    if (this.#at === this.#buffer.length && this.remaining > 0) this.#load(1);
     return this.#buffer.subarray(this.#at);
+  }
+
+  /** The next byte without passing it, or -1 where none remain. */
+  peek(): number {
+    if (this.#at === this.#buffer.length) {
+      if (this.remaining <= 0) return -1;
+      this.#load(1);
+    }
+    return this.#buffer[this.#at];
   }
 
   skip(length: number): void {

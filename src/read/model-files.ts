@@ -1,8 +1,12 @@
+import { isUtf8 } from 'node:buffer';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { QuantizeError } from '../core/errors.ts';
 import type { JsonObject, JsonValue, ModelFiles } from '../core/model-files.ts';
 import { accessError, FileTooLargeError, withSource } from './byte-source.ts';
+
+/** A text file beside the weights is not UTF-8. */
+export class ModelFileEncodingError extends QuantizeError {}
 
 /** A file beside the weights is not JSON. */
 export class ModelFileJsonError extends QuantizeError {}
@@ -20,8 +24,11 @@ export function readModelFiles(directory: string): ModelFiles {
   const names = listFiles(directory);
   const bytes = (name: string, limit: number): Buffer | null =>
     names.has(name) ? readLimited(join(directory, name), limit) : null;
+  // Only the text outlives this call: of a large tokenizer, bytes, text and objects at once would be three copies.
+  const text = (name: string, limit = MAX_CONFIG): string | null =>
+    decode(bytes(name, limit), join(directory, name));
   const object = (name: string, limit = MAX_CONFIG): JsonObject | null =>
-    parseObject(bytes(name, limit), join(directory, name));
+    parseObject(text(name, limit), join(directory, name));
   const readme = bytes('README.md', MAX_CONFIG);
   return {
     directory,
@@ -32,7 +39,7 @@ export function readModelFiles(directory: string): ModelFiles {
     specialTokensMap: object('special_tokens_map.json'),
     addedTokens: object('added_tokens.json', MAX_TOKENIZER),
     chatTemplate:
-      bytes('chat_template.jinja', MAX_CONFIG)?.toString('utf8').replace(/\r\n?/g, '\n') ??
+      text('chat_template.jinja')?.replace(/\r\n?/g, '\n') ??
       templateOf(object('chat_template.json'), join(directory, 'chat_template.json')),
     tokenizerModel: bytes('tokenizer.model', MAX_TOKENIZER),
     readme: readme === null ? null : frontMatter(readme.toString('utf8')),
@@ -64,9 +71,22 @@ function readLimited(path: string, limit: number): Buffer {
   });
 }
 
-function parseObject(bytes: Buffer | null, file: string): JsonObject | null {
+function decode(bytes: Buffer | null, file: string): string | null {
   if (bytes === null) return null;
-  const value = parseJson(withoutByteOrderMark(bytes.toString('utf8')), file);
+  const text = bytes.toString('utf8');
+  if (text.includes('\ufffd') && !isUtf8(bytes)) {
+    throw new ModelFileEncodingError('A file beside the weights is not UTF-8 text', {
+      file,
+      expected: 'UTF-8',
+      advice: 'download the file again',
+    });
+  }
+  return text;
+}
+
+function parseObject(text: string | null, file: string): JsonObject | null {
+  if (text === null) return null;
+  const value = parseJson(withoutByteOrderMark(text), file);
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject;
   throw new ModelFileContentError('A file beside the weights does not hold a JSON object', {
     file,

@@ -81,7 +81,8 @@ export interface SafetensorsFile {
 export function readSafetensors(path: string): SafetensorsFile {
   return withSource(path, (source) => {
     const headerLength = headerLengthOf(source);
-    const locate = ([name]: readonly string[]): ErrorDetails => ({ file: path, tensor: name });
+    const locate = ([name]: readonly string[]): ErrorDetails =>
+      name === '__metadata__' ? { file: path } : { file: path, tensor: name };
     const header = parseStrictJson(new Cursor(source, 8, 8 + headerLength), locate) as StrictJsonObject;
     const dataStart = 8 + headerLength;
     const metadata = metadataOf(header.get('__metadata__'), path);

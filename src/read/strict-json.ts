@@ -197,7 +197,7 @@ class Parser {
   #word(): StrictJson {
     const start = this.#cursor.position;
     let word = '';
-    for (let byte = this.#peek(); isWordByte(byte) && word.length < 1000; byte = this.#byte()) {
+    for (let byte = this.#peek(); isWordByte(byte) && word.length < 1000; byte = this.#cursor.peek()) {
       word += String.fromCharCode(byte);
       this.#cursor.skip(1);
     }
@@ -214,22 +214,17 @@ class Parser {
     });
   }
 
-  /** The next byte, or -1 at the end. */
-  #byte(): number {
-    return this.#cursor.remaining > 0 ? this.#cursor.window()[0] : -1;
-  }
-
   /** The next byte that is not white space, or -1 at the end. */
   #peek(): number {
     for (;;) {
-      const byte = this.#byte();
+      const byte = this.#cursor.peek();
       if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return byte;
       this.#cursor.skip(1);
     }
   }
 
   #unexpected(expected: string): JsonSyntaxError {
-    const byte = this.#byte();
+    const byte = this.#cursor.peek();
     const shown = byte > 0x20 && byte < 0x7f ? `"${String.fromCharCode(byte)}"` : `0x${byte.toString(16)}`;
     return new JsonSyntaxError('Invalid JSON', {
       ...this.#locate(this.#keys),
