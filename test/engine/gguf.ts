@@ -5,7 +5,6 @@ import { libraries } from './libraries.ts';
 /** GGUF files by ggml's own reader and writer. */
 
 koffi.struct('gguf_init_params', { no_alloc: 'bool', ctx: 'void *' });
-koffi.struct('ggml_init_params_gguf', { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
 
 export interface GgufTensor {
   readonly name: string;
@@ -41,7 +40,7 @@ export function writeZeroGguf(
   metadata: Readonly<Record<string, string | number>>,
   tensors: readonly ZeroTensor[],
 ): void {
-  const { base } = libraries();
+  const { base, tensors: ggml } = libraries();
   const create = base.func('void *gguf_init_empty()');
   const setString = base.func('void gguf_set_val_str(void *gguf, const char *key, const char *value)');
   const setInteger = base.func('void gguf_set_val_u32(void *gguf, const char *key, uint32_t value)');
@@ -49,16 +48,12 @@ export function writeZeroGguf(
   const add = base.func('void gguf_add_tensor(void *gguf, void *tensor)');
   const write = base.func('bool gguf_write_to_file(void *gguf, const char *path, bool onlyMetadata)');
   const close = base.func('void gguf_free(void *gguf)');
-  const init = base.func('void *ggml_init(ggml_init_params_gguf params)');
-  const newTensor = base.func(
-    'void *ggml_new_tensor(void *context, int type, int dimensions, const int64_t *extents)',
-  );
-  const setName = base.func('void *ggml_set_name(void *tensor, const char *name)');
-  const setZero = base.func('void *ggml_set_zero(void *tensor)');
-  const freeContext = base.func('void ggml_free(void *context)');
-
   const values = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0);
-  const context = init({ mem_size: 4 * values + 1024 * tensors.length, mem_buffer: null, no_alloc: false });
+  const context = ggml.init({
+    mem_size: 4 * values + 1024 * tensors.length,
+    mem_buffer: null,
+    no_alloc: false,
+  });
   const gguf = create();
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value === 'string') setString(gguf, key, value);
@@ -67,12 +62,12 @@ export function writeZeroGguf(
   }
   for (const { name, shape, type } of tensors) {
     const extents = BigInt64Array.from(shape, BigInt);
-    const tensor = newTensor(context, dataTypes[type].ggmlId, shape.length, extents);
-    setName(tensor, name);
-    add(gguf, setZero(tensor));
+    const tensor = ggml.create(context, dataTypes[type].ggmlId, shape.length, extents);
+    ggml.setName(tensor, name);
+    add(gguf, ggml.setZero(tensor));
   }
   const written = write(gguf, path, false);
   close(gguf);
-  freeContext(context);
+  ggml.free(context);
   if (!written) throw new Error(`ggml cannot write ${path}`);
 }
