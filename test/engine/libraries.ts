@@ -13,8 +13,28 @@ export interface Libraries {
   readonly base: LibraryHandle;
   /** libllama: models, contexts, llama_model_quantize. */
   readonly llama: LibraryHandle;
-  /** Runs `call`; its log is returned beside its result. */
+  /** Tensors without a graph: contexts must be freed. */
+  readonly tensors: ReturnType<typeof bindTensors>;
+  /** Runs `call`; its warnings and errors are returned beside its result. */
   logged<T>(task: string, call: () => T): { result: T; log: string };
+}
+
+/** `enum ggml_log_level`. */
+const WARNING = 3;
+const CONTINUED = 5;
+
+koffi.struct('ggml_init_params', { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
+
+function bindTensors(base: LibraryHandle) {
+  return {
+    init: base.func('void *ggml_init(ggml_init_params params)'),
+    create: base.func(
+      'void *ggml_new_tensor(void *context, int type, int dimensions, const int64_t *extents)',
+    ),
+    setName: base.func('void *ggml_set_name(void *tensor, const char *name)'),
+    setZero: base.func('void *ggml_set_zero(void *tensor)'),
+    free: base.func('void ggml_free(void *context)'),
+  };
 }
 
 let loaded: Libraries | undefined;
@@ -32,11 +52,15 @@ function load(directory: string): Libraries {
   const llama = open('libllama.v0.5.0.so');
 
   let task = 'idle';
-  let lines: string[] = [];
+  let lines: string[] = []; // everything said
+  let complaints: string[] = []; // warnings and errors
+  let complaining = false;
   const logger = koffi.proto('void llama_log(int level, const char *text, void *user)');
   const aborter = koffi.proto('void llama_aborted(const char *message)');
-  const keep = (_level: number, text: string) => {
+  const keep = (level: number, text: string) => {
+    if (level !== CONTINUED) complaining = level >= WARNING;
     lines.push(text);
+    if (complaining) complaints.push(text);
   };
   llama.func('void llama_log_set(llama_log *callback, void *user)')(
     koffi.register(keep, koffi.pointer(logger)),
@@ -58,11 +82,13 @@ function load(directory: string): Libraries {
   return {
     base,
     llama,
+    tensors: bindTensors(base),
     logged(description, call) {
       task = description;
       lines = [];
+      complaints = [];
       try {
-        return { result: call(), log: lines.join('') };
+        return { result: call(), log: complaints.join('') };
       } finally {
         task = 'idle';
       }

@@ -10,7 +10,7 @@ const NONE = 43;
 koffi.struct('llama_model_tensor_override', { pattern: 'const char *', type: 'int' });
 koffi.struct('llama_model_imatrix_data', { name: 'const char *', data: 'float *', size: 'size_t' });
 /** `llama_model_quantize_params` of llama.h. */
-const paramsType = koffi.struct('llama_model_quantize_params', {
+koffi.struct('llama_model_quantize_params', {
   nthread: 'int32_t',
   ftype: 'int',
   output_tensor_type: 'int',
@@ -129,7 +129,6 @@ koffi.struct('llama_quant_model_desc', {
   n_embd_head_k: 'uint32_t',
   n_embd_head_v: 'uint32_t',
 });
-koffi.struct('ggml_init_params', { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
 
 export interface MockTensor {
   readonly name: string;
@@ -140,14 +139,8 @@ export interface MockTensor {
 
 /** The functions of llama-ext.h, which are C++: bound by their mangled names. */
 function typeFunctions() {
-  const { base, llama } = libraries();
+  const { llama } = libraries();
   return {
-    init: base.func('void *ggml_init(ggml_init_params params)'),
-    newTensor: base.func(
-      'void *ggml_new_tensor(void *context, int type, int dimensions, const int64_t *extents)',
-    ),
-    setName: base.func('void *ggml_set_name(void *tensor, const char *name)'),
-    freeContext: base.func('void ggml_free(void *context)'),
     model: llama.func('_Z31llama_quant_model_from_metadataPK22llama_quant_model_desc', 'void *', [
       koffi.pointer('llama_quant_model_desc'),
     ]),
@@ -184,12 +177,13 @@ export class TypeOracle {
   constructor(model: MockModel, tensors: readonly MockTensor[]) {
     functions ??= typeFunctions();
     this.#f = functions;
-    this.#context = this.#f.init({ mem_size: (tensors.length + 1) * 512, mem_buffer: null, no_alloc: true });
+    const ggml = libraries().tensors;
+    this.#context = ggml.init({ mem_size: (tensors.length + 1) * 512, mem_buffer: null, no_alloc: true });
     this.#names = tensors.map(({ name }) => name);
     this.#tensors = tensors.map(({ name, shape, type }) => {
       const extents = BigInt64Array.from(shape, BigInt);
-      const tensor = this.#f.newTensor(this.#context, dataTypes[type].ggmlId, shape.length, extents);
-      this.#f.setName(tensor, name);
+      const tensor = ggml.create(this.#context, dataTypes[type].ggmlId, shape.length, extents);
+      ggml.setName(tensor, name);
       return tensor;
     });
     this.#model = this.#f.model({
@@ -234,9 +228,6 @@ export class TypeOracle {
 
   free(): void {
     this.#f.freeModel(this.#model);
-    this.#f.freeContext(this.#context);
+    libraries().tensors.free(this.#context);
   }
 }
-
-/** Size of llama_model_quantize_params as bound here. */
-export const quantizeParamsSize = (): number => koffi.sizeof(paramsType);
