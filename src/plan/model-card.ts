@@ -75,7 +75,7 @@ function withoutComment(text: string): string {
 function flowList(text: string): readonly string[] | null {
   const close = text.lastIndexOf(']');
   if (close < 0) return null;
-  const items = text.slice(1, close).match(/"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,]+/g) ?? [];
+  const items = text.slice(1, close).match(/\s*"(?:[^"\\]|\\.)*"|\s*'(?:[^']|'')*'|[^,]+/g) ?? [];
   return items.flatMap((item) => scalar(item.trim()) ?? []);
 }
 
