@@ -14,8 +14,7 @@ export interface Progress {
 
 /** Plain lines come at most this often, in seconds, */
 const LINE_EVERY = 5;
-/** and then only after this part of the work, or this many seconds without a line. */
-const LINE_PART = 0.1;
+/** and only when another tenth of the work is done, or after this many seconds without a line. */
 const SILENCE = 60;
 
 /** Nothing with `quiet`, one moving line on a terminal, a few lasting lines elsewhere. */
@@ -65,7 +64,7 @@ export function spinnerProgress(io: Io, spinner: Spinner): Progress {
 export function lineProgress(io: Io): Progress {
   const meter = createMeter(io.now);
   let lastTime = io.now();
-  let lastPart = 0;
+  let lastTenth = 0;
   const note = (line: string) => void io.stderr.write(`${line}\n`);
   return {
     handle(event) {
@@ -73,10 +72,10 @@ export function lineProgress(io: Io): Progress {
       if (event.kind === 'plan') note(describePlan(event));
       if (event.kind !== 'progress') return;
       const seconds = (io.now() - lastTime) / 1000;
-      const part = event.doneWeights / event.totalWeights;
-      if (seconds < LINE_EVERY || (part - lastPart < LINE_PART && seconds < SILENCE)) return;
+      const tenth = Math.floor((10 * event.doneWeights) / event.totalWeights);
+      if (seconds < LINE_EVERY || (tenth === lastTenth && seconds < SILENCE)) return;
       note(meter.describe());
-      [lastTime, lastPart] = [io.now(), part];
+      [lastTime, lastTenth] = [io.now(), tenth];
     },
     note,
     stop() {},

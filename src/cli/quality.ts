@@ -25,7 +25,8 @@ const NAMED = 10;
  * @throws QualityError naming the worst tensors.
  */
 export function requireQuality(tensors: readonly ReportedTensor[], bars: QualityBars): void {
-  const missed = worstFirst(tensors.filter((tensor) => tensor.quantized && misses(tensor, bars)));
+  const quantized = tensors.filter((tensor) => tensor.quantized);
+  const missed = worstFirst(quantized.filter((tensor) => misses(tensor, bars)));
   if (missed.length === 0) return;
   const limits = [
     ...(bars.maxError === undefined ? [] : [`relative error at most ${bars.maxError}`]),
@@ -36,7 +37,8 @@ export function requireQuality(tensors: readonly ReportedTensor[], bars: Quality
   });
   if (missed.length > NAMED) lines.push(`  and ${missed.length - NAMED} more`);
   throw new QualityError(
-    `${missed.length} of ${tensors.length} tensors miss the quality bar, the worst first:\n${lines.join('\n')}`,
+    `${missed.length} of ${quantized.length} quantized tensors miss${missed.length === 1 ? 'es' : ''} the quality bar, ` +
+      `the worst first:\n${lines.join('\n')}`,
     {
       expected: limits.join(', '),
       advice:

@@ -14,12 +14,17 @@ export async function run(argv: readonly string[], io: Io, interrupted?: AbortSi
     await createProgram(io).parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has printed its message
-    if (brokenPipe(error)) return SIGPIPE_STATUS; // who reads us has stopped: nobody is left to tell
-    io.stderr.write(`${describeFailure(error, io, interrupted)}\n`);
-    if (interrupted?.reason instanceof Interrupted) return signalStatus[interrupted.reason.signal];
-    return error instanceof QuantizeError ? error.exitCode : 1;
+    return reportFailure(error, io, interrupted);
   }
+}
+
+/** Tells the user what went wrong, and returns the exit status that says it to scripts. */
+export function reportFailure(error: unknown, io: Io, interrupted?: AbortSignal): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has printed its message
+  if (brokenPipe(error)) return SIGPIPE_STATUS; // who reads us has stopped: nobody is left to tell
+  io.stderr.write(`${describeFailure(error, io, interrupted)}\n`);
+  if (interrupted?.reason instanceof Interrupted) return signalStatus[interrupted.reason.signal];
+  return error instanceof QuantizeError ? error.exitCode : 1;
 }
 
 function describeFailure(error: unknown, io: Io, interrupted?: AbortSignal): string {

@@ -22,21 +22,23 @@ export function renderSummary({ model, fallbacks }: Report): string {
 export const sqnr = (metrics: { sqnrDb: number | null; mse: number }): string =>
   metrics.mse === 0 ? 'exact' : `${formatDb(metrics)} dB`;
 
-/** A line for each pair of wanted and used type. */
+/** Two lines for each pair of wanted and used type: cost, and cause. */
 export function renderFallbacks(fallbacks: readonly ReportedFallback[]): string[] {
   const groups = new Map<string, ReportedFallback[]>();
   for (const fallback of fallbacks) {
     const types = `${fallback.from} -> ${fallback.to}`;
     groups.set(types, [...(groups.get(types) ?? []), fallback]);
   }
-  return [...groups].map(([types, group]) => {
+  return [...groups].flatMap(([types, group]) => {
+    const [{ from, tensor, extraBitsPerWeight }] = group;
     const bytes = group.reduce((total, { extraBytes }) => total + extraBytes, 0);
-    const bits = group[0].extraBitsPerWeight;
-    const names = `${printable(group[0].tensor)}${group.length > 1 ? ' and others' : ''}`;
-    return (
-      `fallback ${types} in ${group.length} tensor${group.length > 1 ? 's' : ''}: rows do not divide into ` +
-      `blocks; ${bits < 0 ? '' : '+'}${bits.toFixed(2)} bits per weight, ${bytes < 0 ? '' : '+'}${formatBytes(bytes)} ` +
-      `(${shorten(names, 40)})`
-    );
+    return [
+      `fallback ${types} in ${group.length} tensor${group.length === 1 ? '' : 's'}: ` +
+        `${signed(extraBitsPerWeight, extraBitsPerWeight.toFixed(2))} bits per weight, ` +
+        signed(bytes, formatBytes(bytes)),
+      `       rows do not divide into blocks of ${from}, as in ${shorten(printable(tensor), 40)}`,
+    ];
   });
 }
+
+const signed = (value: number, text: string): string => (value < 0 ? text : `+${text}`);

@@ -1,0 +1,84 @@
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+/** The built program as a process: what only a process shows. */
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const quantize = (...argv: string[]) =>
+  spawnSync(process.execPath, ['bin/quantize.js', ...argv], { cwd: root, encoding: 'utf8' });
+
+describe('bin/quantize.js', () => {
+  it('exits by the status and keeps the streams apart', () => {
+    expect(quantize('--version')).toMatchObject({ status: 0, stderr: '' });
+    expect(quantize('package.jsn')).toMatchObject({ status: 1, stdout: '' });
+    expect(quantize('--tpye')).toMatchObject({ status: 2, stdout: '' });
+  });
+
+  it('starts fast: nothing heavy is loaded for --version or --help', () => {
+    const fastest = (argv: string[]) =>
+      Math.min(
+        ...Array.from({ length: 5 }, () => {
+          const start = process.hrtime.bigint();
+          execFileSync(process.execPath, argv, { cwd: root });
+          return Number(process.hrtime.bigint() - start) / 1e6;
+        }),
+      );
+    const bare = fastest(['-e', '0']);
+    expect(fastest(['bin/quantize.js', '--version']) - bare).toBeLessThan(100);
+    expect(fastest(['bin/quantize.js', '--help']) - bare).toBeLessThan(100);
+  });
+
+  it('is quiet when the reader of its output leaves', async () => {
+    const child = spawn(process.execPath, ['bin/quantize.js', '--help'], { cwd: root });
+    child.stdout.destroy();
+    const errors: Buffer[] = [];
+    child.stderr.on('data', (chunk) => errors.push(chunk));
+    const [status] = await once(child, 'close');
+    expect([status, Buffer.concat(errors).toString()]).toEqual([0, '']);
+  });
+});
+
+describe('signals', () => {
+  const script = `
+    import { processIo } from './dist/cli/process-io.js';
+    import { reportFailure } from './dist/cli/run.js';
+    const { io, interrupted } = processIo();
+    const signal = io.interruptible();
+    const busy = setInterval(() => {}, 1000);
+    signal.addEventListener('abort', () => {
+      io.stderr.write('stopping\\n');
+      if (process.argv[1] === 'hang') return;
+      clearInterval(busy);
+      process.exitCode = reportFailure(signal.reason, io, interrupted);
+    });
+    io.stdout.write('ready\\n');`;
+
+  async function interrupt(signal: NodeJS.Signals, behaviour: 'stop' | 'hang') {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script, behaviour], { cwd: root });
+    let stderr = '';
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+      if (behaviour === 'hang') child.kill(signal);
+    });
+    await once(child.stdout, 'data');
+    child.kill(signal);
+    const [status] = await once(child, 'close');
+    return { status, stderr };
+  }
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('%s stops a run with status %i', async (signal, status) => {
+    expect(await interrupt(signal, 'stop')).toEqual({
+      status,
+      stderr: `stopping\nerror: interrupted by ${signal}\n`,
+    });
+  });
+
+  it('a second one ends a run that does not stop', async () => {
+    expect(await interrupt('SIGINT', 'hang')).toEqual({ status: 130, stderr: 'stopping\n' });
+  });
+});

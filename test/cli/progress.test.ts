@@ -1,0 +1,120 @@
+import { describe, expect, it } from 'vitest';
+import { createProgress, lineProgress, spinnerProgress } from '../../src/cli/progress.ts';
+import type { PipelineEvent } from '../../src/pipeline.ts';
+import { fakeIo } from '../support/io.ts';
+import { plan } from '../support/results.ts';
+
+const at = (doneWeights: number, tensor = 'blk.0.ffn_up.weight'): PipelineEvent => ({
+  kind: 'progress',
+  doneWeights,
+  totalWeights: 1000,
+  tensor,
+});
+const quantizing: PipelineEvent = { kind: 'stage', stage: 'quantize' };
+
+describe('away from a terminal', () => {
+  it('says what is planned', () => {
+    const fake = fakeIo();
+    lineProgress(fake.io).handle({ kind: 'plan', plan: plan(), layout: { fileBytes: 3 << 20 } });
+    expect(fake.lines()).toEqual(['Q4_K_M by kquant: 1 tensors, 3.00 MiB to write']);
+  });
+
+  it('is silent in a short run', () => {
+    const fake = fakeIo();
+    const progress = lineProgress(fake.io);
+    progress.handle(quantizing);
+    for (let done = 0; done <= 1000; done += 100) {
+      fake.advance(0.4);
+      progress.handle(at(done));
+    }
+    expect(fake.lines()).toEqual([]);
+  });
+
+  it('writes a line for every tenth of a long one', () => {
+    const fake = fakeIo();
+    const progress = lineProgress(fake.io);
+    progress.handle(quantizing);
+    for (let done = 10; done <= 1000; done += 10) {
+      fake.advance(1);
+      progress.handle(at(done));
+    }
+    expect(fake.lines()).toHaveLength(10);
+    expect(fake.lines()[3]).toBe('quantize  40 %  10 weights/s  1 min 00 s left  blk.0.ffn_up.weight');
+  });
+
+  it('writes a line a minute when a tenth takes longer', () => {
+    const fake = fakeIo();
+    const progress = lineProgress(fake.io);
+    progress.handle(quantizing);
+    for (let second = 1; second <= 600; second++) {
+      fake.advance(1);
+      progress.handle(at(second / 10));
+    }
+    expect(fake.lines()).toHaveLength(10);
+  });
+
+  it('makes names safe', () => {
+    const fake = fakeIo();
+    const progress = lineProgress(fake.io);
+    progress.handle(quantizing);
+    fake.advance(10);
+    progress.handle(at(500, 'evil\u001b[2J\nname'));
+    expect(fake.lines()).toHaveLength(1);
+    expect(fake.stderr()).not.toContain('\u001b');
+  });
+});
+
+describe('on a terminal', () => {
+  const spinner = () => ({
+    text: '',
+    calls: '',
+    start() {
+      this.calls += '+';
+    },
+    stop() {
+      this.calls += '-';
+    },
+  });
+
+  it('shows stage, share, speed and time left in one line that fits', () => {
+    const fake = fakeIo({ stderrIsTTY: true });
+    const shown = spinner();
+    const progress = spinnerProgress(fake.io, shown);
+    expect(shown.calls).toBe('+');
+    progress.handle({ kind: 'stage', stage: 'read' });
+    expect(shown.text).toBe('read');
+    progress.handle(quantizing);
+    fake.advance(2);
+    progress.handle(at(250, `model.layers.0.${'x'.repeat(90)}.weight`));
+    expect(shown.text).toMatch(/^quantize {2}25 % {2}125 weights\/s {2}6\.0 s left {2}model\S*…\S*\.weight$/);
+    expect(shown.text).toHaveLength(77);
+    progress.stop();
+    expect(shown.calls).toBe('+-');
+  });
+
+  it('steps aside for a line', () => {
+    const fake = fakeIo({ stderrIsTTY: true });
+    const shown = spinner();
+    const progress = spinnerProgress(fake.io, shown);
+    progress.note('warning: x');
+    expect([fake.lines(), shown.calls]).toEqual([['warning: x'], '+-+']);
+  });
+});
+
+it('is silent when quiet', async () => {
+  const fake = fakeIo();
+  const progress = await createProgress(fake.io, true);
+  progress.handle({ kind: 'plan', plan: plan(), layout: { fileBytes: 1 } });
+  progress.note('warning');
+  progress.stop();
+  expect(fake.stderr()).toBe('');
+});
+
+it('takes plain lines where the cursor cannot move', async () => {
+  for (const env of [{ TERM: 'dumb' }, { CI: 'true' }]) {
+    const fake = fakeIo({ stderrIsTTY: true, env });
+    const progress = await createProgress(fake.io, false);
+    progress.handle({ kind: 'plan', plan: plan(), layout: { fileBytes: 1 } });
+    expect(fake.stderr()).toBe('Q4_K_M by kquant: 1 tensors, 1 B to write\n');
+  }
+});
