@@ -28,7 +28,7 @@ export interface Checkpoint {
   /** Directory in which configuration and tokenizer files lie. */
   readonly directory: string;
   readonly files: readonly CheckpointFile[];
-  /** In the order the official converter visits them: by file, then as the header lists them. */
+  /** In the order the official converter visits them: by file, then by name; a GGUF keeps its own order. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** Key-value pairs of a GGUF file; empty for safetensors. */
   readonly metadata: readonly MetadataEntry[];

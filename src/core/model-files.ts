@@ -1,11 +1,13 @@
+/** A value as `JSON.parse` gives it. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
+
+/** A JSON object. Keys come from files, so any key may be missing, and `__proto__` is a key like any other. */
 export interface JsonObject {
-  readonly [key: string]: JsonValue;
+  readonly [key: string]: JsonValue | undefined;
 }
 
-/** What lies beside the weights of a Hugging Face checkpoint; a file that is not there is null. */
+/** The files that stand beside a model's weights: configuration, tokenizer, model card. Null where absent. */
 export interface ModelFiles {
-  /** Directory the files were found in. */
   readonly directory: string;
   /** config.json */
   readonly config: JsonObject | null;
@@ -17,12 +19,12 @@ export interface ModelFiles {
   readonly tokenizerConfig: JsonObject | null;
   /** special_tokens_map.json */
   readonly specialTokensMap: JsonObject | null;
-  /** added_tokens.json: text to id. */
+  /** added_tokens.json */
   readonly addedTokens: JsonObject | null;
-  /** Text of chat_template.jinja, or the template in chat_template.json. */
+  /** chat_template.jinja, or else the `chat_template` of chat_template.json. */
   readonly chatTemplate: string | null;
-  /** Bytes of tokenizer.model. */
+  /** Raw bytes of tokenizer.model (a SentencePiece protobuf). */
   readonly tokenizerModel: Uint8Array | null;
-  /** README.md, the model card. */
+  /** Front matter of README.md: the YAML text between its `---` lines, without them. */
   readonly readme: string | null;
 }

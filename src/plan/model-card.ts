@@ -2,15 +2,12 @@
 export type ModelCard = ReadonlyMap<string, string | readonly string[]>;
 
 /**
- * The front matter of README.md, read as the subset of YAML that model cards use: top-level keys with plain,
- * quoted or block scalars, and lists of them in either notation. Nested mappings are skipped.
+ * A model card's front matter (without its `---` lines), read as the subset of YAML that model cards use: top-level
+ * keys with plain, quoted or block scalars, and lists of them in either notation. Nested mappings are skipped.
  */
-export function readModelCard(readme: string | null): ModelCard {
+export function readModelCard(frontMatter: string | null): ModelCard {
   const card = new Map<string, string | readonly string[]>();
-  const lines = readme?.split(/\r?\n/) ?? [];
-  if (lines[0] !== '---') return card;
-  const end = lines.indexOf('---', 1);
-  const body = lines.slice(1, end < 0 ? undefined : end).map((line) => line.replaceAll('\t', '  '));
+  const body = (frontMatter ?? '').split(/\r?\n/).map((line) => line.replaceAll('\t', '  '));
 
   for (let i = 0; i < body.length; i++) {
     const match = /^("[^"]*"|'[^']*'|[\w.][\w. -]*?)\s*:(?:\s+(.*))?$/.exec(body[i]);
