@@ -18,7 +18,12 @@ try {
     .map(({ path }) => path)
     .filter((path) => !/^(bin|dist)\/|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(path));
   if (unexpected.length > 0) throw new Error(`the package holds ${unexpected.join(', ')}`);
-  const needed = ['bin/quantize.js', 'dist/cli/main.js', 'dist/quantize/worker.js', 'dist/kernels/kernels.wasm'];
+  const needed = [
+    'bin/quantize.js',
+    'dist/cli/main.js',
+    'dist/quantize/worker.js',
+    'dist/kernels/kernels.wasm',
+  ];
   const missing = needed.filter((path) => !files.some((file) => file.path === path));
   if (missing.length > 0) throw new Error(`the package lacks ${missing.join(', ')}`);
 
@@ -31,7 +36,9 @@ try {
     throw new Error('npx quantize made no GGUF file');
   }
   const installed = run('du', ['-sk', 'node_modules']).split('\t')[0];
-  console.log(`package: ${files.length} files, ${(size / 1024).toFixed(0)} KiB packed; installed ${installed} KiB`);
+  console.log(
+    `package: ${files.length} files, ${(size / 1024).toFixed(0)} KiB packed; installed ${installed} KiB`,
+  );
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
