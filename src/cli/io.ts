@@ -39,9 +39,9 @@ export function hasColor(output: Output, env: Io['env']): boolean {
   return isTerminal(output, env);
 }
 
-/** Whether the cursor can be moved, as a progress line needs. */
+/** Whether the cursor can be moved, as a progress line needs: 0 columns is a terminal whose size nobody set. */
 export const isTerminal = (output: Output, env: Io['env']): boolean =>
-  output.isTTY === true && env.TERM !== 'dumb' && !env.CI;
+  output.isTTY === true && output.columns !== 0 && env.TERM !== 'dumb' && !env.CI;
 
 /** ANSI styles, or the plain text. */
 export const styles = (color: boolean) => {
