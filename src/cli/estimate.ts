@@ -14,7 +14,7 @@ import { formatBytes, formatCount } from '../report/format.ts';
 import { renderTable } from '../report/table.ts';
 import { layOut } from '../write/gguf.ts';
 import { requireInput } from './files.ts';
-import { hasColor, type Io, jsonText } from './io.ts';
+import { type Io, jsonText, tableStyle } from './io.ts';
 
 /** What the size of a GGUF depends on. */
 export interface SizedModel {
@@ -207,7 +207,7 @@ export function estimateCommand(path: string, flags: { json?: boolean }, io: Io)
       ...cells(pure),
       notes.join('; '),
     ]),
-    hasColor(io.stdout, io.env),
+    tableStyle(io.stdout, io.env),
   );
   io.stdout.write(`${table}\n\n${formatCount(weights)} weights in ${model.tensors.length} tensors\n`);
 }

@@ -7,7 +7,7 @@ import { buildReport, type Report } from '../report/report.ts';
 import { renderSummary, sqnr } from '../report/summary.ts';
 import { showPlan } from './dry-run.ts';
 import { isStandardOutput, type ReportTarget, reportTarget, requireInput } from './files.ts';
-import { hasColor, type Io, jsonText, styles } from './io.ts';
+import { hasColor, type Io, jsonText, styles, tableStyle } from './io.ts';
 import { pipelineOptions, type QuantizeFlags } from './options.ts';
 import { createProgress } from './progress.ts';
 import { requireQuality } from './quality.ts';
@@ -105,13 +105,13 @@ const notRunnable = (reason: string): string => `llama.cpp cannot run this file:
 /** Error table, summary and the closing line of a run. */
 async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
   const { renderTensors, WORST_TENSORS } = await import('../report/table.ts');
-  const color = hasColor(io.stderr, io.env);
-  const { bold, yellow } = styles(color);
+  const style = tableStyle(io.stderr, io.env);
+  const { bold, yellow } = styles(style.color);
   const { model, run } = report;
   const limit = flags.verbose ? report.tensors.length : WORST_TENSORS;
   const hidden = report.tensors.length - limit;
   const lines = [
-    renderTensors(report.tensors, limit, color),
+    renderTensors(report.tensors, limit, style),
     ...(hidden > 0 ? [`and ${hidden} tensors with less error (all: --verbose)`] : []),
     '',
     renderSummary(report),
