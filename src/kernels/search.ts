@@ -78,7 +78,10 @@ function codeInReach(group: usize, end: usize, top: f32, inverse: v128, offset: 
   v128.store(SUMS, xl, 32);
 }
 
-/** `code` for any candidate, by way of integers. */
+/**
+ * `code` for any candidate, by way of integers: for NaN (a range that overflows, or whose inverse does), and for
+ * offsets so far from x that the rounder fails, which takes weights of extreme ratio.
+ */
 // @ts-ignore: decorator
 @inline
 function codeAnywhere(group: usize, end: usize, top: f32, inverse: v128, offset: v128): void {
@@ -169,7 +172,7 @@ export function search(
   }
   const zero = f32x4.splat(0);
   let offsetA = f32x4.pmin(lowA, zero), offsetB = f32x4.pmin(lowB, zero);
-  // Lanes with nothing to search (all weights equal, none positive) keep scale 0 and codes 0.
+  // Lanes with nothing to search (all equal, none positive): an inverse of 0 keeps codes and determinants at 0.
   const liveA = f32x4.ne(highA, offsetA), liveB = f32x4.ne(highB, offsetB);
 
   // The first candidate spreads the codes over the range, with no least squares.
@@ -207,8 +210,8 @@ export function search(
 
     judge(size, absolute, fitA, fitB, fitOffsetA, fitOffsetB);
     const errorA = v128.load(ERRORS), errorB = v128.load(ERRORS, 16);
-    const winsA = v128.and(v128.and(f32x4.gt(determinantA, zero), liveA), f32x4.lt(errorA, bestA));
-    const winsB = v128.and(v128.and(f32x4.gt(determinantB, zero), liveB), f32x4.lt(errorB, bestB));
+    const winsA = v128.and(f32x4.gt(determinantA, zero), f32x4.lt(errorA, bestA));
+    const winsB = v128.and(f32x4.gt(determinantB, zero), f32x4.lt(errorB, bestB));
     bestA = v128.bitselect(errorA, bestA, winsA);
     bestB = v128.bitselect(errorB, bestB, winsB);
     scaleA = v128.bitselect(fitA, scaleA, winsA);
