@@ -39,9 +39,15 @@ export function hasColor(output: Output, env: Io['env']): boolean {
   return isTerminal(output, env);
 }
 
-/** Whether the cursor can be moved, as a progress line needs. */
+/** Whether the cursor can be moved, as a progress line needs: 0 columns is a terminal whose size nobody set. */
 export const isTerminal = (output: Output, env: Io['env']): boolean =>
-  output.isTTY === true && env.TERM !== 'dumb' && !env.CI;
+  output.isTTY === true && output.columns !== 0 && env.TERM !== 'dumb' && !env.CI;
+
+/** How tables are drawn on a stream: in at most 100 columns, fewer on a narrower terminal. */
+export const tableStyle = (output: Output, env: Io['env']): { color: boolean; width: number } => ({
+  color: hasColor(output, env),
+  width: Math.min(100, output.columns || 100),
+});
 
 /** ANSI styles, or the plain text. */
 export const styles = (color: boolean) => {

@@ -115,12 +115,8 @@ function addCommands(program: Command, io: Io): void {
   subcommand('estimate', 'print file sizes in every type, without quantizing')
     .argument('<file>', 'model directory, .safetensors file or index, or GGUF')
     .action(async (file: string, flags: { json?: boolean }) => {
-      const [{ estimateCommand }, { openCheckpoint }, pipeline] = await Promise.all([
-        import('./estimate.ts'),
-        import('../read/checkpoint.ts'),
-        import('../pipeline.ts'),
-      ]);
-      await estimateCommand(file, flags, io, { openCheckpoint, pipeline });
+      const { estimateCommand } = await import('./estimate.ts');
+      estimateCommand(file, flags, io);
     });
 }
 

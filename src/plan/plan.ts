@@ -162,7 +162,7 @@ function checkNames(tensors: readonly { tensor: MappedTensor }[], file: string):
 }
 
 /** What people would call the model: its directory, or its file where that has a name of its own. */
-function modelNameOf(checkpoint: Checkpoint): string {
+export function modelNameOf(checkpoint: Checkpoint): string {
   const path = resolve(checkpoint.path);
   const stem = basename(path).replace(/(\.safetensors(\.index\.json)?|\.gguf)$/, '');
   const generic =
