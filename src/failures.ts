@@ -2,8 +2,9 @@ import type { CheckpointFile } from './core/checkpoint.ts';
 import { QuantizeError } from './core/errors.ts';
 import type { PlannedTensor } from './core/plan.ts';
 import { PoolFailure } from './quantize/pool.ts';
+import { partialPath } from './write/journal.ts';
 import { asWriteError } from './write/partial-file.ts';
-import type { OutputTarget } from './write/target.ts';
+import type { OutputTargets } from './write/target.ts';
 
 /** A weight is NaN or infinite. */
 export class NotFiniteWeightError extends QuantizeError {}
@@ -22,14 +23,15 @@ export class InterruptedError extends QuantizeError {
   override readonly exitCode: number;
 
   /** reason: the name of the signal (SIGINT, SIGTERM, ...), or anything else a caller aborted with. */
-  constructor(target: OutputTarget, reason: unknown) {
+  constructor(target: OutputTargets, reason: unknown) {
+    const path = target.kind === 'files' ? target.paths[0] : target.path;
     super(`interrupted${typeof reason === 'string' ? ` by ${reason}` : ''}`, {
-      file: target.path,
+      file: path,
       got:
-        target.kind === 'file'
-          ? `nothing was written there; what is finished stays in ${target.path}.partial`
+        target.kind === 'files'
+          ? `nothing was written there; what is finished stays in ${partialPath(path)}`
           : 'only the beginning of the file was written',
-      advice: 'run again',
+      advice: target.kind === 'files' ? 'run again with --resume' : 'run again',
     });
     this.exitCode = reason === 'SIGTERM' ? 143 : reason === 'SIGHUP' ? 129 : 130;
   }
@@ -40,11 +42,12 @@ export function namedFailure(
   error: unknown,
   tensors: readonly PlannedTensor[],
   files: readonly CheckpointFile[],
-  output: string,
+  partialOf: (tensor: number) => string,
 ): unknown {
   if (!(error instanceof PoolFailure)) return error;
   const { cause, file: fileIndex, code, message, element = 0, value } = error.chunk;
-  const tensor = tensors.find(({ name }) => name === error.chunk.tensor)!;
+  const index = tensors.findIndex(({ name }) => name === error.chunk.tensor);
+  const tensor = tensors[index];
   const stored = tensor.source.kind === 'stored' ? tensor.source.parts : [];
   const file = files[fileIndex ?? stored[0]?.file ?? 0]?.path;
   const source = stored.map(({ name }) => name)[0];
@@ -79,6 +82,6 @@ export function namedFailure(
     case 'read':
       return new ReadError('reading the weights failed', { file, tensor: name, got: message });
     case 'write':
-      return asWriteError(Object.assign(new Error(message), { code }), `${output}.partial`);
+      return asWriteError(Object.assign(new Error(message), { code }), partialOf(index));
   }
 }

@@ -13,22 +13,26 @@ import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
-import { encodeTensors } from './quantize/encode.ts';
+import { encodeTensors, verifyProgress } from './quantize/encode.ts';
 import { canEncode } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
+import { noProgress } from './quantize/progress.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
-import { type Layout, layOut } from './write/gguf.ts';
+import type { Layout } from './write/gguf.ts';
+import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
-import { resolveTarget } from './write/target.ts';
+import { resumeKey } from './write/resume-key.ts';
+import { fileNames, layOut, type SplitOptions, splitWarnings } from './write/split.ts';
+import { resolveTargets } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends PlanOptions {
+export interface QuantizeOptions extends PlanOptions, SplitOptions {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -40,12 +44,16 @@ export interface QuantizeOptions extends PlanOptions {
   readonly kernels?: 'auto' | 'simd' | 'scalar';
   /** Replace an existing output. */
   readonly force?: boolean;
+  /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
+  readonly resume?: boolean;
   readonly signal?: AbortSignal;
 }
 
 export type PipelineEvent =
   | { readonly kind: 'stage'; readonly stage: Stage }
   | { readonly kind: 'plan'; readonly plan: Plan; readonly layout: Layout; readonly output: string }
+  /** Weights that an earlier run had done, checked against what is on the disk. */
+  | { readonly kind: 'resumed'; readonly doneWeights: number; readonly totalWeights: number }
   | {
       readonly kind: 'progress';
       readonly doneWeights: number;
@@ -78,9 +86,10 @@ export function planQuantization(
   const checkpoint = openCheckpoint(options.input);
   const modelFiles = readModelFiles(checkpoint.directory);
   onStage('plan');
-  const plan = makePlan(checkpoint, modelFiles, options);
-  requireEncoders(plan);
-  const layout = layOut(plan.metadata, plan.tensors);
+  const made = makePlan(checkpoint, modelFiles, options);
+  requireEncoders(made);
+  const layout = layOut(made.metadata, made.tensors, options);
+  const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFilePaths(checkpoint.directory)];
   return { plan, layout, output, inputs };
@@ -106,17 +115,28 @@ export async function quantize(
   const { signal } = options;
 
   const { plan, layout, output, inputs } = planQuantization(options, enter);
-  const target = resolveTarget(output, inputs, options.force ?? false);
+  const { force = false, resume = false } = options;
+  const target = resolveTargets(output, layout, inputs, { force, resume });
   onEvent({ kind: 'plan', plan, layout, output });
   const { files } = plan.checkpoint;
   const checkInterrupted = () => {
     if (signal?.aborted) throw new InterruptedError(target, signal.reason);
   };
-  const failure = (error: unknown) => namedFailure(error, plan.tensors, files, output);
+  const places = layout.files.flatMap(({ offsets }, file) => offsets.map((offset) => ({ file, offset })));
+  const first = layout.files[0].first;
+  const planned = plan.tensors.slice(first, first + places.length);
+  const failure = (error: unknown) =>
+    namedFailure(error, plan.tensors, files, (tensor) =>
+      partialPath(target.kind === 'files' ? target.paths[places[tensor - first].file] : output),
+    );
 
   enter('calibrate');
-  const ranged = plan.tensors.filter(({ encoder }) => encoder === 'I8:zero-point');
-  const rangedJob: Job = { files, chunk, tensors: ranged.map((tensor) => jobOf(tensor, 0, new Map())) };
+  const ranged = rangedTensors(plan.tensors, planned);
+  const rangedJob: Job = {
+    files,
+    chunk,
+    tensors: ranged.map((tensor) => jobOf(tensor, { file: 0, offset: 0 }, new Map())),
+  };
   const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
@@ -124,14 +144,17 @@ export async function quantize(
   const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
-  const tensors = plan.tensors.map((tensor, i) => jobOf(tensor, layout.offsets[i], ranges));
+  const tensors = planned.map((tensor, i) => jobOf(tensor, places[i], ranges));
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
+  const progress = planned.map(noProgress);
   const control = newControl();
   let broken: unknown = null; // what ended a stream early
   const out = await openOutput(target, {
     layout,
-    chunk,
+    key: resumeKey(plan, chunk, decisiveOptions(options)),
+    resume,
+    progress,
     slotBytes: chunkBytes(job).encoded,
     slots: 2 * threads,
     onEmitted: (count) => announceEmitted(control, count),
@@ -142,13 +165,14 @@ export async function quantize(
   });
   let sums: ErrorSums[];
   try {
+    const pool = { job, threads, module, target: out.target, progress, signal };
+    if (resume) {
+      onEvent({ kind: 'resumed', doneWeights: await verifyProgress(pool), totalWeights });
+      checkInterrupted();
+    }
     sums = await encodeTensors({
-      job,
-      threads,
-      module,
-      target: out.target,
+      ...pool,
       control,
-      signal,
       onChunk: (encoded) => out.take(encoded),
       onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
     });
@@ -164,9 +188,17 @@ export async function quantize(
 
   return {
     plan,
-    output: output === '-' ? null : output,
+    output: output === '-' ? null : fileNames(output, layout)[0],
     fileBytes: layout.fileBytes,
-    tensors: plan.tensors.map((tensor, i) => ({
+    split: layout.split && {
+      count: layout.split.count,
+      parts: layout.files.map((file, i) => ({
+        number: layout.split!.first + i + 1,
+        tensors: file.end - file.first,
+        fileBytes: file.fileBytes,
+      })),
+    },
+    tensors: planned.map((tensor, i) => ({
       tensor,
       bytesBefore: storedBytes(tensor),
       bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
@@ -243,10 +275,45 @@ function resolveResources(options: QuantizeOptions): {
   return { threads, chunk, module: compileKernels() };
 }
 
+/** Options that may decide what is written, to say in which of them two runs differ. */
+function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
+  const {
+    input: _i,
+    output: _o,
+    threads: _t,
+    chunkSize: _c,
+    kernels: _k,
+    force: _f,
+    resume: _r,
+    ...rest
+  } = options;
+  const { signal: _s, ...decisive } = rest;
+  return decisive;
+}
+
+/** Tensors of the plan whose rows' ranges `made` needs: its own, and those whose scales or zero points it holds. */
+function rangedTensors(all: readonly PlannedTensor[], made: readonly PlannedTensor[]): PlannedTensor[] {
+  const needed = new Set(made.map(({ name, source }) => (source.kind === 'row-range' ? source.of : name)));
+  return all.filter(
+    ({ name, encoder, source }) =>
+      encoder === 'I8:zero-point' && source.kind !== 'row-range' && needed.has(name),
+  );
+}
+
 /** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */
-function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string, RowRanges>): TensorJob {
+function jobOf(
+  tensor: PlannedTensor,
+  place: Pick<TensorJob, 'file' | 'offset'>,
+  ranges: ReadonlyMap<string, RowRanges>,
+): TensorJob {
   const { name, encoder, source } = tensor;
-  const job = { name, elements: elementsOf(tensor.shape), rowLength: tensor.shape[0] ?? 1, encoder, offset };
+  const job = {
+    name,
+    elements: elementsOf(tensor.shape),
+    rowLength: tensor.shape[0] ?? 1,
+    encoder,
+    ...place,
+  };
   if (source.kind !== 'row-range') {
     const own = ranges.get(name);
     return { ...job, source, ...(own && { ranges: own }) };

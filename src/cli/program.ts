@@ -4,7 +4,15 @@ import { UsageError } from '../core/errors.ts';
 import { closest } from '../core/suggest.ts';
 import { version } from '../core/version.ts';
 import type { Io } from './io.ts';
-import { decimal, parseChunkSize, parseTensorType, type QuantizeFlags, wholeNumber } from './options.ts';
+import {
+  decimal,
+  parseChunkSize,
+  parsePart,
+  parseSplitSize,
+  parseTensorType,
+  type QuantizeFlags,
+  wholeNumber,
+} from './options.ts';
 
 const examples = `
 Examples:
@@ -13,6 +21,7 @@ Examples:
   quantize ./model --type Q4_K_M --tensor-type ffn_down=Q6_K --report report.json
   quantize ./model --type Q4_0 --min-sqnr 18                exit 3 if a tensor is worse
   quantize ./model --type Q8_0 -o - | ssh host 'cat > m.gguf'
+  quantize ./model --type Q4_K_M --split 2/8                one of 8 processes, see docs/distributed.md
   quantize estimate ./model                                 sizes before anything runs
 
 Exit status: 0 done, 1 bad input or failed run, 2 bad usage, 3 a quality bar is missed.`;
@@ -50,7 +59,11 @@ export function createProgram(io: Io): Command {
     .option('--tensor-type <regex=type>', 'type of tensors whose name matches (repeatable)', parseTensorType)
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
+    .option('--split-max-size <size>', 'split into files of at most N(M|G) bytes of tensors', parseSplitSize)
+    .option('--split-max-tensors <n>', 'split into files of at most n tensors', wholeNumber(1))
+    .option('--split <K/N>', 'write only the K-th of N files of about one size', parsePart)
     .option('--force', 'replace an existing output')
+    .option('--resume', 'go on where an interrupted run of the same job stopped')
     .option('--dry-run', 'print the plan, write nothing')
     .optionsGroup('Report:')
     .option('--report <file>', "write the error report as JSON, '-' for standard output")

@@ -5,14 +5,16 @@
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { crc32 } from '../core/crc32.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
+import { SUMS_PER_TILE } from '../core/output.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
 import { bytesOf } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
-import { CONTROL, SUMS_PER_TILE } from './pool.ts';
+import { CONTROL } from './pool.ts';
 
 const data = workerData as WorkerData;
 const { job, control, target } = data;
@@ -52,14 +54,19 @@ function run(): void {
   const arena = layOutArena();
   const index = new ChunkIndex(job);
   const inputs = new Map<number, number>(); // file index -> descriptor
-  const output = target?.kind === 'file' ? openSync(target.path, 'r+') : -1;
+  const output = new OutputFile();
   try {
     while (Atomics.load(control, CONTROL.stop) === 0) {
       const number = Atomics.add(control, CONTROL.next, 1);
       if (number >= index.count) break;
+      if (data.skip?.[number]) continue;
       const chunk = index.locate(number);
       const tensor = job.tensors[chunk.tensor];
       try {
+        if (data.phase === 'verify') {
+          post({ kind: 'done', number, ...checksumOf(tensor, chunk.start, chunk.count, arena, output) });
+          continue;
+        }
         load(tensor, chunk.start, chunk.count, arena, inputs);
         const done =
           data.phase === 'range'
@@ -76,7 +83,28 @@ function run(): void {
     }
   } finally {
     for (const descriptor of inputs.values()) closeSync(descriptor);
-    if (output >= 0) closeSync(output);
+    output.close();
+  }
+}
+
+/** The output file that the last chunk went to; chunks come in file order, so one is open at a time. */
+class OutputFile {
+  #index = -1;
+  #descriptor = -1;
+
+  /** Descriptor of output file `index`. */
+  at(index: number): number {
+    if (index === this.#index) return this.#descriptor;
+    this.close();
+    const path = (target as { paths: readonly string[] }).paths[index];
+    this.#descriptor = fileOperation('write', () => openSync(path, 'r+'), null);
+    this.#index = index;
+    return this.#descriptor;
+  }
+
+  close(): void {
+    if (this.#index >= 0) closeSync(this.#descriptor);
+    this.#index = -1;
   }
 }
 
@@ -178,7 +206,32 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
     }
   }
-  return { sums, maxError, maxErrorAt };
+  const checksum = crc32(bytes.subarray(arena.encoded, arena.encoded + bytesOf(coded, count)));
+  return { checksum, sums, maxError, maxErrorAt };
+}
+
+/** Checksum of a chunk as it lies in the output; that of fewer bytes where the file ends early. */
+function checksumOf(
+  tensor: TensorJob,
+  start: number,
+  count: number,
+  arena: Arena,
+  output: OutputFile,
+): ChunkDone {
+  const coded = typeOfEncoder(tensor.encoder);
+  const bytes = new Uint8Array(arena.kernels.buffer, arena.encoded, bytesOf(coded, count));
+  const offset = tensor.offset + bytesOf(coded, start);
+  let done = 0;
+  while (done < bytes.length) {
+    const read = fileOperation(
+      'write',
+      () => readSync(output.at(tensor.file), bytes, done, bytes.length - done, offset + done),
+      null,
+    );
+    if (read === 0) break;
+    done += read;
+  }
+  return { checksum: crc32(bytes.subarray(0, done)), sums: new Float64Array(), maxError: 0, maxErrorAt: 0 };
 }
 
 /** Names the first value that is NaN or infinite, and the weight it came from. */
@@ -215,7 +268,7 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
       sums[at + 1] = Math.max(sums[at + 1], high);
     });
   }
-  return { sums, maxError: 0, maxErrorAt: start };
+  return { checksum: 0, sums, maxError: 0, maxErrorAt: start };
 }
 
 /** Splits n elements from `start` at row boundaries: row, offset of the piece from `start`, its length. */
@@ -240,17 +293,18 @@ function deliver(
   start: number,
   count: number,
   arena: Arena,
-  output: number,
+  output: OutputFile,
 ): boolean {
   const coded = typeOfEncoder(tensor.encoder);
   const bytes = new Uint8Array(arena.kernels.buffer, arena.encoded, bytesOf(coded, count));
   if (target === null) return true;
-  if (target.kind === 'file') {
+  if (target.kind === 'files') {
+    const descriptor = output.at(tensor.file);
     const offset = tensor.offset + bytesOf(coded, start);
     for (let done = 0; done < bytes.length; ) {
       done += fileOperation(
         'write',
-        () => writeSync(output, bytes, done, bytes.length - done, offset + done),
+        () => writeSync(descriptor, bytes, done, bytes.length - done, offset + done),
         null,
       );
     }

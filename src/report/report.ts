@@ -60,8 +60,10 @@ export interface Report {
     readonly bytesBefore: number;
     /** Tensor bytes in the output, alignment aside. */
     readonly bytesAfter: number;
-    /** The whole output file. */
+    /** The whole output file, or all files that were written of a split model. */
     readonly fileBytes: number;
+    /** Set for a split model: how many files it has, and those that were written. Everything else is about these. */
+    readonly split: RunResult['split'];
     readonly bitsPerWeight: number;
     /** bytesBefore / bytesAfter. */
     readonly compressionRatio: number;
@@ -81,7 +83,7 @@ export const isQuantized = ({ type, encoder }: PlannedTensor): boolean =>
   dataTypes[type].kind === 'quantized' || encoder.includes(':');
 
 /** Everything that is known about a finished run. Pure. */
-export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Report {
+export function buildReport({ plan, fileBytes, split, tensors, run }: RunResult): Report {
   const total = totalOf(tensors);
   const bytesBefore = sum(tensors, (result) => result.bytesBefore);
   const bytesAfter = sum(tensors, (result) => result.bytesAfter);
@@ -100,6 +102,7 @@ export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Repor
       bytesBefore,
       bytesAfter,
       fileBytes,
+      split,
       bitsPerWeight: ratio(bytesAfter * 8, total.sums.count),
       compressionRatio: ratio(bytesBefore, bytesAfter),
       metrics: {

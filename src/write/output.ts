@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
-import type { ChunkTarget, EncodedChunk } from '../core/output.ts';
+import type { ChunkTarget, EncodedChunk, TensorProgress } from '../core/output.ts';
 import type { Layout } from './gguf.ts';
-import { PartialFile } from './partial-file.ts';
+import { PartialFiles } from './partial-file.ts';
+import { type ResumeKey, sha256 } from './resume-key.ts';
 import { OutputStream } from './stream.ts';
-import type { OutputTarget } from './target.ts';
+import type { OutputTargets } from './target.ts';
 
 /** The output of a run, whatever it is made of. */
 export interface Output {
@@ -19,8 +19,12 @@ export interface Output {
 
 export interface OutputOptions {
   readonly layout: Layout;
-  /** Weights in a chunk, for the journal. */
-  readonly chunk: number;
+  /** What identifies the job, for runs that resume. */
+  readonly key: Omit<ResumeKey, 'headerSha256'>;
+  /** Go on with what an earlier run left, if it left anything; `progress` then says what that is. */
+  readonly resume: boolean;
+  /** Of each tensor of the files, in order, kept up to date by the quantize stage. */
+  readonly progress: readonly TensorProgress[];
   /** Encoded bytes of the largest chunk, and how many may wait to be emitted. */
   readonly slotBytes: number;
   readonly slots: number;
@@ -30,28 +34,34 @@ export interface OutputOptions {
   onError(error: unknown): void;
 }
 
-/** Opens the output and writes the header. */
-export async function openOutput(target: OutputTarget, options: OutputOptions): Promise<Output> {
-  return target.kind === 'file' ? fileOutput(target.path, options) : streamOutput(target.path, options);
+/** Opens the output and writes the headers. */
+export async function openOutput(targets: OutputTargets, options: OutputOptions): Promise<Output> {
+  return targets.kind === 'files' ? fileOutput(targets.paths, options) : streamOutput(targets.path, options);
 }
 
-function fileOutput(path: string, { layout, chunk }: OutputOptions): Output {
-  const partial = new PartialFile(path, {
-    header: layout.header,
-    headerSha256: createHash('sha256').update(layout.header).digest('hex'),
-    fileBytes: layout.fileBytes,
-    chunk,
-  });
+function fileOutput(paths: readonly string[], { layout, key, progress, resume }: OutputOptions): Output {
+  const [{ first: start }] = layout.files;
+  const partial = new PartialFiles(
+    layout.files.map(({ header, fileBytes, first, end }, i) => ({
+      output: paths[i],
+      header,
+      fileBytes,
+      key: { ...key, headerSha256: sha256(header) },
+      progress: progress.slice(first - start, end - start),
+      resume,
+    })),
+  );
   return {
-    target: { kind: 'file', path: partial.path },
-    take: ({ number }) => partial.chunkFinished(number),
-    finish: async () => partial.finish(),
-    abandon: async () => partial.saveJournal(),
+    target: { kind: 'files', paths: partial.paths },
+    take: ({ file }) => partial.progressed(file),
+    finish: () => partial.finish(),
+    abandon: async () => partial.release(),
   };
 }
 
 async function streamOutput(path: string, options: OutputOptions): Promise<Output> {
-  const { layout, slotBytes, slots } = options;
+  const { slotBytes, slots } = options;
+  const [{ header, fileBytes }] = options.layout.files;
   const stream = await OutputStream.open(path);
   const window = new Uint8Array(new SharedArrayBuffer(slotBytes * slots));
   const waiting = new Map<number, EncodedChunk>();
@@ -85,8 +95,8 @@ async function streamOutput(path: string, options: OutputOptions): Promise<Outpu
   };
 
   schedule(async () => {
-    await stream.write(layout.header);
-    position = layout.header.length;
+    await stream.write(header);
+    position = header.length;
   });
   return {
     target: { kind: 'window', window, slotBytes },
@@ -95,7 +105,7 @@ async function streamOutput(path: string, options: OutputOptions): Promise<Outpu
       schedule(pump);
     },
     async finish() {
-      schedule(() => padTo(layout.fileBytes));
+      schedule(() => padTo(fileBytes));
       await pumping;
       await stream.close();
     },

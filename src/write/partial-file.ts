@@ -1,80 +1,94 @@
 import {
   closeSync,
+  fsync,
   fsyncSync,
   ftruncateSync,
   openSync,
-  readFileSync,
   renameSync,
   rmSync,
   statfsSync,
   statSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import type { TensorProgress } from '../core/output.ts';
 import { DiskFullError, OutputLockedError, WriteError } from './errors.ts';
+import {
+  isWhole,
+  type Journal,
+  journalPath,
+  partialPath,
+  readJournal,
+  restoreProgress,
+  saveProgress,
+  writeJournal,
+} from './journal.ts';
+import { guarded, isRunning, SIGN_OF_LIFE_MS, thisProcess } from './lock.ts';
+import { differences, type ResumeKey, ResumeMismatchError } from './resume-key.ts';
 
-/** What a run in progress says about itself, in `<output>.partial.json`. */
-export interface Journal {
-  readonly format: 'gguf-quantize/journal';
-  readonly version: 1;
-  /** The process that holds the lock, and when it started (kernel ticks since boot; null where unknown). */
-  readonly pid: number;
-  readonly processStart: string | null;
-  readonly output: string;
+export interface PartialFileDetails {
+  readonly header: Uint8Array;
   readonly fileBytes: number;
-  /** SHA-256 of the output's header, which fixes every name, type and offset. */
-  readonly headerSha256: string;
-  /** Weights in a chunk, and the chunks that are written: [first, end) ranges, in order. */
-  readonly chunk: number;
-  readonly finished: readonly (readonly [number, number])[];
+  readonly key: ResumeKey;
+  /** Of each of its tensors, kept up to date by the quantize stage. Restored here when a run is resumed. */
+  readonly progress: readonly TensorProgress[];
+  /** Go on with what an earlier run left, if it left anything. */
+  readonly resume: boolean;
 }
 
-const JOURNAL_INTERVAL_MS = 1000;
+/** The journal follows the work at most this often, and takes at most this share of the time. */
+const JOURNAL_INTERVAL_MS = 250;
+const JOURNAL_SHARE = 0.005;
 
 /**
- * The output while it is being made: `<output>.partial`, of its final size from the start, and a journal beside it.
- * Both stay when a run fails; `finish` puts the file in its place in one step.
+ * An output file while it is being made: `<output>.partial`, of its final size from the start, and a journal beside it,
+ * which is also the lock. Both stay when a run fails or is killed; `PartialFiles.finish` puts the file in its place.
  */
 export class PartialFile {
   readonly output: string;
   readonly path: string;
-  readonly #journalPath: string;
-  readonly #identity: Omit<Journal, 'finished'>;
-  readonly #finished = new RangeSet();
-  #lastJournal = 0;
+  readonly #details: PartialFileDetails;
+  readonly #holder = thisProcess();
+  #resumed = false;
+  #whole = false;
+  #savedAt = 0;
+  #saveMs = 0;
 
   /**
-   * Locks the output, discards what an earlier run left, checks the room on the disk and writes the header.
+   * Locks the output. Takes over what an earlier run left, or discards it.
    *
-   * @throws OutputLockedError, DiskFullError, WriteError
+   * @throws OutputLockedError, ResumeMismatchError, WriteError
    */
-  constructor(
-    output: string,
-    details: { header: Uint8Array; headerSha256: string; fileBytes: number; chunk: number },
-  ) {
+  constructor(output: string, details: PartialFileDetails) {
     this.output = output;
-    this.path = `${output}.partial`;
-    this.#journalPath = `${this.path}.json`;
-    this.#identity = {
-      format: 'gguf-quantize/journal',
-      version: 1,
-      pid: process.pid,
-      processStart: processStart(process.pid),
-      output,
-      fileBytes: details.fileBytes,
-      headerSha256: details.headerSha256,
-      chunk: details.chunk,
-    };
-    this.#attempt(() => this.#lock());
+    this.path = partialPath(output);
+    this.#details = details;
+    this.#attempt(() => guarded(`${this.path}.lock`, (now) => this.#lock(now)));
     this.#attempt(() => {
-      rmSync(this.path, { force: true });
-      this.#checkRoom(details.fileBytes);
-      const descriptor = openSync(this.path, 'wx');
+      if (!this.#resumed) rmSync(this.path, { force: true });
+    });
+  }
+
+  /** Bytes on the disk that it still needs; holes of a sparse file count. */
+  get missingBytes(): number {
+    const blocks = this.#resumed ? statSync(this.path).blocks : 0;
+    return Math.max(0, this.#details.fileBytes - 512 * blocks);
+  }
+
+  /**
+   * Gives the file its size and header.
+   *
+   * @throws DiskFullError, WriteError
+   */
+  create(): void {
+    this.#attempt(() => {
+      const { header, fileBytes } = this.#details;
+      const descriptor = openSync(this.path, this.#resumed ? 'r+' : 'wx');
       try {
-        ftruncateSync(descriptor, details.fileBytes);
-        for (let done = 0; done < details.header.length; ) {
-          done += writeSync(descriptor, details.header, done, details.header.length - done, done);
+        ftruncateSync(descriptor, fileBytes);
+        for (let done = 0; done < header.length; ) {
+          done += writeSync(descriptor, header, done, header.length - done, done);
         }
       } finally {
         closeSync(descriptor);
@@ -82,69 +96,91 @@ export class PartialFile {
     });
   }
 
-  /** Records a chunk as written; the journal on disk follows at most once a second. */
-  chunkFinished(number: number): void {
-    this.#finished.add(number);
-    if (Date.now() - this.#lastJournal >= JOURNAL_INTERVAL_MS) this.saveJournal();
+  /** After a change of progress: saves the journal unless that was done a moment ago. */
+  progressed(): void {
+    const interval = Math.max(JOURNAL_INTERVAL_MS, this.#saveMs / JOURNAL_SHARE);
+    if (performance.now() - this.#savedAt >= interval) this.saveJournal();
   }
 
-  /** Writes the journal now. */
-  saveJournal(): void {
-    this.#lastJournal = Date.now();
+  /** Saves the journal if the last one is old, so that other machines see that this run lives. */
+  showLife(): void {
+    if (performance.now() - this.#savedAt >= SIGN_OF_LIFE_MS) ifPossible(() => this.saveJournal());
+  }
+
+  saveJournal(released = false): void {
+    const started = performance.now();
     this.#attempt(() => {
-      const next = `${this.#journalPath}.next`;
-      writeFileSync(next, this.#journalText());
-      renameSync(next, this.#journalPath);
+      const { fileBytes, key, progress } = this.#details;
+      writeJournal(journalPath(this.output), {
+        format: 'gguf-quantize/journal',
+        version: 2,
+        holder: released ? null : this.#holder,
+        fileBytes,
+        whole: this.#whole,
+        key,
+        tensors: saveProgress(progress),
+      });
+    });
+    this.#savedAt = performance.now();
+    this.#saveMs = this.#savedAt - started;
+  }
+
+  /** Lets go of the lock; file and journal stay for a run that resumes. */
+  release(): void {
+    ifPossible(() => this.saveJournal(true));
+  }
+
+  /** Makes the data durable, once every chunk is written. */
+  async complete(): Promise<void> {
+    this.#whole = true;
+    this.saveJournal();
+    await sync(this.path).catch((error) => {
+      throw asWriteError(error, this.path);
     });
   }
 
-  /** Makes the data durable, gives the file its final name and removes the journal. */
-  finish(): void {
-    this.#attempt(() => {
-      sync(this.path);
-      renameSync(this.path, this.output);
-      sync(dirname(this.output));
-      rmSync(this.#journalPath, { force: true });
-    });
+  /** Gives the file its name. */
+  place(): void {
+    this.#attempt(() => renameSync(this.path, this.output));
   }
 
-  #journalText(): string {
-    const journal: Journal = { ...this.#identity, finished: this.#finished.ranges() };
-    return `${JSON.stringify(journal)}\n`;
+  /** Removes the journal: the file is in its place. */
+  forget(): void {
+    this.#attempt(() => rmSync(journalPath(this.output), { force: true }));
   }
 
-  /** Creates the journal, which is the lock; takes over one whose process has ended. */
-  #lock(): void {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        writeFileSync(this.#journalPath, this.#journalText(), { flag: 'wx' });
-        return;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === 3) throw error;
-      }
-      const holder = readHolder(this.#journalPath);
-      if (holder !== null && isRunning(holder)) {
-        throw new OutputLockedError('another run is writing this output', {
-          file: this.output,
-          got: `process ${holder.pid} holds ${this.#journalPath}`,
-          advice: 'wait for it, stop it, or choose another -o',
-        });
-      }
-      rmSync(this.#journalPath, { force: true });
-    }
-  }
-
-  #checkRoom(bytes: number): void {
-    const { bavail, bsize } = statfsSync(dirname(this.path));
-    const free = bavail * bsize;
-    if (free < bytes) {
-      throw new DiskFullError('the disk has too little room for the output', {
+  /** Reads who holds the output, and takes it over from a run that is gone. */
+  #lock(now: number): void {
+    const path = journalPath(this.output);
+    const journal = readJournal(path);
+    if (journal?.holder && isRunning(journal.holder, now - statSync(path).mtimeMs)) {
+      const { pid, host } = journal.holder;
+      throw new OutputLockedError('another run is writing this output', {
         file: this.output,
-        expected: `${bytes} bytes free`,
-        got: `${free} bytes free`,
-        advice: 'free some space, or write to another disk with -o',
+        got: `process ${pid} on ${host} holds ${path}`,
+        advice: 'wait for it, stop it, or choose another -o',
       });
     }
+    if (this.#details.resume && journal !== null) this.#resumed = this.#takeOver(journal);
+    this.saveJournal();
+  }
+
+  /** Whether there is something to go on with, which then is in `<output>.partial` and `progress`. */
+  #takeOver(journal: Journal): boolean {
+    const { key, fileBytes, progress } = this.#details;
+    const different = differences(journal.key, key);
+    if (different.length > 0) {
+      throw new ResumeMismatchError('what an earlier run left belongs to another job', {
+        file: this.path,
+        got: different.join('\n            '),
+        advice: 'repeat the options and input of that run, or leave --resume out to start over',
+      });
+    }
+    if (isWhole(this.output)) renameSync(this.output, this.path);
+    return (
+      statSync(this.path, { throwIfNoEntry: false })?.size === fileBytes &&
+      restoreProgress(journal.tensors, progress)
+    );
   }
 
   /** Turns what the operating system refuses into an error that names the output. */
@@ -157,6 +193,74 @@ export class PartialFile {
   }
 }
 
+/** Every file a run makes. They get their names only when all of them are whole. */
+export class PartialFiles {
+  readonly #files: PartialFile[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @throws OutputLockedError, ResumeMismatchError, DiskFullError, WriteError */
+  constructor(files: readonly (PartialFileDetails & { readonly output: string })[]) {
+    try {
+      for (const { output, ...details } of files) this.#files.push(new PartialFile(output, details));
+      requireRoom(this.#files);
+      for (const file of this.#files) file.create();
+    } catch (error) {
+      this.release();
+      throw error;
+    }
+    this.#timer = setInterval(() => {
+      for (const file of this.#files) file.showLife();
+    }, SIGN_OF_LIFE_MS / 2).unref();
+  }
+
+  get paths(): string[] {
+    return this.#files.map(({ path }) => path);
+  }
+
+  progressed(file: number): void {
+    this.#files[file].progressed();
+  }
+
+  /** After a failure: keeps what there is for a run that resumes. */
+  release(): void {
+    clearInterval(this.#timer);
+    for (const file of this.#files) file.release();
+  }
+
+  /** Once every chunk is written: makes all files durable, then gives each its name. */
+  async finish(): Promise<void> {
+    for (const file of this.#files) await file.complete();
+    for (const file of this.#files) file.place();
+    for (const directory of new Set(this.#files.map(({ output }) => dirname(output))))
+      syncDirectory(directory);
+    for (const file of this.#files) file.forget();
+    clearInterval(this.#timer);
+  }
+}
+
+/** Acts where a failure may be passed over: a full disk, say, is met by the work itself, which tells the user. */
+function ifPossible(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!(error instanceof WriteError || error instanceof DiskFullError)) throw error;
+  }
+}
+
+function requireRoom(files: readonly PartialFile[]): void {
+  const [{ output, path }] = files;
+  const needed = files.reduce((sum, { missingBytes }) => sum + missingBytes, 0);
+  const { bavail, bsize } = statfsSync(dirname(path));
+  const free = bavail * bsize;
+  if (free >= needed) return;
+  throw new DiskFullError('the disk has too little room for the output', {
+    file: output,
+    expected: `${needed} bytes free`,
+    got: `${free} bytes free`,
+    advice: 'free some space, or write to another disk with -o',
+  });
+}
+
 /** DiskFullError or WriteError for an error of the operating system; any other error as it is. */
 export function asWriteError(error: unknown, file: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException;
@@ -165,69 +269,27 @@ export function asWriteError(error: unknown, file: string): unknown {
     return new DiskFullError('the disk filled up', {
       file,
       got: message,
-      advice: 'free some space and run again, or write to another disk with -o',
+      advice: 'free some space and run again with --resume, or write to another disk with -o',
       cause: error,
     });
   }
   return new WriteError('writing failed', { file, got: message, cause: error });
 }
 
-function sync(path: string): void {
+async function sync(path: string): Promise<void> {
   const descriptor = openSync(path, 'r');
   try {
-    fsyncSync(descriptor);
+    await promisify(fsync)(descriptor);
   } finally {
     closeSync(descriptor);
   }
 }
 
-type Holder = Pick<Journal, 'pid' | 'processStart'>;
-
-function readHolder(path: string): Holder | null {
+function syncDirectory(path: string): void {
+  const descriptor = openSync(path, 'r');
   try {
-    const journal = JSON.parse(readFileSync(path, 'utf8')) as Partial<Journal>;
-    return Number.isSafeInteger(journal.pid)
-      ? { pid: journal.pid!, processStart: journal.processStart ?? null }
-      : null;
-  } catch {
-    return null;
-  }
-}
-
-/** Whether the very process that wrote the journal still runs (not another one with its number). */
-function isRunning({ pid, processStart: start }: Holder): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-  }
-  const now = processStart(pid);
-  return start === null || now === null || start === now;
-}
-
-/** Field 22 of /proc/<pid>/stat: start time in ticks since boot. */
-function processStart(pid: number): string | null {
-  const path = `/proc/${pid}/stat`;
-  if (!statSync(path, { throwIfNoEntry: false })) return null;
-  const text = readFileSync(path, 'utf8');
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-}
-
-/** A set of numbers as [first, end) ranges. */
-class RangeSet {
-  readonly #ends = new Map<number, number>(); // first -> end
-  readonly #firsts = new Map<number, number>(); // end -> first
-
-  add(number: number): void {
-    const first = this.#firsts.get(number) ?? number;
-    const end = this.#ends.get(number + 1) ?? number + 1;
-    this.#firsts.delete(number);
-    this.#ends.delete(number + 1);
-    this.#ends.set(first, end);
-    this.#firsts.set(end, first);
-  }
-
-  ranges(): [number, number][] {
-    return [...this.#ends].sort(([a], [b]) => a - b);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }

@@ -1,6 +1,10 @@
 import { realpathSync, type Stats, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { UsageError } from '../core/errors.ts';
 import { OutputExistsError, OutputIsInputError, OutputPathError } from './errors.ts';
+import type { Layout } from './gguf.ts';
+import { isWhole } from './journal.ts';
+import { fileNames } from './split.ts';
 
 /** Where the output goes, decided and checked before any work. */
 export type OutputTarget =
@@ -54,6 +58,47 @@ export function resolveTarget(path: string, inputs: readonly string[], force: bo
     });
   }
   return { kind: 'file', path: realpathSync(path) };
+}
+
+/** Where everything a run writes goes. */
+export type OutputTargets =
+  | { readonly kind: 'files'; readonly paths: readonly string[] }
+  | { readonly kind: 'stream'; readonly path: string };
+
+/**
+ * Decides how to write the files of a run whose output was named `output`.
+ *
+ * @param resume whether to go on with what an earlier run left
+ * @throws UsageError when a stream cannot take what is asked for, and the errors of resolveTarget
+ */
+export function resolveTargets(
+  output: string,
+  layout: Layout,
+  inputs: readonly string[],
+  { force, resume }: { force: boolean; resume: boolean },
+): OutputTargets {
+  const { split } = layout;
+  const option = split ? 'a split model' : resume ? 'a resumed run' : null;
+  const existing = output === '-' ? undefined : statSync(output, { throwIfNoEntry: false });
+  if (option !== null && (output === '-' || (existing && !existing.isFile() && !existing.isDirectory()))) {
+    throw new UsageError(
+      `${option} cannot go to ${output === '-' ? 'standard output' : 'a pipe or device'}`,
+      {
+        ...(output !== '-' && { file: output }),
+        advice: 'pass -o FILE',
+      },
+    );
+  }
+  const targets = fileNames(output, layout).map((name) =>
+    resolveTarget(name, inputs, force || (resume && isWhole(name))),
+  );
+  const stream = targets.find(({ kind }) => kind === 'stream');
+  if (stream === undefined) return { kind: 'files', paths: targets.map(({ path }) => path) };
+  if (split === null) return { kind: 'stream', path: stream.path };
+  throw new OutputPathError('a part of a split model must be a regular file', {
+    file: stream.path,
+    advice: 'remove what is there, or choose another -o',
+  });
 }
 
 const sameFile = (a: Stats, b: Stats | undefined): boolean =>

@@ -1,0 +1,136 @@
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import type { ErrorSums } from '../core/error-sums.ts';
+import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
+import type { Holder } from './lock.ts';
+import type { ResumeKey } from './resume-key.ts';
+
+/** What a run in progress says about itself and its output file, in `<output>.partial.json`. */
+export interface Journal {
+  readonly format: 'gguf-quantize/journal';
+  readonly version: 2;
+  /** The process that holds the lock; null once it let go. */
+  readonly holder: Holder | null;
+  readonly fileBytes: number;
+  /** Every chunk is written; what remains is to give the file its name. */
+  readonly whole: boolean;
+  readonly key: ResumeKey;
+  /** For each tensor of the file up to the last that was begun. */
+  readonly tensors: readonly SavedProgress[];
+}
+
+/** Chunks added up, their checksum, the fields of ErrorSums in order, and the chunks that wait. */
+type SavedProgress = readonly [
+  chunks: number,
+  checksum: number,
+  sums: readonly number[],
+  waiting: readonly SavedChunk[],
+];
+
+type SavedChunk = readonly [
+  chunk: number,
+  checksum: number,
+  maxError: number,
+  maxErrorAt: number,
+  sums: readonly number[],
+];
+
+const sumFields = ['count', 'sumX2', 'sumQ2', 'sumXQ', 'sumE2', 'maxError', 'maxErrorAt'] as const;
+
+/** Progress as JSON can hold it: every float64 comes back as the same number. */
+export function saveProgress(progress: readonly TensorProgress[]): SavedProgress[] {
+  let end = progress.length;
+  while (end > 0 && progress[end - 1].chunks === 0 && progress[end - 1].waiting.size === 0) end--;
+  return progress
+    .slice(0, end)
+    .map(({ chunks, checksum, sums, waiting }) => [
+      chunks,
+      checksum,
+      sumFields.map((field) => sums[field]),
+      [...waiting].map(([chunk, done]) => [
+        chunk,
+        done.checksum,
+        done.maxError,
+        done.maxErrorAt,
+        [...done.sums],
+      ]),
+    ]);
+}
+
+/** Takes over what was saved; false, and nothing is changed, when it is not what `saveProgress` makes. */
+export function restoreProgress(saved: unknown, progress: readonly TensorProgress[]): boolean {
+  if (!Array.isArray(saved) || saved.length > progress.length || !saved.every(isSaved)) return false;
+  saved.forEach(([chunks, checksum, sums, waiting]: SavedProgress, i) => {
+    const tensor = progress[i];
+    Object.assign(tensor, { chunks, checksum });
+    tensor.sums = Object.fromEntries(sumFields.map((field, at) => [field, sums[at]])) as unknown as ErrorSums;
+    for (const [chunk, own, maxError, maxErrorAt, values] of waiting) {
+      const done: EncodedSums = { checksum: own, sums: Float64Array.from(values), maxError, maxErrorAt };
+      tensor.waiting.set(chunk, done);
+    }
+  });
+  return true;
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+const areNumbers = (values: unknown): values is number[] =>
+  Array.isArray(values) && values.every((value) => Number.isFinite(value));
+
+function isSaved(saved: unknown): saved is SavedProgress {
+  if (!Array.isArray(saved) || saved.length !== 4) return false;
+  const [chunks, checksum, sums, waiting] = saved;
+  return (
+    isCount(chunks) &&
+    isCount(checksum) &&
+    areNumbers(sums) &&
+    sums.length === sumFields.length &&
+    Array.isArray(waiting) &&
+    waiting.every(isSavedChunk)
+  );
+}
+
+function isSavedChunk(saved: unknown): boolean {
+  if (!Array.isArray(saved) || saved.length !== 5) return false;
+  const [chunk, checksum, maxError, maxErrorAt, sums] = saved;
+  return (
+    [chunk, checksum, maxErrorAt].every(isCount) &&
+    Number.isFinite(maxError) &&
+    areNumbers(sums) &&
+    sums.length % SUMS_PER_TILE === 0
+  );
+}
+
+/** A journal as far as it can be read; null when there is none, or what is there is something else. */
+export function readJournal(path: string): Journal | null {
+  try {
+    const journal = JSON.parse(readFileSync(path, 'utf8')) as Partial<Journal>;
+    const complete = journal.key?.inputs !== undefined && journal.key.options !== undefined;
+    return journal.format === 'gguf-quantize/journal' && journal.version === 2 && complete
+      ? (journal as Journal)
+      : null;
+  } catch {
+    return null;
+  }
+}
+
+export const partialPath = (output: string): string => `${output}.partial`;
+export const journalPath = (output: string): string => `${output}.partial.json`;
+
+/**
+ * Whether an output was whole and got its name before the run that made it could clear away its journal, as when it
+ * was killed between the renames of several files.
+ */
+export function isWhole(output: string): boolean {
+  const journal = readJournal(journalPath(output));
+  return (
+    journal?.whole === true &&
+    !existsSync(partialPath(output)) &&
+    statSync(output, { throwIfNoEntry: false })?.size === journal.fileBytes
+  );
+}
+
+/** Replaces the journal in one step. */
+export function writeJournal(path: string, journal: Journal): void {
+  const next = `${path}.next`;
+  writeFileSync(next, `${JSON.stringify(journal)}\n`);
+  renameSync(next, path);
+}

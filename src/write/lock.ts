@@ -1,0 +1,82 @@
+import { closeSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
+
+/** A process that writes an output. */
+export interface Holder {
+  readonly host: string;
+  readonly pid: number;
+  /** When it started, in kernel ticks since boot; null where unknown. It tells a process from a later one of its number. */
+  readonly start: string | null;
+}
+
+/** A holder shows that it lives by saving its journal at least this often. */
+export const SIGN_OF_LIFE_MS = 20_000;
+/** After this time without one, a holder on another machine counts as gone. */
+const SILENCE_MS = 120_000;
+
+/** Deciding about a lock takes a few milliseconds: who takes this long was killed while doing it. */
+const GUARD_WAIT_MS = 2000;
+const GUARD_POLL_MS = 20;
+
+export const thisProcess = (): Holder => ({
+  host: hostname(),
+  pid: process.pid,
+  start: processStart(process.pid),
+});
+
+/**
+ * Whether a holder still runs.
+ *
+ * @param silentMs time since its journal was saved, by the clock of the file system
+ */
+export function isRunning({ host, pid, start }: Holder, silentMs: number): boolean {
+  if (host !== hostname()) return silentMs < SILENCE_MS;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+  }
+  const now = processStart(pid);
+  return start === null || now === null || start === now;
+}
+
+/** Field 22 of /proc/<pid>/stat: start time in ticks since boot. */
+function processStart(pid: number): string | null {
+  const path = `/proc/${pid}/stat`;
+  if (!statSync(path, { throwIfNoEntry: false })) return null;
+  const text = readFileSync(path, 'utf8');
+  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+}
+
+/**
+ * Runs `act` while no other process does so for the same path: who holds an output is read and changed only here, so
+ * that two processes cannot both take over from one that is gone.
+ *
+ * @param act gets the time of the file system, in milliseconds since 1970
+ */
+export function guarded<T>(path: string, act: (now: number) => T): T {
+  const seen = { inode: 0, polls: 0 };
+  while (!create(path)) {
+    const inode = statSync(path, { throwIfNoEntry: false })?.ino ?? 0;
+    seen.polls = inode === seen.inode ? seen.polls + 1 : 0;
+    seen.inode = inode;
+    if (seen.polls * GUARD_POLL_MS > GUARD_WAIT_MS) rmSync(path, { force: true });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, GUARD_POLL_MS);
+  }
+  try {
+    return act(statSync(path).mtimeMs);
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+/** Creates an empty file; false when there is one. */
+function create(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'wx'));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
