@@ -107,7 +107,7 @@ const describeResumed = ({
 }: Extract<PipelineEvent, { kind: 'resumed' }>): string =>
   doneWeights === 0
     ? 'nothing to resume: starting over'
-    : `resuming: ${Math.floor((100 * doneWeights) / totalWeights)} % is there and was checked`;
+    : `resuming: ${formatCount(doneWeights)} of ${formatCount(totalWeights)} weights are there and were checked`;
 
 /** Stage, share done, speed and time left, from events and a clock in milliseconds. */
 function createMeter(now: () => number) {
