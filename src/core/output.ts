@@ -17,7 +17,7 @@ export interface EncodedChunk {
 
 /** Checksum and sums of a chunk that was encoded. */
 export interface EncodedSums {
-  /** CRC-32 of the encoded bytes. */
+  /** Of the encoded bytes. */
   readonly checksum: number;
   /** SUMS_PER_TILE sums of each tile. */
   readonly sums: Float64Array;
@@ -35,7 +35,7 @@ export const SUMS_PER_TILE = 4;
  */
 export interface TensorProgress {
   chunks: number;
-  /** CRC-32 over the checksums of those chunks, four little-endian bytes each. */
+  /** Of those chunks' checksums, folded in order from 0. */
   checksum: number;
   sums: ErrorSums;
   /** By number of the chunk within the tensor. */

@@ -1,6 +1,6 @@
-import { crc32 } from '../core/crc32.ts';
 import { addErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
 import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
+import { foldChecksum } from './checksum.ts';
 import { ChunkIndex, type Job } from './job.ts';
 
 /** A tensor none of whose chunks is done. */
@@ -29,12 +29,6 @@ export function addChunk(progress: TensorProgress, chunk: number, done: EncodedS
       addErrorSums(sums, { count, sumX2, sumQ2, sumXQ, sumE2, maxError, maxErrorAt });
     }
   }
-}
-
-function foldChecksum(before: number, checksum: number): number {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, checksum, true);
-  return crc32(bytes, before);
 }
 
 /** Makes it a tensor that was not begun. */

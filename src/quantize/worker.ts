@@ -5,7 +5,6 @@
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { crc32 } from '../core/crc32.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { SUMS_PER_TILE } from '../core/output.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
@@ -206,7 +205,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
     }
   }
-  const checksum = crc32(bytes.subarray(arena.encoded, arena.encoded + bytesOf(coded, count)));
+  const checksum = kernels.checksum(arena.encoded, bytesOf(coded, count));
   return { checksum, sums, maxError, maxErrorAt };
 }
 
@@ -231,7 +230,12 @@ function checksumOf(
     if (read === 0) break;
     done += read;
   }
-  return { checksum: crc32(bytes.subarray(0, done)), sums: new Float64Array(), maxError: 0, maxErrorAt: 0 };
+  return {
+    checksum: arena.kernels.checksum(arena.encoded, done),
+    sums: new Float64Array(),
+    maxError: 0,
+    maxErrorAt: 0,
+  };
 }
 
 /** Names the first value that is NaN or infinite, and the weight it came from. */
