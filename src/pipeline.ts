@@ -255,9 +255,9 @@ function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string
   }
   const { scales, zeroPoints } = ranges.get(source.of)!;
   if (source.what === 'scale') return { ...job, source: values(scales) };
-  // Zero points are codes themselves: int8 with scale 1 and zero point 0.
+  // Zero points are codes themselves: int8 in one row of scale 1 and zero point 0.
   const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
-  return { ...job, source: values(zeroPoints), ranges: identity };
+  return { ...job, rowLength: job.elements, source: values(zeroPoints), ranges: identity };
 }
 
 const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });
