@@ -32,7 +32,7 @@ export class InterruptedError extends QuantizeError {
    */
   constructor(target: OutputTarget | null, reason: unknown) {
     super(reason instanceof Error ? reason.message : `interrupted by ${reason}`, {
-      file: target?.path,
+      file: target?.path === '-' ? 'standard output' : target?.path,
       got: target === null ? 'nothing was written' : leftBehind[target.kind],
       advice: 'run again',
     });

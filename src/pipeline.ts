@@ -118,7 +118,9 @@ export async function quantize(
   const failure = (error: unknown) => namedFailure(error, plan.tensors, files, output);
 
   enter('calibrate');
-  const ranged = plan.tensors.filter(({ encoder }) => encoder === 'I8:zero-point');
+  const ranged = plan.tensors.filter(
+    ({ encoder, source }) => encoder === 'I8:zero-point' && source.kind === 'stored',
+  );
   const rangedJob: Job = { files, chunk, tensors: ranged.map((tensor) => jobOf(tensor, 0, new Map())) };
   const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
     throw failure(error);

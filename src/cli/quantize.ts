@@ -73,7 +73,7 @@ export async function quantizeCommand(
 function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
   const { output, json, report, force } = flags;
   const jsonOnStdout = json === true || report === '-';
-  const toStdout = output === '-';
+  const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
     throw new UsageError('the GGUF and the JSON report cannot both go to standard output', {
       advice: 'write one of them to a file: -o model.gguf, or --report report.json',
