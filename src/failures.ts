@@ -51,6 +51,13 @@ export function namedFailure(
   files: readonly CheckpointFile[],
   output: string,
 ): unknown {
+  if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
+    return new OutOfMemoryError('a thread ran out of memory', {
+      got: (error as Error).message,
+      advice: 'pass a smaller --chunk-size or fewer --threads, or node a larger --max-old-space-size',
+      cause: error,
+    });
+  }
   if (!(error instanceof PoolFailure)) return error;
   const { cause, file: fileIndex, code, message, value } = error.chunk;
   if (cause === 'memory') {

@@ -136,7 +136,8 @@ function fileOperation(operation: 'read' | 'write', act: () => number, file: num
   try {
     return act();
   } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException;
+    const { code = '', message, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error; // a bug, not the operating system
     throw new ChunkFailure({ cause: operation, file, code, message });
   }
 }
