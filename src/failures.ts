@@ -102,7 +102,9 @@ export function namedFailure(
         expected: plain
           ? `weights that ${tensor.type} can hold`
           : 'weights whose block scale fits float16 (up to 65504)',
-        got: `${plain ? '' : 'a block that decodes to a value that is not finite at '}${place}, where the weight is ${value}`,
+        got: plain
+          ? `${value} at ${place}`
+          : `values that are not finite, from a block with ${value} at ${place}`,
         advice: `keep this tensor in a wider type, for example --tensor-type '${tensor.name}=${wider}'`,
       });
     }
