@@ -31,7 +31,7 @@ function parseOverride(text: string): ScalarEntry {
   const match = /^([^=]+)=([^:]*):(.*)$/s.exec(text);
   if (match === null) return refuse(forms, 'for example tokenizer.ggml.add_bos_token=bool:false');
   const [, key, kind, value] = match;
-  if (!(kind in kinds)) return refuse(forms);
+  if (!Object.hasOwn(kinds, kind)) return refuse(forms);
   if (/^split\.(no|count|tensors\.count)$/.test(key)) {
     return refuse(
       'a key that describes the model',
