@@ -78,13 +78,15 @@ export function hyperparametersOf(
     )?.value ?? null;
   if (typeof architecture !== 'string') return null;
 
-  const count = (name: string): number | null => {
+  const count = (name: string, perLayer = false): number | null => {
     const key = `${architecture}.${name}`;
     const entry = entries.get(key);
-    const override = given.get(key);
-    const found = override?.type === 'UINT32' && entry?.type !== 'ARRAY' ? override : entry;
+    const override = given.get(key)?.type === 'UINT32' ? given.get(key) : undefined;
+    // What may differ from layer to layer is looked up in the file first, and a list there stands.
+    const listed = perLayer && entry?.type === 'ARRAY';
+    const found = perLayer && (listed || entry === undefined) ? entry : (override ?? entry);
     if (found === undefined) return null;
-    const value = found.type === 'ARRAY' ? found.value[0] : found.value;
+    const value = listed ? entry.value[0] : found.value;
     const number = typeof value === 'bigint' ? Number(value) : value;
     if (typeof number === 'number' && Number.isSafeInteger(number) && number >= 0) return number;
     throw new GgufHyperparameterError('A key of the metadata does not hold a count', {
@@ -99,12 +101,12 @@ export function hyperparametersOf(
   // Vision parts count their layers under other names; llama-quantize takes them for models without layers.
   if (architecture === 'clip') return { architecture, layers: 0, heads: 0, kvHeads: 0, experts: 0 };
   if (layers === null) return null;
-  const heads = count('attention.head_count') ?? 0;
+  const heads = count('attention.head_count', true) ?? 0;
   return {
     architecture,
     layers,
     heads,
-    kvHeads: count('attention.head_count_kv') ?? heads,
+    kvHeads: count('attention.head_count_kv', true) ?? heads,
     experts: count('expert_count') ?? 0,
   };
 }

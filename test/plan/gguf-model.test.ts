@@ -37,6 +37,7 @@ describe('hyperparameters', () => {
     expect(of(metadata)).toMatchObject({ heads: 32, kvHeads: 4 });
     // The loader reads the array whatever an override says.
     expect(of(metadata, 'deci.attention.head_count=int:7')).toMatchObject({ heads: 32 });
+    expect(of(llama, 'llama.attention.head_count_kv=int:2')).toMatchObject({ kvHeads: 8 });
   });
 
   it('may be overridden, by a value of the expected type', () => {
@@ -56,7 +57,7 @@ describe('hyperparameters', () => {
 
   it.each([
     [text('llama.block_count', '3')],
-    [list('llama.block_count', [])],
+    [list('llama.block_count', [3])],
     [{ key: 'llama.block_count', type: 'FLOAT32', value: 1.5 } as const],
     [{ key: 'llama.block_count', type: 'INT32', value: -1 } as const],
   ])('refuse %j', (entry) => {
