@@ -9,12 +9,13 @@ import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { QuantizeError, UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor, ReadableSource } from './core/plan.ts';
 import { type RunResult, type Stage, stages } from './core/result.ts';
-import { bytesOf, elementsOf } from './core/types.ts';
+import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
+import { peakResidentBytes } from './peak-memory.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
-import { canEncode } from './quantize/format/index.ts';
+import { canEncode, decoders } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
@@ -26,13 +27,21 @@ import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
 import { resumeKey } from './write/resume-key.ts';
-import { fileNames, layOut, type SplitOptions, splitWarnings } from './write/split.ts';
-import { resolveTargets } from './write/target.ts';
+import { bySizeOfType, layOutSafetensors } from './write/safetensors.ts';
+import {
+  fileNames,
+  layOut,
+  oneFile,
+  requireNoSplit,
+  type SplitOptions,
+  splitWarnings,
+} from './write/split.ts';
+import { type OutputTargets, resolveTargets } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends PlanOptions, SplitOptions {
+export interface QuantizeOptions extends Omit<PlanOptions, 'container'>, SplitOptions {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -59,7 +68,9 @@ export type PipelineEvent =
       readonly doneWeights: number;
       readonly totalWeights: number;
       readonly tensor: string;
-    };
+    }
+  /** The run failed; these files stay for a run that resumes, and any other run to the same output replaces them. */
+  | { readonly kind: 'kept'; readonly paths: readonly string[] };
 
 /** What a run would do, and the size of what it would write. */
 export interface PlannedRun {
@@ -84,15 +95,35 @@ export function planQuantization(
 ): PlannedRun {
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
-  const modelFiles = readModelFiles(checkpoint.directory);
+  const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
+  const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
   onStage('plan');
-  const made = makePlan(checkpoint, modelFiles, options);
+  const container = containerOf(options);
+  const made = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }));
+  requireDecoders(made);
   requireEncoders(made);
-  const layout = layOut(made.metadata, made.tensors, options);
+  const layout =
+    container === 'gguf'
+      ? layOut(made.metadata, made.tensors, options)
+      : oneFile(layOutSafetensors(...torchView(made)), made.tensors.length);
   const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
-  const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFilePaths(checkpoint.directory)];
-  return { plan, layout, output, inputs };
+  const beside = whole ? [] : modelFilePaths(checkpoint.directory);
+  return { plan, layout, output, inputs: [...checkpoint.files.map(({ path }) => path), ...beside] };
+}
+
+/** What the output is, by its name. */
+function containerOf(options: QuantizeOptions): 'gguf' | 'safetensors' {
+  const { output, decode } = options;
+  if (output === undefined || !/\.safetensors$/i.test(output)) return 'gguf';
+  if (decode) {
+    requireNoSplit(options);
+    return 'safetensors';
+  }
+  throw new UsageError('the output is a GGUF file, and its name says safetensors', {
+    file: output,
+    advice: 'name it .gguf; safetensors are written by `quantize dequantize`',
+  });
 }
 
 /**
@@ -117,10 +148,11 @@ export async function quantize(
   const { plan, layout, output, inputs } = planQuantization(options, enter);
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
+  const key = resumeKey(plan, chunk, decisiveOptions(options));
   onEvent({ kind: 'plan', plan, layout, output });
   const { files } = plan.checkpoint;
-  const checkInterrupted = () => {
-    if (signal?.aborted) throw new InterruptedError(target, signal.reason);
+  const checkInterrupted = (opened: OutputTargets | null) => {
+    if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
   };
   const places = layout.files.flatMap(({ offsets }, file) => offsets.map((offset) => ({ file, offset })));
   const first = layout.files[0].first;
@@ -140,7 +172,7 @@ export async function quantize(
   const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
-  checkInterrupted();
+  checkInterrupted(null);
   const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
@@ -149,26 +181,26 @@ export async function quantize(
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const progress = planned.map(noProgress);
   const control = newControl();
-  let broken: unknown = null; // what ended a stream early
   const out = await openOutput(target, {
     layout,
-    key: resumeKey(plan, chunk, decisiveOptions(options)),
+    key,
     resume,
     progress,
     slotBytes: chunkBytes(job).encoded,
     slots: 2 * threads,
+    signal,
     onEmitted: (count) => announceEmitted(control, count),
-    onError: (error) => {
-      broken ??= error;
-      stopPool(control);
-    },
+    onBroken: () => stopPool(control),
+  }).catch((error) => {
+    checkInterrupted(null);
+    throw error;
   });
   let sums: ErrorSums[];
   try {
     const pool = { job, threads, module, target: out.target, progress, signal };
     if (resume) {
       onEvent({ kind: 'resumed', doneWeights: await verifyProgress(pool), totalWeights });
-      checkInterrupted();
+      checkInterrupted(target);
     }
     sums = await encodeTensors({
       ...pool,
@@ -176,13 +208,14 @@ export async function quantize(
       onChunk: (encoded) => out.take(encoded),
       onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
     });
-    checkInterrupted();
+    checkInterrupted(target);
     enter('write');
     await out.finish();
-    if (broken) throw broken;
   } catch (error) {
     await out.abandon();
-    throw failure(broken ?? error);
+    if (out.kept.length > 0) onEvent({ kind: 'kept', paths: out.kept });
+    checkInterrupted(target);
+    throw failure(error);
   }
   stopwatch.stop();
 
@@ -219,13 +252,27 @@ export async function quantize(
         node: process.version,
         version,
       },
-      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+      peakRssBytes: peakResidentBytes(),
     },
   };
 }
 
 /** A type that llama-quantize knows but this version cannot write. */
 export class UnsupportedTypeError extends QuantizeError {}
+
+/** A type that this version cannot decode, in a file to be read. */
+export class UndecodableTypeError extends QuantizeError {}
+
+function requireDecoders({ tensors, checkpoint }: Plan): void {
+  for (const { source, name } of tensors) {
+    const type = storedTypeOf(source);
+    if (type === null || type in decoders) continue;
+    throw new UndecodableTypeError(`this version cannot decode ${type} yet`, {
+      file: checkpoint.path,
+      tensor: name,
+    });
+  }
+}
 
 function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
@@ -241,8 +288,25 @@ function requireEncoders({ tensors, checkpoint }: Plan): void {
 }
 
 /** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
-const storedTypeOf = (source: PlannedTensor['source']): string | null =>
+const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
   source.kind === 'stored' ? source.parts[0].type : null;
+
+/** The plan with its tensors as its container orders them. */
+const inOrderOf = (container: 'gguf' | 'safetensors', plan: Plan): Plan =>
+  container === 'gguf' ? plan : { ...plan, tensors: bySizeOfType(plan.tensors) };
+
+/** A plan as safetensors: the texts of a GGUF's metadata, and tensors with their slowest axis first. */
+function torchView({ checkpoint, metadata, tensors }: Plan): Parameters<typeof layOutSafetensors> {
+  const texts = checkpoint.format === 'gguf' ? metadata : [];
+  return [
+    texts.flatMap(({ key, value }) => (typeof value === 'string' ? [{ key, value }] : [])),
+    tensors.map(({ name, type, shape, source }) => ({
+      name,
+      type,
+      shape: source.kind === 'stored' ? source.parts[0].shape : [...shape].reverse(),
+    })),
+  ];
+}
 
 /** Threads, chunk and kernels, checked. */
 function resolveResources(options: QuantizeOptions): {
@@ -320,9 +384,9 @@ function jobOf(
   }
   const { scales, zeroPoints } = ranges.get(source.of)!;
   if (source.what === 'scale') return { ...job, source: values(scales) };
-  // Zero points are codes themselves: int8 with scale 1 and zero point 0.
+  // Zero points are codes themselves: int8 in one row of scale 1 and zero point 0.
   const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
-  return { ...job, source: values(zeroPoints), ranges: identity };
+  return { ...job, rowLength: job.elements, source: values(zeroPoints), ranges: identity };
 }
 
 const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });

@@ -9,16 +9,19 @@ export interface TensorInfo {
   readonly type: TypeName;
 }
 
-/** One file of the output, known before its first byte. */
-export interface FileLayout {
+/** A file, known before its first byte. */
+export interface LaidOut {
   /** Everything before the tensor data, padded to the alignment. */
   readonly header: Uint8Array;
-  /** Its tensors: those of the plan from `first` up to `end`. */
-  readonly first: number;
-  readonly end: number;
-  /** Absolute byte offset of the data of each of them. */
+  /** Absolute byte offset of each tensor's data, in tensor order. */
   readonly offsets: readonly number[];
   readonly fileBytes: number;
+}
+
+/** One file of the output. Its tensors are those of the plan from `first` up to `end`. */
+export interface FileLayout extends LaidOut {
+  readonly first: number;
+  readonly end: number;
 }
 
 /** The files a run makes. */
@@ -39,10 +42,7 @@ export const alignUp = (value: number, alignment: number): number => Math.ceil(v
  * Lays out a GGUF v3 file (little-endian): magic, version, counts, key-value pairs, tensor infos, then each tensor's
  * data at a multiple of `general.alignment` (32 unless the metadata says otherwise), the last one padded too.
  */
-export function layOutFile(
-  metadata: readonly MetadataEntry[],
-  tensors: readonly TensorInfo[],
-): Pick<FileLayout, 'header' | 'offsets' | 'fileBytes'> {
+export function layOutFile(metadata: readonly MetadataEntry[], tensors: readonly TensorInfo[]): LaidOut {
   const alignment = Number(
     metadata.find(({ key }) => key === 'general.alignment')?.value ?? DEFAULT_ALIGNMENT,
   );

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { ErrorSums } from '../core/error-sums.ts';
 import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
 import type { Holder } from './lock.ts';
@@ -7,7 +7,7 @@ import type { ResumeKey } from './resume-key.ts';
 /** What a run in progress says about itself and its output file, in `<output>.partial.json`. */
 export interface Journal {
   readonly format: 'gguf-quantize/journal';
-  readonly version: 2;
+  readonly version: 1;
   /** The process that holds the lock; null once it let go. */
   readonly holder: Holder | null;
   readonly fileBytes: number;
@@ -104,7 +104,7 @@ export function readJournal(path: string): Journal | null {
   try {
     const journal = JSON.parse(readFileSync(path, 'utf8')) as Partial<Journal>;
     const complete = journal.key?.inputs !== undefined && journal.key.options !== undefined;
-    return journal.format === 'gguf-quantize/journal' && journal.version === 2 && complete
+    return journal.format === 'gguf-quantize/journal' && journal.version === 1 && complete
       ? (journal as Journal)
       : null;
   } catch {
@@ -112,6 +112,7 @@ export function readJournal(path: string): Journal | null {
   }
 }
 
+/** What a file is called while it is written, and the journal beside it. */
 export const partialPath = (output: string): string => `${output}.partial`;
 export const journalPath = (output: string): string => `${output}.partial.json`;
 
@@ -131,6 +132,11 @@ export function isWhole(output: string): boolean {
 /** Replaces the journal in one step. */
 export function writeJournal(path: string, journal: Journal): void {
   const next = `${path}.next`;
-  writeFileSync(next, `${JSON.stringify(journal)}\n`);
-  renameSync(next, path);
+  try {
+    writeFileSync(next, `${JSON.stringify(journal)}\n`);
+    renameSync(next, path);
+  } catch (error) {
+    rmSync(next, { force: true });
+    throw error;
+  }
 }

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { pause } from './pause.ts';
 
 /** A process that writes an output. */
 export interface Holder {
@@ -21,7 +22,7 @@ const GUARD_POLL_MS = 20;
 export const thisProcess = (): Holder => ({
   host: hostname(),
   pid: process.pid,
-  start: processStart(process.pid),
+  start: statusOf(process.pid)?.start ?? null,
 });
 
 /**
@@ -36,16 +37,22 @@ export function isRunning({ host, pid, start }: Holder, silentMs: number): boole
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
-  const now = processStart(pid);
-  return start === null || now === null || start === now;
+  const now = statusOf(pid);
+  if (now === null) return true; // no /proc to look into
+  if (now.state === 'Z') return false; // ended, and its parent has not yet asked how
+  return start === null || start === now.start;
 }
 
-/** Field 22 of /proc/<pid>/stat: start time in ticks since boot. */
-function processStart(pid: number): string | null {
-  const path = `/proc/${pid}/stat`;
-  if (!statSync(path, { throwIfNoEntry: false })) return null;
-  const text = readFileSync(path, 'utf8');
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+/** Fields 3 (state) and 22 (start time in ticks since boot) of /proc/<pid>/stat. */
+function statusOf(pid: number): { state: string; start: string } | null {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return null;
+  }
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' '); // the name before it may hold anything
+  return { state: fields[0], start: fields[19] };
 }
 
 /**
@@ -61,7 +68,7 @@ export function guarded<T>(path: string, act: (now: number) => T): T {
     seen.polls = inode === seen.inode ? seen.polls + 1 : 0;
     seen.inode = inode;
     if (seen.polls * GUARD_POLL_MS > GUARD_WAIT_MS) rmSync(path, { force: true });
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, GUARD_POLL_MS);
+    pause(GUARD_POLL_MS);
   }
   try {
     return act(statSync(path).mtimeMs);

@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fsync,
   fsyncSync,
   ftruncateSync,
@@ -13,7 +14,7 @@ import {
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { TensorProgress } from '../core/output.ts';
-import { DiskFullError, OutputLockedError, WriteError } from './errors.ts';
+import { DiskFullError, OutputLockedError, outputExists, WriteError } from './errors.ts';
 import {
   isWhole,
   type Journal,
@@ -35,6 +36,8 @@ export interface PartialFileDetails {
   readonly progress: readonly TensorProgress[];
   /** Go on with what an earlier run left, if it left anything. */
   readonly resume: boolean;
+  /** Replace what is at the output. */
+  readonly force: boolean;
 }
 
 /** The journal follows the work at most this often, and takes at most this share of the time. */
@@ -58,16 +61,22 @@ export class PartialFile {
   /**
    * Locks the output. Takes over what an earlier run left, or discards it.
    *
-   * @throws OutputLockedError, ResumeMismatchError, WriteError
+   * @throws OutputLockedError, ResumeMismatchError, OutputExistsError, WriteError
    */
   constructor(output: string, details: PartialFileDetails) {
     this.output = output;
     this.path = partialPath(output);
     this.#details = details;
     this.#attempt(() => guarded(`${this.path}.lock`, (now) => this.#lock(now)));
-    this.#attempt(() => {
-      if (!this.#resumed) rmSync(this.path, { force: true });
-    });
+    try {
+      this.#refuseExisting(); // a run that held the lock until now may have finished
+      this.#attempt(() => {
+        if (!this.#resumed) rmSync(this.path, { force: true });
+      });
+    } catch (error) {
+      this.undo();
+      throw error;
+    }
   }
 
   /** Bytes on the disk that it still needs; holes of a sparse file count. */
@@ -113,7 +122,7 @@ export class PartialFile {
       const { fileBytes, key, progress } = this.#details;
       writeJournal(journalPath(this.output), {
         format: 'gguf-quantize/journal',
-        version: 2,
+        version: 1,
         holder: released ? null : this.#holder,
         fileBytes,
         whole: this.#whole,
@@ -125,13 +134,29 @@ export class PartialFile {
     this.#saveMs = this.#savedAt - started;
   }
 
-  /** Lets go of the lock; file and journal stay for a run that resumes. */
+  /** Lets go of the lock; file and journal stay for a run that resumes. Never throws. */
   release(): void {
-    ifPossible(() => this.saveJournal(true));
+    ifPossible(() => this.saveJournal(true)); // else the lock ends with this process
   }
 
-  /** Makes the data durable, once every chunk is written. */
+  /** Before any chunk was written: leaves things as they were. Never throws. */
+  undo(): void {
+    if (this.#resumed) this.release();
+    else {
+      ifPossible(() => {
+        this.#attempt(() => rmSync(this.path, { force: true }));
+        this.forget();
+      });
+    }
+  }
+
+  /**
+   * Makes the data durable, once every chunk is written.
+   *
+   * @throws OutputExistsError when something has appeared at the output since; WriteError
+   */
   async complete(): Promise<void> {
+    this.#refuseExisting();
     this.#whole = true;
     this.saveJournal();
     await sync(this.path).catch((error) => {
@@ -157,7 +182,7 @@ export class PartialFile {
       const { pid, host } = journal.holder;
       throw new OutputLockedError('another run is writing this output', {
         file: this.output,
-        got: `process ${pid} on ${host} holds ${path}`,
+        got: `process ${pid}${host === this.#holder.host ? '' : ` on ${host}`} holds ${path}`,
         advice: 'wait for it, stop it, or choose another -o',
       });
     }
@@ -183,6 +208,10 @@ export class PartialFile {
     );
   }
 
+  #refuseExisting(): void {
+    if (!this.#details.force && existsSync(this.output)) throw outputExists(this.output);
+  }
+
   /** Turns what the operating system refuses into an error that names the output. */
   #attempt(act: () => void): void {
     try {
@@ -205,7 +234,7 @@ export class PartialFiles {
       requireRoom(this.#files);
       for (const file of this.#files) file.create();
     } catch (error) {
-      this.release();
+      for (const file of this.#files) file.undo();
       throw error;
     }
     this.#timer = setInterval(() => {
@@ -215,6 +244,11 @@ export class PartialFiles {
 
   get paths(): string[] {
     return this.#files.map(({ path }) => path);
+  }
+
+  /** What a failed run leaves behind. */
+  get kept(): string[] {
+    return this.#files.flatMap(({ output, path }) => [path, journalPath(output)]);
   }
 
   progressed(file: number): void {
@@ -250,9 +284,9 @@ function ifPossible(act: () => void): void {
 function requireRoom(files: readonly PartialFile[]): void {
   const [{ output, path }] = files;
   const needed = files.reduce((sum, { missingBytes }) => sum + missingBytes, 0);
-  const { bavail, bsize } = statfsSync(dirname(path));
+  const { blocks, bavail, bsize } = statfsSync(dirname(path));
   const free = bavail * bsize;
-  if (free >= needed) return;
+  if (blocks === 0 || free >= needed) return; // 0 blocks: a file system that does not count them
   throw new DiskFullError('the disk has too little room for the output', {
     file: output,
     expected: `${needed} bytes free`,
@@ -273,11 +307,19 @@ export function asWriteError(error: unknown, file: string): unknown {
       cause: error,
     });
   }
+  if (code === 'EFBIG') {
+    return new WriteError('the file may not become that large', {
+      file,
+      got: message,
+      advice: 'raise the limit (ulimit -f), or write to a file system that takes larger files',
+      cause: error,
+    });
+  }
   return new WriteError('writing failed', { file, got: message, cause: error });
 }
 
 async function sync(path: string): Promise<void> {
-  const descriptor = openSync(path, 'r');
+  const descriptor = openSync(path, 'r+');
   try {
     await promisify(fsync)(descriptor);
   } finally {
@@ -285,11 +327,16 @@ async function sync(path: string): Promise<void> {
   }
 }
 
+/** Makes renames in a directory durable, where the file system can. The files are whole and in their places anyway. */
 function syncDirectory(path: string): void {
-  const descriptor = openSync(path, 'r');
   try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
+    const descriptor = openSync(path, 'r');
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch {
+    // Network file systems may refuse to flush a directory.
   }
 }

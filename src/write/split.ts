@@ -5,6 +5,7 @@ import {
   alignUp,
   DEFAULT_ALIGNMENT,
   type FileLayout,
+  type LaidOut,
   type Layout,
   layOutFile,
   type TensorInfo,
@@ -50,10 +51,7 @@ export function layOut(
   tensors: readonly TensorInfo[],
   options: SplitOptions = {},
 ): Layout {
-  if (!isSplit(options)) {
-    const file = { ...layOutFile(metadata, tensors), first: 0, end: tensors.length };
-    return { files: [file], fileBytes: file.fileBytes, split: null };
-  }
+  if (!isSplit(options)) return oneFile(layOutFile(metadata, tensors), tensors.length);
   const cuts = cut(tensors.map(paddedBytes), options);
   if (cuts.length > MAX_FILES) {
     throw new SplitCountError('the model would be split into too many files', {
@@ -81,6 +79,19 @@ export function layOut(
     fileBytes: files.reduce((sum, { fileBytes }) => sum + fileBytes, 0),
     split: { count: cuts.length, first: numbers[0] },
   };
+}
+
+/** The layout of an output that is one file of `tensors` tensors. */
+export const oneFile = (file: LaidOut, tensors: number): Layout => ({
+  files: [{ ...file, first: 0, end: tensors }],
+  fileBytes: file.fileBytes,
+  split: null,
+});
+
+/** @throws UsageError when the output is to be split, for a format in which nobody would find the parts. */
+export function requireNoSplit(options: SplitOptions): void {
+  if (isSplit(options))
+    throw new UsageError('only GGUF files are split', { advice: 'name the output .gguf' });
 }
 
 const paddedBytes = ({ type, shape }: TensorInfo): number =>

@@ -1,9 +1,20 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
-import { DiskFullError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { DiskFullError, OutputExistsError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
 import type { Journal } from '../../src/write/journal.ts';
 import { asWriteError, type PartialFileDetails, PartialFiles } from '../../src/write/partial-file.ts';
 import { ResumeMismatchError } from '../../src/write/resume-key.ts';
@@ -16,6 +27,7 @@ const details = (over: Partial<PartialFileDetails> = {}): PartialFileDetails => 
   key: keyOf(),
   progress: [progressOf(), progressOf()],
   resume: false,
+  force: false,
   ...over,
 });
 const open = (output: string, over: Partial<PartialFileDetails> = {}) =>
@@ -55,10 +67,34 @@ describe('PartialFiles', () => {
     expect(outputs.map(existsSync)).toEqual([false, false]);
   });
 
-  it('says beforehand that the disk is too small, for all files together', () => {
+  it('says beforehand that the disk is too small for all files together, and leaves nothing', () => {
+    const directory = temporaryDirectory();
+    const { bavail, bsize } = statfsSync(directory);
+    const files = ['a.gguf', 'b.gguf'].map((name) => ({
+      output: join(directory, name),
+      ...details({ fileBytes: Math.floor(0.75 * bavail * bsize) }),
+    }));
+    expect(() => new PartialFiles(files)).toThrow(DiskFullError);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it('replaces nothing that has appeared since, without force', async () => {
     const output = temporaryOutput();
-    expect(() => open(output, { fileBytes: 2 ** 52 })).toThrow(DiskFullError);
-    expect(existsSync(output)).toBe(false);
+    const partial = open(output);
+    writeFileSync(output, 'another');
+    await expect(partial.finish()).rejects.toThrow(OutputExistsError);
+    partial.release();
+    expect(() => open(output)).toThrow(OutputExistsError);
+    expect(readFileSync(output, 'utf8')).toBe('another');
+    await open(output, { force: true }).finish();
+    expect(readFileSync(output).length).toBe(100);
+  });
+
+  it('names what is in the way of the temporary file, and leaves no lock', () => {
+    const output = temporaryOutput();
+    mkdirSync(`${output}.partial`);
+    expect(() => open(output)).toThrow(WriteError);
+    expect(() => open(output)).toThrow(`${output}.partial`);
   });
 
   it('names the file when the system refuses', () => {
@@ -106,6 +142,18 @@ describe('the lock', () => {
     expect(() => open(output)).toThrow('process 1 on elsewhere');
     const longAgo = new Date(Date.now() - 600_000);
     utimesSync(`${output}.partial.json`, longAgo, longAgo);
+    open(output).release();
+  });
+
+  it.runIf(process.platform === 'linux')('passes from a process that only waits to be buried', async () => {
+    // A shell that becomes `sleep` never asks how its child ended.
+    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60']);
+    onTestFinished(() => void parent.kill());
+    const [pid] = await once(parent.stdout, 'data');
+    while (!readFileSync(`/proc/${Number(pid)}/stat`, 'utf8').includes(') Z ')) await delay(10);
+    const output = temporaryOutput();
+    open(output).release();
+    changeJournal(output, { holder: { host: hostname(), pid: Number(pid), start: null } });
     open(output).release();
   });
 
