@@ -1,21 +1,24 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bytesOf, elementsOf } from '../../src/core/types.ts';
-import { quantize } from '../../src/pipeline.ts';
+import { quantize as quantizeHere } from '../../src/pipeline.ts';
 import { readGguf } from '../../src/read/gguf.ts';
 import { engineDirectory } from '../engine/ggml.ts';
 import { splitHeader } from '../engine/gguf.ts';
 import { Llama } from '../engine/llama.ts';
-import { outputsOf, reportOf, run, start } from '../support/runs.ts';
+import { quantize, root } from '../support/cli.ts';
+import { outputsOf, reportOf } from '../support/runs.ts';
 
 /** The built command, its output cut into files. */
 
 let directory: string;
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'quantize-split-'));
-  expect(run(...job, '-o', at('whole.gguf'), '--report', at('whole.json')).status).toBe(0);
+  const argv = [...job, '-o', at('whole.gguf'), '--report', at('whole.json')];
+  execFileSync(process.execPath, ['bin/quantize.js', ...argv], { cwd: root });
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
@@ -42,10 +45,18 @@ describe('a split model', () => {
     ['--split-max-size', '1M', 3],
     ['--split-max-tensors', '10', 4],
     ['--split-max-size', '1G', 1],
-  ])('by %s %s holds the same tensors, and llama.cpp loads it', (option, value, count) => {
+  ])('by %s %s holds the same tensors, and llama.cpp loads it', async (option, value, count) => {
     const stem = `by-${option}-${value}`;
     const report = at(`report-${stem}.json`);
-    const { status, stderr } = run(...job, option, value, '-o', at(`${stem}.gguf`), '--report', report);
+    const { status, stderr } = await quantize([
+      ...job,
+      option,
+      value,
+      '-o',
+      at(`${stem}.gguf`),
+      '--report',
+      report,
+    ]);
     expect([status, stderr]).toEqual([0, '']);
     const paths = parts(stem, count);
     expect(Object.keys(outputsOf(at(stem))).map((suffix) => at(`${stem}${suffix}`))).toEqual(paths);
@@ -75,23 +86,27 @@ describe('a split model', () => {
     expectSameModel(paths[0]);
   });
 
-  it('is no stream', () => {
+  it('is no stream', async () => {
     for (const output of ['-', '/dev/null']) {
-      const { status, stderr } = run(...job, '--split', '1/2', '-o', output);
+      const { status, stderr } = await quantize([...job, '--split', '1/2', '-o', output]);
       expect(status).toBe(2);
       expect(stderr).toContain('a split model cannot go to');
     }
   });
 
-  it('is planned without being written', () => {
-    const { stdout } = run(...job, '--split', '2/3', '-o', at('no.gguf'), '--dry-run');
+  it('is planned without being written', async () => {
+    const argv = [...job, '--split', '2/3', '-o', at('no.gguf'), '--dry-run'];
+    const stdout = execFileSync(process.execPath, ['bin/quantize.js', ...argv], {
+      cwd: root,
+      encoding: 'utf8',
+    });
     expect(stdout).toMatch(/weights in \d+ tensors, [\d.]+ bits per weight, file 2 of 3, /);
     expect(outputsOf(at('no'))).toEqual({});
   });
 
-  it('refuses an existing part before any work', () => {
-    expect(run(...job, '--split', '2/3', '-o', at('there.gguf')).status).toBe(0);
-    const { status, stderr } = run(...job, '--split-max-size', '1M', '-o', at('there.gguf'));
+  it('refuses an existing part before any work', async () => {
+    expect((await quantize([...job, '--split', '2/3', '-o', at('there.gguf')])).status).toBe(0);
+    const { status, stderr } = await quantize([...job, '--split-max-size', '1M', '-o', at('there.gguf')]);
     expect(status).toBe(2);
     expect(stderr).toContain('there-00002-of-00003.gguf');
     expect(Object.keys(outputsOf(at('there')))).toEqual(['-00002-of-00003.gguf']);
@@ -107,7 +122,7 @@ describe('--split K/N', () => {
       const ended = await Promise.all(
         [1, 2, 3].map((part) => {
           const places = ['-o', at(`${stem}.gguf`), '--report', at(`report-${stem}-${part}.json`)];
-          return start(...argv, '--split', `${part}/3`, '--threads', '1', ...places).ended;
+          return quantize([...argv, '--split', `${part}/3`, '--threads', '1', ...places]);
         }),
       );
       expect(ended.map(({ status, stderr }) => [status, stderr])).toEqual([1, 2, 3].map(() => [0, '']));
@@ -121,7 +136,7 @@ describe('--split K/N', () => {
         readGguf(path).tensors.reduce((sum, { byteLength }) => sum + 32 * Math.ceil(byteLength / 32), 0),
       );
       const single = at(`single-${type}.gguf`);
-      await quantize({ input: job[0], type, splitMaxSize: Math.max(...sizes), output: single });
+      await quantizeHere({ input: job[0], type, splitMaxSize: Math.max(...sizes), output: single });
       expect(outputsOf(single)).toEqual(outputsOf(at(`${stem}.gguf`)));
 
       const reports = [1, 2, 3].map((part) => reportOf(at(`report-${stem}-${part}.json`)));
@@ -137,17 +152,17 @@ describe('--split K/N', () => {
     },
   );
 
-  it('makes parts of every kind of tensor', () => {
+  it('makes parts of every kind of tensor', async () => {
     const argv = ['fixtures/sotu-3m', '--method', 'zero-point', '--bits', '8', '--quiet'];
-    expect(run(...argv, '-o', at('zp.gguf')).status).toBe(0);
+    expect((await quantize([...argv, '-o', at('zp.gguf')])).status).toBe(0);
     for (const part of [1, 2, 3, 4]) {
-      expect(run(...argv, '--split', `${part}/4`, '-o', at('zp-parts.gguf')).status).toBe(0);
+      expect((await quantize([...argv, '--split', `${part}/4`, '-o', at('zp-parts.gguf')])).status).toBe(0);
     }
     expect(tensorsIn(parts('zp-parts', 4))).toEqual(tensorsIn([at('zp.gguf')]));
   });
 
-  it('needs a tensor for each file', () => {
-    const { status, stderr } = run(...job, '--split', '1/500', '-o', at('many.gguf'));
+  it('needs a tensor for each file', async () => {
+    const { status, stderr } = await quantize([...job, '--split', '1/500', '-o', at('many.gguf')]);
     expect(status).toBe(2);
     expect(stderr).toContain('more files to make than tensors');
   });
