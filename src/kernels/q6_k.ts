@@ -32,10 +32,9 @@ export function quantize_Q6_K(src: usize, dst: usize, n: i32): void {
 
 export function quantize_Q6_K_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
   for (let row = 0; row < rows; row++) {
-    const columns = importance - src;
-    for (const end = src + (<usize>rowLength << 2); src < end; src += 1024, dst += 210) {
+    for (let column: usize = 0; column < <usize>rowLength << 2; column += 1024, src += 1024, dst += 210) {
       for (let group: usize = 0; group < 4; group++) {
-        const x = src + (group << 8), w = x + columns;
+        const x = src + (group << 8), w = importance + column + (group << 8);
         interleave(x, x + 64, x + 128, x + 192, 16, XS);
         interleave(w, w + 64, w + 128, w + 192, 16, WEIGHTS);
         searchSymmetric(16, 32, scales + (group << 4), inverses + (group << 4));
