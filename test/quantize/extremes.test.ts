@@ -7,11 +7,6 @@ import { gaussian, uniform } from '../support/random.ts';
 
 /** Types whose kernels reproduce ggml wherever the weights are finite, overflow inside the search included. */
 const types: TypeName[] = ['Q3_K', 'Q6_K', 'IQ4_NL', 'IQ4_XS'];
-/** The same of the codings under importance. */
-const weightedTypes: TypeName[] = [
-  ...(['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1'] as const),
-  ...(['Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'IQ4_NL', 'IQ4_XS'] as const),
-];
 const N = 256 * 64;
 
 /** Weights at the edges of float32 arithmetic, 16 at a time; the sources are seeded. */
@@ -44,6 +39,12 @@ const arrayOf = (name: string, n: number): Float32Array => {
 };
 const run = (next: () => number) => Array.from({ length: 16 }, next);
 const scaled = (by: number, g: () => number) => run(() => Math.max(-3.4e38, Math.min(3.4e38, g() * by)));
+
+/** Types of which the same holds under importance. */
+const weightedTypes: TypeName[] = [
+  ...(['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1'] as const),
+  ...(['Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'IQ4_NL', 'IQ4_XS'] as const),
+];
 
 describe.skipIf(engineDirectory === null)('byte identity with ggml at the edges of float32', () => {
   const ggml = engineDirectory === null ? null! : loadGgml();
