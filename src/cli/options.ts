@@ -13,6 +13,9 @@ export interface QuantizeFlags {
   outputTensorType?: string;
   tokenEmbeddingType?: string;
   tensorType?: { pattern: string; type: string }[];
+  imatrix?: string;
+  includeWeights?: string[];
+  excludeWeights?: string[];
   threads?: number;
   chunkSize?: number;
   kernels?: 'auto' | 'simd' | 'scalar';
@@ -83,3 +86,6 @@ export function parseTensorType(
   }
   return [...previous, { pattern, type }];
 }
+
+/** Parser for a repeatable text. */
+export const collect = (text: string, previous: string[] = []): string[] => [...previous, text];

@@ -4,7 +4,14 @@ import { UsageError } from '../core/errors.ts';
 import { closest } from '../core/suggest.ts';
 import { version } from '../core/version.ts';
 import type { Io } from './io.ts';
-import { decimal, parseChunkSize, parseTensorType, type QuantizeFlags, wholeNumber } from './options.ts';
+import {
+  collect,
+  decimal,
+  parseChunkSize,
+  parseTensorType,
+  type QuantizeFlags,
+  wholeNumber,
+} from './options.ts';
 
 const examples = `
 Examples:
@@ -48,6 +55,10 @@ export function createProgram(io: Io): Command {
     .option('--output-tensor-type <type>', 'type of output.weight')
     .option('--token-embedding-type <type>', 'type of the token embeddings')
     .option('--tensor-type <regex=type>', 'type of tensors whose name matches (repeatable)', parseTensorType)
+    .optionsGroup('Importance:')
+    .option('--imatrix <file>', 'importance matrix of llama-imatrix, GGUF or .dat')
+    .option('--include-weights <text>', 'only for tensors whose name contains this (repeatable)', collect)
+    .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
     .option('--force', 'replace an existing output')

@@ -7,6 +7,13 @@ import type { ModelFiles } from '../core/model-files.ts';
 import type { Plan, PlannedTensor } from '../core/plan.ts';
 import type { TypeName } from '../core/types.ts';
 
+import {
+  assignImportance,
+  type ImportanceFilter,
+  type ImportanceSource,
+  importanceKeys,
+  selectImportance,
+} from './importance.ts';
 import { parseTensorType } from './mixtures.ts';
 import { describeModel } from './model.ts';
 import { chooseTypes, type TypedTensor } from './policy.ts';
@@ -14,7 +21,7 @@ import { resolveScheme, type Scheme, type SchemeOptions } from './presets.ts';
 import { describeWeights } from './weights.ts';
 
 /** The options that decide the output, as typed by the user. */
-export interface PlanOptions extends SchemeOptions {
+export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly pure?: boolean;
   readonly leaveOutputTensor?: boolean;
   readonly outputTensorType?: string;
@@ -37,9 +44,14 @@ const MAX_NAME_BYTES = 64;
  * Decides the whole output: metadata, and for every tensor its name, shape, type, coding and source. Pure: the same
  * headers, files and options give the same plan.
  *
- * @throws UsageError, and the errors of describeModel and chooseTypes
+ * @throws UsageError, and the errors of describeModel, chooseTypes and assignImportance
  */
-export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: PlanOptions): Plan {
+export function makePlan(
+  checkpoint: Checkpoint,
+  files: ModelFiles,
+  options: PlanOptions,
+  importance?: ImportanceSource,
+): Plan {
   if (checkpoint.format === 'gguf') {
     throw new GgufInputError('quantizing a GGUF file is not supported yet', {
       file: checkpoint.path,
@@ -58,7 +70,11 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: Pla
   });
   const source: ModelDescription | ReturnType<typeof describeWeights> =
     model ?? describeWeights(checkpoint, modelNameOf(checkpoint), mixture.fileType ?? 0);
+  const { selected, warnings: selection } = importance
+    ? selectImportance(importance, options)
+    : { selected: null, warnings: [] };
   const chosen = chooseTypes(source.tensors, mixture, model?.hyperparameters ?? null, {
+    importance: selected !== null,
     pure: options.pure,
     leaveOutputTensor: options.leaveOutputTensor,
     outputTensorType: parsed(options.outputTensorType, '--output-tensor-type'),
@@ -68,6 +84,8 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: Pla
       type: parseTensorType(type, '--tensor-type'),
     })),
   });
+
+  const important = selected && assignImportance(chosen.tensors, selected, mixture, scheme.encoderFor);
 
   const runnable: Plan['runnable'] =
     model === null
@@ -82,9 +100,20 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: Pla
     modelName: modelNameOf(checkpoint),
     architecture: model?.hyperparameters.architecture ?? null,
     runnable,
-    metadata: orderMetadata(source.metadata, float === null, mixture.fileType === null),
-    tensors: chosen.tensors.flatMap((typed) => plannedTensors(typed, scheme)),
-    warnings: [...scheme.notes, ...source.warnings, ...chosen.warnings],
+    metadata: [
+      ...orderMetadata(source.metadata, float === null, mixture.fileType === null),
+      ...(selected ? importanceKeys(selected) : []),
+    ],
+    tensors: chosen.tensors.flatMap((typed) =>
+      plannedTensors(typed, scheme, important?.values.get(typed.tensor.name)),
+    ),
+    warnings: [
+      ...scheme.notes,
+      ...source.warnings,
+      ...chosen.warnings,
+      ...selection,
+      ...(important?.warnings ?? []),
+    ],
   };
 }
 
@@ -92,7 +121,11 @@ const parsed = (type: string | undefined, option: string): TypeName | undefined 
   type === undefined ? undefined : parseTensorType(type, option);
 
 /** A tensor of the output and, where its coding needs them, the tensors of its scales and zero points. */
-function plannedTensors(typed: TypedTensor, scheme: Scheme): PlannedTensor[] {
+function plannedTensors(
+  typed: TypedTensor,
+  scheme: Scheme,
+  importance: Float32Array | undefined,
+): PlannedTensor[] {
   const { tensor, type, reason, fallbackFrom } = typed;
   const { name, shape, source } = tensor;
   const quantized = type !== tensor.keep;
@@ -105,6 +138,7 @@ function plannedTensors(typed: TypedTensor, scheme: Scheme): PlannedTensor[] {
     source,
     reason,
     ...(fallbackFrom && { fallbackFrom }),
+    ...(importance && { importance }),
   };
   if (encoder !== 'I8:zero-point') return [planned];
   const stem = name.replace(/\.weight$/, '');
