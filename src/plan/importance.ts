@@ -138,13 +138,15 @@ export function assignImportance(
   refuse(misfits, lacking, notFinite, matrix, mixture);
   const strangers = [...entries.keys()].filter((name) => !tensors.some(({ tensor }) => tensor.name === name));
   if (strangers.length > 0) {
+    const more = strangers.length > 3 ? ` and ${strangers.length - 3} more` : '';
     warnings.push(
-      `${count(strangers.length, 'entry', 'entries')} of the importance matrix belong to no tensor of this model: ` +
-        `${strangers.slice(0, 3).join(', ')}${strangers.length > 3 ? ', ...' : ''}.`,
+      'No tensor of this model has the name of these entries of the importance matrix: ' +
+        `${strangers.slice(0, 3).join(', ')}${more}.`,
     );
   }
-  if (values.size === 0)
+  if (values.size === 0) {
     warnings.push(`The importance matrix changes no tensor of this ${mixture.name} file.`);
+  }
   return { values, warnings };
 }
 
@@ -238,7 +240,7 @@ function seenTooLittle({ counts }: ImportanceEntry): string[] {
   ];
 }
 
-const count = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
+const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
 
 const columns = (rowLength: number, experts: number): string =>
   experts === 1 ? `${rowLength} columns` : `${experts} experts of ${rowLength} columns`;
