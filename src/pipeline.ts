@@ -12,6 +12,7 @@ import { type RunResult, type Stage, stages } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
+import { peakResidentBytes } from './peak-memory.ts';
 import type { ImportanceSource } from './plan/importance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
@@ -25,7 +26,7 @@ import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
 import { type Layout, layOut } from './write/gguf.ts';
 import { openOutput } from './write/output.ts';
-import { resolveTarget } from './write/target.ts';
+import { type OutputTarget, resolveTarget } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
@@ -55,7 +56,9 @@ export type PipelineEvent =
       readonly doneWeights: number;
       readonly totalWeights: number;
       readonly tensor: string;
-    };
+    }
+  /** The run failed; these files stay, and the next run to the same output replaces them. */
+  | { readonly kind: 'kept'; readonly paths: readonly string[] };
 
 /** What a run would do, and the size of what it would write. */
 export interface PlannedRun {
@@ -118,18 +121,20 @@ export async function quantize(
   const target = resolveTarget(output, inputs, options.force ?? false);
   onEvent({ kind: 'plan', plan, layout, output });
   const { files } = plan.checkpoint;
-  const checkInterrupted = () => {
-    if (signal?.aborted) throw new InterruptedError(target, signal.reason);
+  const checkInterrupted = (opened: OutputTarget | null) => {
+    if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
   };
   const failure = (error: unknown) => namedFailure(error, plan.tensors, files, output);
 
   enter('calibrate');
-  const ranged = plan.tensors.filter(({ encoder }) => encoder === 'I8:zero-point');
+  const ranged = plan.tensors.filter(
+    ({ encoder, source }) => encoder === 'I8:zero-point' && source.kind === 'stored',
+  );
   const rangedJob: Job = { files, chunk, tensors: ranged.map((tensor) => jobOf(tensor, 0, new Map())) };
   const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
-  checkInterrupted();
+  checkInterrupted(null);
   const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
@@ -137,17 +142,17 @@ export async function quantize(
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const control = newControl();
-  let broken: unknown = null; // what ended a stream early
   const out = await openOutput(target, {
     layout,
     chunk,
     slotBytes: chunkBytes(job).encoded,
     slots: 2 * threads,
+    signal,
     onEmitted: (count) => announceEmitted(control, count),
-    onError: (error) => {
-      broken ??= error;
-      stopPool(control);
-    },
+    onBroken: () => stopPool(control),
+  }).catch((error) => {
+    checkInterrupted(null);
+    throw error;
   });
   let sums: ErrorSums[];
   try {
@@ -161,13 +166,14 @@ export async function quantize(
       onChunk: (encoded) => out.take(encoded),
       onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
     });
-    checkInterrupted();
+    checkInterrupted(target);
     enter('write');
     await out.finish();
-    if (broken) throw broken;
   } catch (error) {
     await out.abandon();
-    throw failure(broken ?? error);
+    if (out.kept.length > 0) onEvent({ kind: 'kept', paths: out.kept });
+    checkInterrupted(target);
+    throw failure(error);
   }
   stopwatch.stop();
 
@@ -196,7 +202,7 @@ export async function quantize(
         node: process.version,
         version,
       },
-      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+      peakRssBytes: peakResidentBytes(),
     },
   };
 }

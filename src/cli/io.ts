@@ -16,17 +16,21 @@ export interface Io {
   /** Monotonic, in milliseconds. */
   now(): number;
   /**
-   * A signal that aborts on SIGINT or SIGTERM. Commands that ask for it must end soon after; others die by the signal
-   * as any process does.
+   * A signal that aborts on SIGINT, SIGTERM or SIGHUP. Commands that ask for it must end soon after; others die by the
+   * signal as any process does.
    */
   interruptible(): AbortSignal;
 }
 
+/** The signals that interrupt, with their numbers: a process that one of them ends has status 128 and the number. */
+export const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+export type InterruptSignal = keyof typeof signalNumbers;
+
 /** Why an interruptible command was aborted. */
 export class Interrupted extends Error {
-  readonly signal: 'SIGINT' | 'SIGTERM';
+  readonly signal: InterruptSignal;
 
-  constructor(signal: 'SIGINT' | 'SIGTERM') {
+  constructor(signal: InterruptSignal) {
     super(`interrupted by ${signal}`);
     this.signal = signal;
   }

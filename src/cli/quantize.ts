@@ -40,15 +40,24 @@ export async function quantizeCommand(
   }
 
   const progress = await createProgress(io, flags.quiet === true);
+  let kept: readonly string[] = [];
   let result: RunResult;
   try {
     result = await pipeline.quantize({ ...options, signal: io.interruptible() }, (event) => {
       progress.handle(event);
+      if (event.kind === 'kept') kept = event.paths;
       if (event.kind === 'plan') for (const line of warningsOf(event.plan, io)) progress.note(line);
     });
-  } finally {
+  } catch (error) {
     progress.stop();
+    if (kept.length > 0) {
+      io.stderr.write(
+        `kept ${kept.map(printable).join(' and ')}, which the next run to this output replaces\n`,
+      );
+    }
+    throw error;
   }
+  progress.stop();
 
   const built = buildReport(result);
   if (!flags.quiet) io.stderr.write(await describeRun(built, result, flags, io));
@@ -64,7 +73,7 @@ export async function quantizeCommand(
 function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
   const { output, json, report, force, imatrix } = flags;
   const jsonOnStdout = json === true || report === '-';
-  const toStdout = output === '-';
+  const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
     throw new UsageError('the GGUF and the JSON report cannot both go to standard output', {
       advice: 'write one of them to a file: -o model.gguf, or --report report.json',

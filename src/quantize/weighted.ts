@@ -33,14 +33,15 @@ const rowsAtOnce = (rowLength: number): number => Math.max(1, Math.floor(SUM_RAN
 /**
  * The coder of one loaded span. Call it tile by tile in order, with the tile's first weight, its length and the
  * address of its weights as float32; then the tile's blocks lie in `arena.encoded`, at their place in the span.
- * `requireFinite` is called with whole rows before they are coded, as their weights reach beyond the chunk.
+ * `requireFinite` is called with whole rows (as float32, as stored, first weight, length) before they are coded, as
+ * their weights reach beyond the chunk.
  */
 export function weightedCoder(
   tensor: TensorJob,
   importance: Float32Array,
   span: Span,
   arena: WeightedArena,
-  requireFinite: (weights: number, start: number, n: number) => void,
+  requireFinite: (weights: number, from: number, start: number, n: number) => void,
 ): (start: number, n: number, weights: number) => void {
   const { kernels } = arena;
   const { rowLength } = tensor;
@@ -80,7 +81,7 @@ export function weightedCoder(
       const from = arena.stored + bytesOf(type, row * rowLength - span.start);
       if (type !== 'F32') kernels.dequantize(type, from, arena.rows, rows * rowLength);
       const weights = type === 'F32' ? from : arena.rows;
-      requireFinite(weights, row * rowLength, rows * rowLength);
+      requireFinite(weights, from, row * rowLength, rows * rowLength);
       kernels.quantizeWeighted(coded, weights, blocksAt(row * rowLength), rows, rowLength, arena.importance);
       row += rows;
     }

@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
-import { bytesOf } from '../core/types.ts';
+import { bytesOf, type TypeName } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
@@ -47,7 +47,7 @@ function layOutArena(): Arena {
   const row = Math.max(0, ...weighted.map(({ rowLength }) => rowLength));
   const total =
     aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + aligned(4 * rows) + aligned(4 * row);
-  const kernels = data.module ? simdKernels(data.module, total) : scalarKernels(total);
+  const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
   const x = encoded + aligned(sizes.coded);
@@ -55,33 +55,40 @@ function layOutArena(): Arena {
   return { kernels, stored, encoded, x, q, out, rows: out + 128, importance: out + 128 + aligned(4 * rows) };
 }
 
+function allocate(bytes: number): Kernels {
+  try {
+    return data.module ? simdKernels(data.module, bytes) : scalarKernels(bytes);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ChunkFailure({ cause: 'memory', file: null, message: `${bytes} bytes: ${error.message}` });
+  }
+}
+
 function run(): void {
-  const arena = layOutArena();
   const index = new ChunkIndex(job);
   const inputs = new Map<number, number>(); // file index -> descriptor
-  const output = target?.kind === 'file' ? openSync(target.path, 'r+') : -1;
+  let output = -1;
+  let tensor: TensorJob | null = null;
   try {
+    const arena = layOutArena();
+    if (target?.kind === 'file') output = fileOperation('write', () => openSync(target.path, 'r+'), null);
     while (Atomics.load(control, CONTROL.stop) === 0) {
       const number = Atomics.add(control, CONTROL.next, 1);
       if (number >= index.count) break;
       const chunk = index.locate(number);
-      const tensor = job.tensors[chunk.tensor];
-      try {
-        const span = spanOf(tensor, chunk.start, chunk.count);
-        load(tensor, span.start, span.count, arena, inputs);
-        const done =
-          data.phase === 'range'
-            ? rangesOf(tensor, chunk.start, chunk.count, arena)
-            : encodeChunk(tensor, chunk.start, chunk.count, arena);
-        if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output))
-          break;
-        post({ kind: 'done', number, ...done });
-      } catch (error) {
-        if (!(error instanceof ChunkFailure)) throw error;
-        post({ kind: 'failed', tensor: tensor.name, ...error.failure });
-        break;
-      }
+      tensor = job.tensors[chunk.tensor];
+      const span = spanOf(tensor, chunk.start, chunk.count);
+      load(tensor, span.start, span.count, arena, inputs);
+      const done =
+        data.phase === 'range'
+          ? rangesOf(tensor, chunk.start, chunk.count, arena)
+          : encodeChunk(tensor, chunk.start, chunk.count, arena);
+      if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output)) break;
+      post({ kind: 'done', number, ...done });
     }
+  } catch (error) {
+    if (!(error instanceof ChunkFailure)) throw error;
+    post({ kind: 'failed', tensor: tensor?.name ?? null, ...error.failure });
   } finally {
     for (const descriptor of inputs.values()) closeSync(descriptor);
     if (output >= 0) closeSync(output);
@@ -183,8 +190,9 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const [sumX2, sumQ2, sumXQ, sumE2, tileMax] = new Float64Array(kernels.buffer, out, 5);
     const xs = new Float32Array(kernels.buffer, weights, n);
     const qs = new Float32Array(kernels.buffer, q, n);
-    if (!Number.isFinite(sumX2)) notFinite('weight', xs, start + done, xs);
-    if (!Number.isFinite(sumQ2)) notFinite('scale', qs, start + done, xs);
+    if (!Number.isFinite(sumX2))
+      refuse('weight', xs, start + done, storedFloats(type, from, weights, n, kernels));
+    if (!Number.isFinite(sumQ2)) refuse('scale', qs, start + done, xs);
     sums.set([sumX2, sumQ2, sumXQ, sumE2], tile * SUMS_PER_TILE);
     if (tileMax > maxError) {
       maxError = tileMax;
@@ -193,24 +201,28 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   }
   return { sums, maxError, maxErrorAt };
 
-  function requireFinite(weights: number, first: number, n: number): void {
-    kernels.measure(weights, weights, n, arena.out);
-    const [sumX2] = new Float64Array(kernels.buffer, arena.out, 1);
+  function requireFinite(weights: number, from: number, first: number, n: number): void {
+    kernels.measure(weights, weights, n, out);
+    const [sumX2] = new Float64Array(kernels.buffer, out, 1);
     const xs = new Float32Array(kernels.buffer, weights, n);
-    if (!Number.isFinite(sumX2)) notFinite('weight', xs, first, xs);
+    if (!Number.isFinite(sumX2)) refuse('weight', xs, first, storedFloats(type, from, weights, n, kernels));
   }
 }
 
 /** Names the first value that is NaN or infinite, and the weight it came from. */
-function notFinite(
+function refuse(
   cause: 'weight' | 'scale',
   values: Float32Array,
   start: number,
-  weights: Float32Array,
+  weights: Float32Array | Float64Array,
 ): never {
   const at = values.findIndex((value) => !Number.isFinite(value));
   throw new ChunkFailure({ cause, file: null, element: start + at, value: weights[at] });
 }
+
+/** The weights of a tile for a message: those of a double as stored, beyond float32 or not. */
+const storedFloats = (type: TypeName, from: number, weights: number, n: number, { buffer }: Kernels) =>
+  type === 'F64' ? new Float64Array(buffer, from, n) : new Float32Array(buffer, weights, n);
 
 /** Smallest and largest weight of each row the loaded chunk touches, as pairs, from the row of `start` on. */
 function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena): ChunkDone {
@@ -230,6 +242,10 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
     forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
       kernels.range(weights + 4 * piece, length, out);
       const [low, high] = new Float32Array(kernels.buffer, out, 2);
+      if (!Number.isFinite(high - low)) {
+        const xs = new Float32Array(kernels.buffer, weights, n);
+        refuse('weight', xs, start + done, storedFloats(type, from, weights, n, kernels));
+      }
       const at = 2 * (row - firstRow);
       sums[at] = Math.min(sums[at], low);
       sums[at + 1] = Math.max(sums[at + 1], high);

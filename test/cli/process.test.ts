@@ -80,6 +80,7 @@ describe('signals', () => {
   it.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
+    ['SIGHUP', 129],
   ] as const)('%s stops a run with status %i', async (signal, status) => {
     expect(await interrupt(signal, 'stop')).toEqual({
       status,

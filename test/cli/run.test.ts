@@ -102,17 +102,18 @@ describe('reportFailure', () => {
     expect(stderr).toContain('error: this is a bug in quantize; please report it');
   });
 
-  it('is quiet about a reader that left', () => {
+  it('is quiet about a reader of text that left, and says that a GGUF was cut off', () => {
     expect(failed(systemError('EPIPE'))).toEqual({ status: 141, stderr: '' });
-    expect(failed(new QuantizeError('write', { cause: systemError('EPIPE') }))).toEqual({
-      status: 141,
-      stderr: '',
+    expect(failed(new QuantizeError('cut off', { cause: systemError('EPIPE') }))).toEqual({
+      status: 1,
+      stderr: 'error: cut off\n',
     });
   });
 
   it.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
+    ['SIGHUP', 129],
   ] as const)('says %s by the status', (signal, status) => {
     const interrupted = AbortSignal.abort(new Interrupted(signal));
     expect(failed(interrupted.reason, interrupted)).toEqual({
