@@ -51,6 +51,13 @@ export function namedFailure(
   files: readonly CheckpointFile[],
   output: string,
 ): unknown {
+  if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
+    return new OutOfMemoryError('a thread ran out of memory', {
+      got: (error as Error).message,
+      advice: 'pass a smaller --chunk-size or fewer --threads, or node a larger --max-old-space-size',
+      cause: error,
+    });
+  }
   if (!(error instanceof PoolFailure)) return error;
   const { cause, file: fileIndex, code, message, value } = error.chunk;
   if (cause === 'memory') {
@@ -95,7 +102,9 @@ export function namedFailure(
         expected: plain
           ? `weights that ${tensor.type} can hold`
           : 'weights whose block scale fits float16 (up to 65504)',
-        got: `${plain ? '' : 'a block that decodes to a value that is not finite at '}${place}, where the weight is ${value}`,
+        got: plain
+          ? `${value} at ${place}`
+          : `values that are not finite, from a block with ${value} at ${place}`,
         advice: `keep this tensor in a wider type, for example --tensor-type '${tensor.name}=${wider}'`,
       });
     }

@@ -9,14 +9,14 @@ import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { QuantizeError, UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor, ReadableSource } from './core/plan.ts';
 import { type RunResult, type Stage, stages } from './core/result.ts';
-import { bytesOf, elementsOf } from './core/types.ts';
+import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import type { ImportanceSource } from './plan/importance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
-import { canEncode, canWeigh } from './quantize/format/index.ts';
+import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
@@ -26,12 +26,13 @@ import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
 import { type Layout, layOut } from './write/gguf.ts';
 import { openOutput } from './write/output.ts';
+import { bySizeOfType, layOutSafetensors } from './write/safetensors.ts';
 import { type OutputTarget, resolveTarget } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends PlanOptions {
+export interface QuantizeOptions extends Omit<PlanOptions, 'container'> {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -83,19 +84,30 @@ export function planQuantization(
 ): PlannedRun {
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
-  const modelFiles = readModelFiles(checkpoint.directory);
+  const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
+  const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
   const importance = readImportance(options);
   onStage('plan');
-  const plan = makePlan(checkpoint, modelFiles, options, importance);
+  const container = containerOf(options);
+  const plan = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }, importance));
+  requireDecoders(plan);
   requireEncoders(plan);
-  const layout = layOut(plan.metadata, plan.tensors);
+  const layout =
+    container === 'gguf' ? layOut(plan.metadata, plan.tensors) : layOutSafetensors(...torchView(plan));
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
-  const inputs = [
-    ...checkpoint.files.map(({ path }) => path),
-    ...modelFilePaths(checkpoint.directory),
-    ...(options.imatrix === undefined ? [] : [options.imatrix]),
-  ];
-  return { plan, layout, output, inputs };
+  const beside = whole ? [] : modelFilePaths(checkpoint.directory);
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside];
+  return { plan, layout, output, inputs: options.imatrix ? [...inputs, options.imatrix] : inputs };
+}
+
+/** What the output is, by its name. */
+function containerOf({ output, decode }: QuantizeOptions): 'gguf' | 'safetensors' {
+  if (output === undefined || !/\.safetensors$/i.test(output)) return 'gguf';
+  if (decode) return 'safetensors';
+  throw new UsageError('the output is a GGUF file, and its name says safetensors', {
+    file: output,
+    advice: 'name it .gguf; safetensors are written by `quantize dequantize`',
+  });
 }
 
 /**
@@ -229,6 +241,20 @@ function readImportance({
 /** A type that llama-quantize knows but this version cannot write. */
 export class UnsupportedTypeError extends QuantizeError {}
 
+/** A type that this version cannot decode, in a file to be read. */
+export class UndecodableTypeError extends QuantizeError {}
+
+function requireDecoders({ tensors, checkpoint }: Plan): void {
+  for (const { source, name } of tensors) {
+    const type = storedTypeOf(source);
+    if (type === null || type in decoders) continue;
+    throw new UndecodableTypeError(`this version cannot decode ${type} yet`, {
+      file: checkpoint.path,
+      tensor: name,
+    });
+  }
+}
+
 function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
     ({ encoder, source, importance }) =>
@@ -244,8 +270,25 @@ function requireEncoders({ tensors, checkpoint }: Plan): void {
 }
 
 /** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
-const storedTypeOf = (source: PlannedTensor['source']): string | null =>
+const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
   source.kind === 'stored' ? source.parts[0].type : null;
+
+/** The plan with its tensors as its container orders them. */
+const inOrderOf = (container: 'gguf' | 'safetensors', plan: Plan): Plan =>
+  container === 'gguf' ? plan : { ...plan, tensors: bySizeOfType(plan.tensors) };
+
+/** A plan as safetensors: the texts of a GGUF's metadata, and tensors with their slowest axis first. */
+function torchView({ checkpoint, metadata, tensors }: Plan): Parameters<typeof layOutSafetensors> {
+  const texts = checkpoint.format === 'gguf' ? metadata : [];
+  return [
+    texts.flatMap(({ key, value }) => (typeof value === 'string' ? [{ key, value }] : [])),
+    tensors.map(({ name, type, shape, source }) => ({
+      name,
+      type,
+      shape: source.kind === 'stored' ? source.parts[0].shape : [...shape].reverse(),
+    })),
+  ];
+}
 
 /** Threads, chunk and kernels, checked. */
 function resolveResources(options: QuantizeOptions): {
@@ -295,9 +338,9 @@ function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string
   }
   const { scales, zeroPoints } = ranges.get(source.of)!;
   if (source.what === 'scale') return { ...job, source: values(scales) };
-  // Zero points are codes themselves: int8 with scale 1 and zero point 0.
+  // Zero points are codes themselves: int8 in one row of scale 1 and zero point 0.
   const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
-  return { ...job, source: values(zeroPoints), ranges: identity };
+  return { ...job, rowLength: job.elements, source: values(zeroPoints), ranges: identity };
 }
 
 const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });

@@ -1,9 +1,10 @@
 import { QuantizeError } from '../core/errors.ts';
 import { type ImportanceEntry, type ImportanceMatrix, sharedFloats } from '../core/importance.ts';
-import type { MetadataEntry } from '../core/metadata.ts';
+import type { MappedTensor } from '../core/model.ts';
 import type { EncoderName } from '../core/plan.ts';
 import { dataTypes, type TypeName } from '../core/types.ts';
 import type { Mixture } from './mixtures.ts';
+import type { ScalarEntry } from './overrides.ts';
 import { ImportanceRequiredError, needsImportance, type TypedTensor } from './policy.ts';
 import { roleOf } from './tensor-roles.ts';
 
@@ -44,9 +45,10 @@ const NAMED = 10;
  * `selected` is null where nothing is left: then there is no importance matrix, as for llama-quantize.
  */
 export function selectImportance(
-  source: ImportanceSource,
+  source: ImportanceSource | undefined,
   { includeWeights = [], excludeWeights = [] }: ImportanceFilter,
 ): { selected: SelectedImportance | null; warnings: string[] } {
+  if (source === undefined) return { selected: null, warnings: [] };
   const { entries: all } = source.matrix;
   const matches = (name: string, parts: readonly string[]) => parts.some((part) => name.includes(part));
   const entries = new Map(
@@ -65,7 +67,7 @@ export function selectImportance(
 }
 
 /** Keys of the output that name the matrix, in llama-quantize's order, texts cut as there at 127 bytes. */
-export function importanceKeys({ matrix, entries }: SelectedImportance): MetadataEntry[] {
+export function importanceKeys({ matrix, entries }: SelectedImportance): ScalarEntry[] {
   const { path, datasets, chunks } = matrix;
   return [
     { key: 'quantize.imatrix.file', type: 'STRING', value: cut(path) },
@@ -93,13 +95,15 @@ export interface AssignedImportance {
 }
 
 /**
- * Gives each tensor that follows importance its own, checked. What llama-quantize refuses is refused here, before the
+ * Gives each tensor that follows importance its own, checked. A matrix names tensors as they were before layers were
+ * pruned: `unpruned` are those. What llama-quantize refuses is refused here, before the
  * run, for all tensors at once: entries of a wrong length (token embeddings aside, which are then coded without) and
  * tensors of a type that needs importance without an entry. Beyond that: NaN and infinities are an error, negative
  * values count as 0, and a block without importance gets 1 in every column.
  */
 export function assignImportance(
   tensors: readonly TypedTensor[],
+  unpruned: readonly MappedTensor[],
   { matrix, entries, takes }: SelectedImportance,
   mixture: Mixture,
   encoderFor: (type: TypeName) => EncoderName,
@@ -111,9 +115,9 @@ export function assignImportance(
   const lacking: string[] = [];
 
   for (const { tensor, type } of tensors.filter(({ tensor, type }) => type !== tensor.keep)) {
-    const { name, shape } = tensor;
+    const { name, shape, unprunedName = name } = tensor;
     const [rowLength, , experts = 1] = shape;
-    const entry = entries.get(name);
+    const entry = entries.get(unprunedName);
     const fits = entry?.values.length === rowLength * experts;
     if (entry !== undefined && !fits) {
       const lengths = `${entry.values.length} values for ${columns(rowLength, experts)}`;
@@ -122,7 +126,7 @@ export function assignImportance(
     }
     if (!fits && needsImportance(name, type, mixture)) lacking.push(`${name} (${type})`);
     if (!takes(encoderFor(type))) continue;
-    if (entry === undefined && !matrix.entries.has(name)) {
+    if (entry === undefined && !matrix.entries.has(unprunedName)) {
       warnings.push(`${name}: the importance matrix has no entry; it is coded without importance.`);
     }
     if (entry === undefined || !fits) continue;
@@ -136,7 +140,8 @@ export function assignImportance(
   }
 
   refuse(misfits, lacking, notFinite, matrix, mixture);
-  const strangers = [...entries.keys()].filter((name) => !tensors.some(({ tensor }) => tensor.name === name));
+  const known = new Set(unpruned.map(({ name }) => name));
+  const strangers = [...entries.keys()].filter((name) => !known.has(name));
   if (strangers.length > 0) {
     const more = strangers.length > 3 ? ` and ${strangers.length - 3} more` : '';
     warnings.push(

@@ -59,7 +59,7 @@ export type WorkerMessage =
       /** What the operating system said. */
       code?: string;
       message?: string;
-      /** The element of the tensor in output order, and the weight it came from, as stored. */
+      /** The weight to blame: its place in the tensor, in output order, and its value as stored. */
       element?: number;
       value?: number;
     };

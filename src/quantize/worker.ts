@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
-import { bytesOf, type TypeName } from '../core/types.ts';
+import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
@@ -144,7 +144,8 @@ function fileOperation(operation: 'read' | 'write', act: () => number, file: num
   try {
     return act();
   } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException;
+    const { code = '', message, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error; // a bug, not the operating system
     throw new ChunkFailure({ cause: operation, file, code, message });
   }
 }
@@ -190,9 +191,10 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const [sumX2, sumQ2, sumXQ, sumE2, tileMax] = new Float64Array(kernels.buffer, out, 5);
     const xs = new Float32Array(kernels.buffer, weights, n);
     const qs = new Float32Array(kernels.buffer, q, n);
-    if (!Number.isFinite(sumX2))
-      refuse('weight', xs, start + done, storedFloats(type, from, weights, n, kernels));
-    if (!Number.isFinite(sumQ2)) refuse('scale', qs, start + done, xs);
+    if (!Number.isFinite(sumX2)) {
+      refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
+    }
+    if (!Number.isFinite(sumQ2)) refuseBlock(dataTypes[coded].blockSize, xs, qs, start + done);
     sums.set([sumX2, sumQ2, sumXQ, sumE2], tile * SUMS_PER_TILE);
     if (tileMax > maxError) {
       maxError = tileMax;
@@ -205,19 +207,25 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     kernels.measure(weights, weights, n, out);
     const [sumX2] = new Float64Array(kernels.buffer, out, 1);
     const xs = new Float32Array(kernels.buffer, weights, n);
-    if (!Number.isFinite(sumX2)) refuse('weight', xs, first, storedFloats(type, from, weights, n, kernels));
+    if (!Number.isFinite(sumX2)) refuseWeight(xs, first, storedFloats(type, from, weights, n, kernels));
   }
 }
 
-/** Names the first value that is NaN or infinite, and the weight it came from. */
-function refuse(
-  cause: 'weight' | 'scale',
-  values: Float32Array,
-  start: number,
-  weights: Float32Array | Float64Array,
-): never {
-  const at = values.findIndex((value) => !Number.isFinite(value));
-  throw new ChunkFailure({ cause, file: null, element: start + at, value: weights[at] });
+/** Names the first weight that is not finite as float32, by its value as stored. */
+function refuseWeight(xs: Float32Array, start: number, stored: Float32Array | Float64Array): never {
+  const at = xs.findIndex((value) => !Number.isFinite(value));
+  throw new ChunkFailure({ cause: 'weight', file: null, element: start + at, value: stored[at] });
+}
+
+/** Names the largest weight of the first block that does not decode to finite values. */
+function refuseBlock(blockSize: number, xs: Float32Array, qs: Float32Array, start: number): never {
+  const first = qs.findIndex((value) => !Number.isFinite(value));
+  const block = first - (first % blockSize);
+  let largest = first;
+  for (let i = block; i < block + blockSize; i++) {
+    if (Math.abs(xs[i]) > Math.abs(xs[largest])) largest = i;
+  }
+  throw new ChunkFailure({ cause: 'scale', file: null, element: start + largest, value: xs[largest] });
 }
 
 /** The weights of a tile for a message: those of a double as stored, beyond float32 or not. */
@@ -244,7 +252,7 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
       const [low, high] = new Float32Array(kernels.buffer, out, 2);
       if (!Number.isFinite(high - low)) {
         const xs = new Float32Array(kernels.buffer, weights, n);
-        refuse('weight', xs, start + done, storedFloats(type, from, weights, n, kernels));
+        refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
       }
       const at = 2 * (row - firstRow);
       sums[at] = Math.min(sums[at], low);

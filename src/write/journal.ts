@@ -1,5 +1,6 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { OutputLockedError } from './errors.ts';
+import { pause } from './pause.ts';
 
 /** What a run in progress says about itself, in `<output>.partial.json`. */
 export interface Journal {
@@ -103,7 +104,7 @@ function readFilled(path: string): string | null {
       throw error;
     }
     if (text !== '' || waited >= FILL_TIME) return text;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    pause(10);
   }
 }
 

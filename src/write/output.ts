@@ -39,15 +39,19 @@ export interface OutputOptions {
 
 /** Opens the output and writes the header. */
 export async function openOutput(target: OutputTarget, options: OutputOptions): Promise<Output> {
-  return target.kind === 'file' ? fileOutput(target.path, options) : streamOutput(target, options);
+  return target.kind === 'file' ? fileOutput(target, options) : streamOutput(target, options);
 }
 
-function fileOutput(path: string, { layout, chunk }: OutputOptions): Output {
+function fileOutput(
+  { path, force }: Extract<OutputTarget, { kind: 'file' }>,
+  { layout, chunk }: OutputOptions,
+): Output {
   const partial = new PartialFile(path, {
     header: layout.header,
     headerSha256: createHash('sha256').update(layout.header).digest('hex'),
     fileBytes: layout.fileBytes,
     chunk,
+    force,
   });
   return {
     target: { kind: 'file', path: partial.path },

@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   ftruncateSync,
   openSync,
@@ -11,7 +12,7 @@ import {
 import { dirname } from 'node:path';
 import { DiskFullError, WriteError } from './errors.ts';
 import { JournalFile } from './journal.ts';
-import { journalPath, partialPath } from './target.ts';
+import { journalPath, outputExists, partialPath } from './target.ts';
 
 /** How often the journal on disk is brought up to date, in ms. */
 const JOURNAL_INTERVAL = 1000;
@@ -25,20 +26,22 @@ export class PartialFile {
   readonly path: string;
   readonly journalPath: string;
   readonly #journal: JournalFile;
+  readonly #force: boolean;
   readonly #finished = new RangeSet();
   #lastJournal = 0;
 
   /**
    * Locks the output, discards what an earlier run left, checks the room on the disk and writes the header.
    *
-   * @throws OutputLockedError, DiskFullError, WriteError
+   * @throws OutputLockedError, OutputExistsError, DiskFullError, WriteError
    */
   constructor(
     output: string,
-    details: { header: Uint8Array; headerSha256: string; fileBytes: number; chunk: number },
+    details: { header: Uint8Array; headerSha256: string; fileBytes: number; chunk: number; force: boolean },
   ) {
-    const { header, headerSha256, fileBytes, chunk } = details;
+    const { header, headerSha256, fileBytes, chunk, force } = details;
     this.output = output;
+    this.#force = force;
     this.path = partialPath(output);
     this.journalPath = journalPath(output);
     this.#journal = new JournalFile(this.journalPath, {
@@ -51,6 +54,7 @@ export class PartialFile {
     });
     this.#attempt(() => this.#journal.lock());
     try {
+      this.#refuseExisting(); // a run that held the lock until now may have finished
       this.#attempt(() => this.#create(header, fileBytes));
     } catch (error) {
       this.#removeAll(); // nothing has been made that is worth keeping
@@ -70,8 +74,13 @@ export class PartialFile {
     this.#attempt(() => this.#journal.save(this.#finished.ranges()));
   }
 
-  /** Makes the data durable, gives the file its final name and removes the journal. */
+  /**
+   * Makes the data durable, gives the file its final name and removes the journal.
+   *
+   * @throws OutputExistsError when something has appeared there since; WriteError
+   */
   finish(): void {
+    this.#refuseExisting();
     this.#attempt(() => {
       sync(this.path, 'r+');
       renameSync(this.path, this.output);
@@ -87,6 +96,10 @@ export class PartialFile {
     } catch {
       // On a full disk the journal stays as it was, which is true too: the lock ends with this process.
     }
+  }
+
+  #refuseExisting(): void {
+    if (!this.#force && existsSync(this.output)) throw outputExists(this.output);
   }
 
   #removeAll(): void {

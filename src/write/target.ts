@@ -1,16 +1,23 @@
-import { fstatSync, realpathSync, type Stats, statSync } from 'node:fs';
+import { existsSync, fstatSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { OutputExistsError, OutputIsInputError, OutputPathError } from './errors.ts';
+import { pause } from './pause.ts';
 
 /** Where the output goes, decided and checked before any work. */
 export type OutputTarget =
-  /** A regular file: written beside its final name and renamed. `path` has links resolved. */
-  | { readonly kind: 'file'; readonly path: string }
+  /**
+   * A regular file: written beside its final name and renamed. `path` has links resolved; `force` says that what is
+   * there may be replaced.
+   */
+  | { readonly kind: 'file'; readonly path: string; readonly force: boolean }
   /**
    * Written once, in order: a pipe or device by its path, or what is already open under a descriptor (standard output
    * is 1), whatever that is.
    */
   | { readonly kind: 'stream'; readonly path: string; readonly descriptor: number | null };
+
+/** Far longer than a run needs to put its journal in the place of another's, in ms. */
+const HANDOVER = 100;
 
 /** What a file is called while it is written, and the journal beside it. */
 export const partialPath = (output: string): string => `${output}.partial`;
@@ -41,12 +48,7 @@ export function resolveTarget(path: string, inputs: readonly string[], force: bo
     throw new OutputPathError('the output is a socket', { file: path, expected: 'a file, pipe or device' });
   }
   if (!existing.isFile()) return { kind: 'stream', path, descriptor: null };
-  if (!force) {
-    throw new OutputExistsError('the output already exists', {
-      file: path,
-      advice: 'choose another -o, or pass --force to replace it',
-    });
-  }
+  if (!force) throw outputExists(path);
   return fileTarget(realpathSync(path), inputs, force);
 }
 
@@ -88,14 +90,22 @@ function fileTarget(path: string, inputs: readonly string[], force: boolean): Ou
   const journal = statSync(journalPath(path), { throwIfNoEntry: false });
   if (partial) refuseInput(partialPath(path), partial, inputs);
   if (journal) refuseInput(journalPath(path), journal, inputs);
-  // An interrupted run leaves both. Alone, the name may be that of somebody's download.
-  if (partial && !journal && !force) {
+  if (partial && !journal && !force && !hasJournal(path)) {
     throw new OutputExistsError('a file that no run has left is in the way', {
       file: partialPath(path),
       advice: 'move it, choose another -o, or pass --force to replace it',
     });
   }
-  return { kind: 'file', path };
+  return { kind: 'file', path, force };
+}
+
+/**
+ * An interrupted run leaves a journal beside its `.partial`; without one, the name may be that of somebody's download.
+ * A run that takes over from a dead one has none for a moment.
+ */
+function hasJournal(path: string): boolean {
+  pause(HANDOVER);
+  return existsSync(journalPath(path));
 }
 
 function refuseInput(path: string, existing: Stats, inputs: readonly string[]): void {
@@ -108,6 +118,13 @@ function refuseInput(path: string, existing: Stats, inputs: readonly string[]): 
     });
   }
 }
+
+/** The output exists, and nobody has said that it may be replaced. */
+export const outputExists = (path: string): OutputExistsError =>
+  new OutputExistsError('the output already exists', {
+    file: path,
+    advice: 'choose another -o, or pass --force to replace it',
+  });
 
 const sameFile = (a: Stats, b: Stats | undefined): boolean =>
   b !== undefined && a.dev === b.dev && a.ino === b.ino;

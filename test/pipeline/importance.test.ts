@@ -17,6 +17,7 @@ import {
   at,
   changed,
   collect,
+  converted,
   directory,
   engine,
   expectSame,
@@ -106,6 +107,37 @@ describe.skipIf(engineDirectory === null)('what llama-quantize does with entries
     const long = put(directory, `${'m'.repeat(150)}.gguf`, imatrixBytes(entries, ['t'.repeat(200), 'u'], 0));
     const { file } = await ours('sotu-3m', { type: 'Q8_0', imatrix: long });
     expect(file.equals(await engine('sotu-3m', 'Q8_0', long))).toBe(true);
+  });
+
+  it('layers pruned and keys overridden: entries by their old names, keys in order', async () => {
+    const imatrix = matrices['sotu-3m'];
+    const input = await converted('sotu-3m');
+    const { file, report } = await ours('sotu-3m', {
+      input,
+      imatrix,
+      type: 'Q4_K_M',
+      pruneLayers: [1],
+      overrideKv: ['general.name=str:pruned', 'quantize.imatrix.entries_count=int:7'],
+    });
+    const theirs = await engine('sotu-3m', 'Q4_K_M', imatrix, valuesIn(imatrix), {
+      input,
+      keys: [
+        { key: 'general.name', kind: 'str', value: 'pruned' },
+        { key: 'quantize.imatrix.entries_count', kind: 'int', value: 7 },
+      ],
+      pruneLayers: [1],
+    });
+    expect(file.equals(theirs)).toBe(true);
+    expect(report.warnings).toHaveLength(1); // token_embd.weight has no entry
+  });
+
+  it('weights that are quantized already', async () => {
+    const imatrix = matrices['sotu-3m'];
+    const input = await converted('sotu-3m', 'Q8_0');
+    const options = { input, imatrix, type: 'Q4_1', chunkSize: SUM_RANGE, allowRequantize: true };
+    const { file } = await ours('sotu-3m', options);
+    const changes = { input, allowRequantize: true };
+    expect(file.equals(await engine('sotu-3m', 'Q4_1', imatrix, valuesIn(imatrix), changes))).toBe(true);
   });
 
   it('embeddings of a wrong length are coded without, as there', async () => {

@@ -56,8 +56,9 @@ function assign(
   const entries = sound(network);
   change(entries);
   const { selected, warnings } = selectImportance({ matrix: matrixOf(entries), takes }, filter);
-  const { tensors } = chooseTypes(tensorsOf(network), mixtures[name], network, { importance: true });
-  const assigned = assignImportance(tensors, selected!, mixtures[name], (type) => type);
+  const model = tensorsOf(network);
+  const { tensors } = chooseTypes(model, mixtures[name], network, { importance: true });
+  const assigned = assignImportance(tensors, model, selected!, mixtures[name], (type) => type);
   return { ...assigned, warnings: [...warnings, ...assigned.warnings], entries };
 }
 

@@ -56,10 +56,10 @@ export function collect(model: string, leaveOut: (name: string) => boolean = () 
     });
 }
 
-/** The model as a BF16 file, which the engine takes. */
-async function converted(model: ModelName): Promise<string> {
-  const output = at(`${model}.gguf`);
-  if (!existsSync(output)) await quantize({ input: models[model], output, type: 'BF16', threads: 2 });
+/** The model as a GGUF, which the engine takes. */
+export async function converted(model: ModelName, type = 'BF16'): Promise<string> {
+  const output = at(`${model} ${type}.gguf`);
+  if (!existsSync(output)) await quantize({ input: models[model], output, type, threads: 2 });
   return output;
 }
 
@@ -68,15 +68,24 @@ type Entries = Readonly<Record<string, Float32Array>>;
 export const valuesIn = (imatrix: string): Entries =>
   Object.fromEntries([...readImatrix(imatrix).entries].map(([name, { values }]) => [name, values]));
 
+interface EngineChanges {
+  readonly input?: string;
+  readonly keys?: readonly KeyOverride[];
+  readonly pruneLayers?: readonly number[];
+  readonly allowRequantize?: boolean;
+}
+
 /** What llama-quantize makes of a model under importances; keys as it takes them from the matrix's file. */
 export async function engine(
   model: ModelName,
   name: MixtureName,
   imatrix: string,
   importance: Entries = valuesIn(imatrix),
+  { input, keys = [], ...options }: EngineChanges = {},
 ): Promise<Buffer> {
   const { datasets, chunks } = readImatrix(imatrix);
   const overrides: KeyOverride[] = [
+    ...keys,
     { key: 'quantize.imatrix.file', kind: 'str', value: imatrix.slice(0, 127) },
     ...datasets
       .slice(0, 1)
@@ -85,7 +94,8 @@ export async function engine(
     ...(chunks > 0 ? [{ key: 'quantize.imatrix.chunks_count', kind: 'int' as const, value: chunks }] : []),
   ];
   const output = at('theirs.gguf');
-  quantizeModel(await converted(model), output, {
+  quantizeModel(input ?? (await converted(model)), output, {
+    ...options,
     ftype: mixtures[name].fileType!,
     threads: 2,
     importance,

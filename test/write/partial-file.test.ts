@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DiskFullError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
+import { DiskFullError, OutputExistsError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
 import type { Journal } from '../../src/write/journal.ts';
 import { asWriteError, PartialFile } from '../../src/write/partial-file.ts';
 import { temporaryDirectory } from '../support/temp.ts';
@@ -12,6 +12,7 @@ const details = (fileBytes = 100) => ({
   headerSha256: 'abc',
   fileBytes,
   chunk: 32768,
+  force: false,
 });
 const journalOf = (output: string): Journal =>
   JSON.parse(readFileSync(`${output}.partial.json`, 'utf8')) as Journal;
@@ -27,6 +28,18 @@ describe('PartialFile', () => {
     expect(readFileSync(output)).toEqual(bytes);
     expect(existsSync(partial.path)).toBe(false);
     expect(existsSync(`${partial.path}.json`)).toBe(false);
+  });
+
+  it('replaces nothing that has appeared since, without force', () => {
+    const output = join(temporaryDirectory(), 'm.gguf');
+    const partial = new PartialFile(output, details());
+    writeFileSync(output, 'another');
+    expect(() => partial.finish()).toThrow(OutputExistsError);
+    partial.release();
+    expect(() => new PartialFile(output, details())).toThrow(OutputExistsError);
+    expect(readFileSync(output, 'utf8')).toBe('another');
+    new PartialFile(output, { ...details(), force: true }).finish();
+    expect(readFileSync(output).length).toBe(100);
   });
 
   it('records finished chunks as ranges, in whatever order they come', () => {

@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../support/temp.ts';
 describe('resolveTarget', () => {
   it('takes a new file in an existing directory', () => {
     const path = join(temporaryDirectory(), 'm.gguf');
-    expect(resolveTarget(path, [], false)).toEqual({ kind: 'file', path });
+    expect(resolveTarget(path, [], false)).toMatchObject({ kind: 'file', path });
   });
 
   it('refuses a missing directory and a directory', () => {
@@ -27,8 +27,8 @@ describe('resolveTarget', () => {
     writeFileSync(path, 'old');
     symlinkSync(path, link);
     expect(() => resolveTarget(path, [], false)).toThrow(OutputExistsError);
-    expect(resolveTarget(path, [], true)).toEqual({ kind: 'file', path });
-    expect(resolveTarget(link, [], true)).toEqual({ kind: 'file', path });
+    expect(resolveTarget(path, [], true)).toMatchObject({ kind: 'file', path });
+    expect(resolveTarget(link, [], true)).toMatchObject({ kind: 'file', path });
   });
 
   it.each(['itself', 'a symbolic link', 'a hard link', 'a link to its directory'])(
@@ -91,8 +91,8 @@ describe('resolveTarget', () => {
     const path = join(directory, 'm.gguf');
     writeFileSync(`${path}.partial`, 'a download');
     expect(() => resolveTarget(path, [], false)).toThrow(OutputExistsError);
-    expect(resolveTarget(path, [], true)).toEqual({ kind: 'file', path });
+    expect(resolveTarget(path, [], true)).toMatchObject({ kind: 'file', path });
     writeFileSync(`${path}.partial.json`, '{}');
-    expect(resolveTarget(path, [], false)).toEqual({ kind: 'file', path });
+    expect(resolveTarget(path, [], false)).toMatchObject({ kind: 'file', path });
   });
 });

@@ -1,0 +1,3 @@
+import { BLOCKS, describeByteIdentity } from './byte-identity.ts';
+
+describeByteIdentity({ scalarBlocks: BLOCKS });
