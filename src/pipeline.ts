@@ -13,14 +13,16 @@ import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { peakResidentBytes } from './peak-memory.ts';
+import type { ImportanceSource } from './plan/importance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
-import { canEncode, decoders } from './quantize/format/index.ts';
+import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
+import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
 import { type Layout, layOut } from './write/gguf.ts';
 import { openOutput } from './write/output.ts';
@@ -35,6 +37,8 @@ export interface QuantizeOptions extends Omit<PlanOptions, 'container'> {
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
   readonly output?: string;
+  /** Importance matrix of llama-imatrix, GGUF or .dat. */
+  readonly imatrix?: string;
   /** Worker threads; by default one for each processor. */
   readonly threads?: number;
   /** Weights a thread handles at a time, a multiple of 32768; sets the memory a thread takes. */
@@ -82,16 +86,18 @@ export function planQuantization(
   const checkpoint = openCheckpoint(options.input);
   const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
   const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
+  const importance = readImportance(options);
   onStage('plan');
   const container = containerOf(options);
-  const plan = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }));
+  const plan = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }, importance));
   requireDecoders(plan);
   requireEncoders(plan);
   const layout =
     container === 'gguf' ? layOut(plan.metadata, plan.tensors) : layOutSafetensors(...torchView(plan));
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
-  return { plan, layout, output, inputs: [...checkpoint.files.map(({ path }) => path), ...beside] };
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside];
+  return { plan, layout, output, inputs: options.imatrix ? [...inputs, options.imatrix] : inputs };
 }
 
 /** What the output is, by its name. */
@@ -213,6 +219,25 @@ export async function quantize(
   };
 }
 
+/** @throws UsageError for filters that contradict each other or have nothing to filter, and errors of the reader */
+function readImportance({
+  imatrix,
+  includeWeights = [],
+  excludeWeights = [],
+}: QuantizeOptions): ImportanceSource | undefined {
+  const filtered = includeWeights.length > 0 ? '--include-weights' : '--exclude-weights';
+  if (includeWeights.length > 0 && excludeWeights.length > 0) {
+    throw new UsageError('--include-weights and --exclude-weights contradict each other', {
+      advice: 'pass one of them, as often as needed',
+    });
+  }
+  if (imatrix !== undefined) return { matrix: readImatrix(imatrix), takes: canWeigh };
+  if (includeWeights.length + excludeWeights.length === 0) return undefined;
+  throw new UsageError(`${filtered} chooses entries of an importance matrix, and there is none`, {
+    advice: 'pass --imatrix FILE too',
+  });
+}
+
 /** A type that llama-quantize knows but this version cannot write. */
 export class UnsupportedTypeError extends QuantizeError {}
 
@@ -232,7 +257,8 @@ function requireDecoders({ tensors, checkpoint }: Plan): void {
 
 function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
-    ({ encoder, source }) => encoder !== storedTypeOf(source) && !canEncode(encoder),
+    ({ encoder, source, importance }) =>
+      encoder !== storedTypeOf(source) && importance === undefined && !canEncode(encoder),
   );
   if (missing === undefined) return;
   throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {
@@ -297,8 +323,15 @@ function resolveResources(options: QuantizeOptions): {
 
 /** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */
 function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string, RowRanges>): TensorJob {
-  const { name, encoder, source } = tensor;
-  const job = { name, elements: elementsOf(tensor.shape), rowLength: tensor.shape[0] ?? 1, encoder, offset };
+  const { name, encoder, source, importance } = tensor;
+  const job = {
+    name,
+    elements: elementsOf(tensor.shape),
+    rowLength: tensor.shape[0] ?? 1,
+    encoder,
+    offset,
+    ...(importance && { importance }),
+  };
   if (source.kind !== 'row-range') {
     const own = ranges.get(name);
     return { ...job, source, ...(own && { ranges: own }) };

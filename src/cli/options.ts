@@ -13,6 +13,9 @@ export interface QuantizeFlags {
   outputTensorType?: string;
   tokenEmbeddingType?: string;
   tensorType?: { pattern: string; type: string }[];
+  imatrix?: string;
+  includeWeights?: string[];
+  excludeWeights?: string[];
   allowRequantize?: boolean;
   overrideKv?: string[];
   pruneLayers?: number[];

@@ -66,6 +66,10 @@ export function createProgram(io: Io): Command {
       collect,
     )
     .option('--prune-layers <n,n,...>', 'leave these layers out', parseLayers)
+    .optionsGroup('Importance:')
+    .option('--imatrix <file>', 'importance matrix of llama-imatrix, GGUF or .dat')
+    .option('--include-weights <text>', 'only for tensors whose name contains this (repeatable)', collect)
+    .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
     .option('--force', 'replace an existing output')

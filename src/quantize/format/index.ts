@@ -41,3 +41,6 @@ export const decoders = Object.fromEntries(formats.map((format) => [format.type,
 /** Whether this build can write the type. */
 export const canEncode = (encoder: EncoderName): boolean =>
   encoder === 'I8:zero-point' || encoder in encoders;
+
+/** Whether the encoder follows an importance matrix: ggml's own codings of the types in which ggml does. */
+export const canWeigh = (encoder: EncoderName): boolean => encoder in weightedEncoders;
