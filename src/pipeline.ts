@@ -7,22 +7,26 @@
 import { availableParallelism, cpus } from 'node:os';
 import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { QuantizeError, UsageError } from './core/errors.ts';
-import type { Plan, PlannedTensor, ReadableSource } from './core/plan.ts';
-import { type RunResult, type Stage, stages } from './core/result.ts';
+import type { Plan, PlannedTensor } from './core/plan.ts';
+import type { RunResult, Stage } from './core/result.ts';
 import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { peakResidentBytes } from './peak-memory.ts';
+import type { ImportanceSource } from './plan/importance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
-import { canEncode, decoders } from './quantize/format/index.ts';
-import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
+import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
+import { chunkBytes, type Job } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
+import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
+import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
+import { Stopwatch } from './stopwatch.ts';
 import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
@@ -46,6 +50,8 @@ export interface QuantizeOptions extends Omit<PlanOptions, 'container'>, SplitOp
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
   readonly output?: string;
+  /** Importance matrix of llama-imatrix, GGUF or .dat. */
+  readonly imatrix?: string;
   /** Worker threads; by default one for each processor. */
   readonly threads?: number;
   /** Weights a thread handles at a time, a multiple of 32768; sets the memory a thread takes. */
@@ -97,20 +103,25 @@ export function planQuantization(
   const checkpoint = openCheckpoint(options.input);
   const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
   const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
+  const importance = readImportance(options);
   onStage('plan');
   const container = containerOf(options);
-  const made = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }));
+  const made = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }, importance));
   requireDecoders(made);
   requireEncoders(made);
   const layout =
     container === 'gguf'
-      ? layOut(made.metadata, made.tensors, options)
+      ? layOut(made.metadata, made.tensors, options, options.keepSplit ? made.tensors.map(partOf) : [])
       : oneFile(layOutSafetensors(...torchView(made)), made.tensors.length);
   const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
-  return { plan, layout, output, inputs: [...checkpoint.files.map(({ path }) => path), ...beside] };
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside];
+  return { plan, layout, output, inputs: options.imatrix ? [...inputs, options.imatrix] : inputs };
 }
+
+/** The part of a split GGUF that a tensor comes from. */
+const partOf = ({ source }: PlannedTensor): number => (source.kind === 'stored' ? source.parts[0].file : 0);
 
 /** What the output is, by its name. */
 function containerOf(options: QuantizeOptions): 'gguf' | 'safetensors' {
@@ -257,6 +268,25 @@ export async function quantize(
   };
 }
 
+/** @throws UsageError for filters that contradict each other or have nothing to filter, and errors of the reader */
+function readImportance({
+  imatrix,
+  includeWeights = [],
+  excludeWeights = [],
+}: QuantizeOptions): ImportanceSource | undefined {
+  const filtered = includeWeights.length > 0 ? '--include-weights' : '--exclude-weights';
+  if (includeWeights.length > 0 && excludeWeights.length > 0) {
+    throw new UsageError('--include-weights and --exclude-weights contradict each other', {
+      advice: 'pass one of them, as often as needed',
+    });
+  }
+  if (imatrix !== undefined) return { matrix: readImatrix(imatrix), takes: canWeigh };
+  if (includeWeights.length + excludeWeights.length === 0) return undefined;
+  throw new UsageError(`${filtered} chooses entries of an importance matrix, and there is none`, {
+    advice: 'pass --imatrix FILE too',
+  });
+}
+
 /** A type that llama-quantize knows but this version cannot write. */
 export class UnsupportedTypeError extends QuantizeError {}
 
@@ -276,7 +306,8 @@ function requireDecoders({ tensors, checkpoint }: Plan): void {
 
 function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
-    ({ encoder, source }) => encoder !== storedTypeOf(source) && !canEncode(encoder),
+    ({ encoder, source, importance }) =>
+      encoder !== storedTypeOf(source) && importance === undefined && !canEncode(encoder),
   );
   if (missing === undefined) return;
   throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {
@@ -355,67 +386,7 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
   return decisive;
 }
 
-/** Tensors of the plan whose rows' ranges `made` needs: its own, and those whose scales or zero points it holds. */
-function rangedTensors(all: readonly PlannedTensor[], made: readonly PlannedTensor[]): PlannedTensor[] {
-  const needed = new Set(made.map(({ name, source }) => (source.kind === 'row-range' ? source.of : name)));
-  return all.filter(
-    ({ name, encoder, source }) =>
-      encoder === 'I8:zero-point' && source.kind !== 'row-range' && needed.has(name),
-  );
-}
-
-/** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */
-function jobOf(
-  tensor: PlannedTensor,
-  place: Pick<TensorJob, 'file' | 'offset'>,
-  ranges: ReadonlyMap<string, RowRanges>,
-): TensorJob {
-  const { name, encoder, source } = tensor;
-  const job = {
-    name,
-    elements: elementsOf(tensor.shape),
-    rowLength: tensor.shape[0] ?? 1,
-    encoder,
-    ...place,
-  };
-  if (source.kind !== 'row-range') {
-    const own = ranges.get(name);
-    return { ...job, source, ...(own && { ranges: own }) };
-  }
-  const { scales, zeroPoints } = ranges.get(source.of)!;
-  if (source.what === 'scale') return { ...job, source: values(scales) };
-  // Zero points are codes themselves: int8 in one row of scale 1 and zero point 0.
-  const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
-  return { ...job, rowLength: job.elements, source: values(zeroPoints), ranges: identity };
-}
-
-const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });
-
 /** Bytes a tensor's source takes in the checkpoint; 0 for values the plan computed. */
 function storedBytes({ source }: PlannedTensor): number {
   return source.kind === 'stored' ? source.parts.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0;
-}
-
-/** Time spent in each stage. */
-class Stopwatch {
-  readonly #spent = Object.fromEntries(stages.map((stage) => [stage, 0])) as Record<Stage, number>;
-  readonly #started = performance.now();
-  #current: Stage | null = null;
-  #since = this.#started;
-
-  enter(stage: Stage): void {
-    this.stop();
-    this.#current = stage;
-  }
-
-  stop(): void {
-    const now = performance.now();
-    if (this.#current) this.#spent[this.#current] += (now - this.#since) / 1000;
-    this.#current = null;
-    this.#since = now;
-  }
-
-  seconds(): Record<Stage | 'total', number> {
-    return { ...this.#spent, total: (this.#since - this.#started) / 1000 };
-  }
 }

@@ -13,6 +13,9 @@ export interface QuantizeFlags {
   outputTensorType?: string;
   tokenEmbeddingType?: string;
   tensorType?: { pattern: string; type: string }[];
+  imatrix?: string;
+  includeWeights?: string[];
+  excludeWeights?: string[];
   allowRequantize?: boolean;
   overrideKv?: string[];
   pruneLayers?: number[];
@@ -24,6 +27,7 @@ export interface QuantizeFlags {
   splitMaxSize?: number;
   splitMaxTensors?: number;
   split?: { part: number; of: number };
+  keepSplit?: boolean;
   force?: boolean;
   resume?: boolean;
   dryRun?: boolean;

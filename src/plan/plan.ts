@@ -1,6 +1,6 @@
 import { basename, dirname, resolve } from 'node:path';
 import type { Checkpoint } from '../core/checkpoint.ts';
-import { QuantizeError } from '../core/errors.ts';
+import { QuantizeError, UsageError } from '../core/errors.ts';
 import type { MetadataEntry } from '../core/metadata.ts';
 import type { Hyperparameters, MappedTensor } from '../core/model.ts';
 import type { ModelFiles } from '../core/model-files.ts';
@@ -8,6 +8,13 @@ import type { Plan, PlannedTensor } from '../core/plan.ts';
 import type { TypeName } from '../core/types.ts';
 
 import { describeGguf, hyperparametersOf } from './gguf-model.ts';
+import {
+  assignImportance,
+  type ImportanceFilter,
+  type ImportanceSource,
+  importanceKeys,
+  selectImportance,
+} from './importance.ts';
 import { copiedTypes, copyScheme, decodedTypes, isCopy, requantizeWarnings } from './keep.ts';
 import { type Mixture, parseTensorType } from './mixtures.ts';
 import { describeModel } from './model.ts';
@@ -18,7 +25,7 @@ import { pruneLayers, pruneWarnings } from './prune.ts';
 import { describeWeights } from './weights.ts';
 
 /** The options that decide the output, as typed by the user. */
-export interface PlanOptions extends SchemeOptions {
+export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly pure?: boolean;
   readonly leaveOutputTensor?: boolean;
   readonly outputTensorType?: string;
@@ -30,6 +37,8 @@ export interface PlanOptions extends SchemeOptions {
   readonly allowRequantize?: boolean;
   /** KEY=TYPE:VALUE, as in llama-quantize. */
   readonly overrideKv?: readonly string[];
+  /** Keep the parts of a split GGUF, and the order of the tensors in them. */
+  readonly keepSplit?: boolean;
   /** Layers to leave out. */
   readonly pruneLayers?: readonly number[];
   /** Decode every tensor to `type`, which is F32, F16 or BF16. */
@@ -48,25 +57,34 @@ const MAX_NAME_BYTES = 64;
  * Decides the whole output: metadata, and for every tensor its name, shape, type, coding and source. Pure: the same
  * headers, files and options give the same plan. `files` are those beside the weights of a safetensors checkpoint.
  *
- * @throws UsageError, RequantizeError, and the errors of describeModel, describeGguf and chooseTypes
+ * @throws UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes and assignImportance
  */
-export function makePlan(checkpoint: Checkpoint, files: ModelFiles | null, options: PlanOptions): Plan {
+export function makePlan(
+  checkpoint: Checkpoint,
+  files: ModelFiles | null,
+  options: PlanOptions,
+  importance?: ImportanceSource,
+): Plan {
   const overrides = parseOverrides(options.overrideKv ?? []);
   const copy = isCopy(options.type);
   const scheme = copy ? copyScheme(checkpoint, { ...options }, overrides) : resolveScheme(options);
   const { mixture } = scheme;
-  const source = edited(describe(checkpoint, files, mixture, options, overrides), options, overrides);
+  const { selected, warnings: selection } = selectImportance(importance, options);
+  const described = describe(checkpoint, files, mixture, options, overrides);
+  const source = edited(described, options, overrides, selected ? importanceKeys(selected) : []);
   const { model } = source;
   const chosen = copy
-    ? { tensors: copiedTypes(source.tensors), warnings: [] }
+    ? { tensors: copiedTypes(source.tensors, options.keepSplit ?? false), warnings: [] }
     : options.decode && (checkpoint.format === 'gguf' || options.container === 'safetensors')
       ? { tensors: decodedTypes(source.tensors, mixture.base, model), warnings: [] }
-      : choose(source, mixture, options, checkpoint.format === 'gguf');
+      : choose(source, mixture, options, checkpoint.format === 'gguf', selected !== null);
   const requantized = requantizeWarnings(
     chosen.tensors,
     (options.allowRequantize ?? false) || (options.decode ?? false),
     checkpoint,
   );
+  const important =
+    selected && assignImportance(chosen.tensors, described.tensors, selected, mixture, scheme.encoderFor);
   const runnable = runnability(source, scheme, checkpoint, options);
   if (runnable.yes) checkNames(chosen.tensors, checkpoint.path);
 
@@ -78,8 +96,17 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles | null, optio
     architecture: model?.architecture ?? null,
     runnable,
     metadata: source.metadata,
-    tensors: chosen.tensors.flatMap((typed) => plannedTensors(typed, scheme)),
-    warnings: [...scheme.notes, ...source.warnings, ...chosen.warnings, ...requantized],
+    tensors: chosen.tensors.flatMap((typed) =>
+      plannedTensors(typed, scheme, important?.values.get(typed.tensor.name)),
+    ),
+    warnings: [
+      ...scheme.notes,
+      ...source.warnings,
+      ...chosen.warnings,
+      ...requantized,
+      ...selection,
+      ...(important?.warnings ?? []),
+    ],
   };
 }
 
@@ -106,7 +133,18 @@ function describe(
     orderMetadata(metadata, quantized, mixture.fileType === null);
   if (checkpoint.format === 'gguf') {
     const { hyperparameters, metadata, tensors } = describeGguf(checkpoint, fileType, overrides);
-    return { model: hyperparameters, metadata: ordered(metadata, true), tensors, warnings: [] };
+    return {
+      model: hyperparameters,
+      metadata: ordered(metadata, true),
+      tensors: options.keepSplit ? tensors.toSorted(byPlace) : tensors,
+      warnings: [],
+    };
+  }
+  if (options.keepSplit) {
+    throw new UsageError('--keep-split is for a split GGUF', {
+      file: checkpoint.path,
+      advice: 'to split the output of a checkpoint, pass --split-max-size or --split K/N',
+    });
   }
   // Tensors that go from safetensors to safetensors keep their names and rows.
   const described =
@@ -129,14 +167,21 @@ function describe(
   return { model, metadata: ordered(metadata), tensors, warnings };
 }
 
-/** The source with keys overridden, then layers pruned: the order in which llama-quantize sets keys. */
+/** By part of a split GGUF, then by place in it. */
+function byPlace({ source: a }: MappedTensor, { source: b }: MappedTensor): number {
+  const [[one], [other]] = [a, b].map((source) => (source.kind === 'stored' ? source.parts : []));
+  return one.file - other.file || one.offset - other.offset;
+}
+
+/** The source with keys overridden, importance named, layers pruned: the order in which llama-quantize sets keys. */
 function edited(
   source: Source,
   { pruneLayers: pruned }: PlanOptions,
   overrides: readonly ScalarEntry[],
+  importance: readonly ScalarEntry[],
 ): Source {
   const { model, metadata, tensors } = source;
-  const overridden = withOverrides(metadata, overrides);
+  const overridden = withOverrides(withOverrides(metadata, overrides), importance);
   const warnings = [...source.warnings, ...overrideWarnings(metadata, overrides)];
   if (pruned === undefined || pruned.length === 0) return { ...source, metadata: overridden, warnings };
   const left = pruneLayers(tensors, pruned);
@@ -154,9 +199,17 @@ function edited(
   };
 }
 
-const choose = (source: Source, mixture: Mixture, options: PlanOptions, stored: boolean): TypeChoices =>
+const choose = (
+  source: Source,
+  mixture: Mixture,
+  options: PlanOptions,
+  stored: boolean,
+  importance: boolean,
+): TypeChoices =>
   chooseTypes(source.tensors, mixture, source.model, {
     stored,
+    importance,
+    keepOrder: options.keepSplit,
     pure: options.pure,
     leaveOutputTensor: options.leaveOutputTensor,
     outputTensorType: parsed(options.outputTensorType, '--output-tensor-type'),
@@ -191,7 +244,11 @@ const parsed = (type: string | undefined, option: string): TypeName | undefined 
   type === undefined ? undefined : parseTensorType(type, option);
 
 /** A tensor of the output and, where its coding needs them, the tensors of its scales and zero points. */
-function plannedTensors(typed: TypedTensor, scheme: Scheme): PlannedTensor[] {
+function plannedTensors(
+  typed: TypedTensor,
+  scheme: Scheme,
+  importance: Float32Array | undefined,
+): PlannedTensor[] {
   const { tensor, type, reason, fallbackFrom } = typed;
   const { name, shape, source } = tensor;
   const quantized = type !== tensor.keep;
@@ -204,6 +261,7 @@ function plannedTensors(typed: TypedTensor, scheme: Scheme): PlannedTensor[] {
     source,
     reason,
     ...(fallbackFrom && { fallbackFrom }),
+    ...(importance && { importance }),
   };
   if (encoder !== 'I8:zero-point') return [planned];
   const stem = name.replace(/\.weight$/, '');

@@ -34,6 +34,8 @@ export interface TypeOptions {
   readonly importance?: boolean | undefined;
   /** The tensors are those of a GGUF: types and order are llama-quantize's for F32, F16 and BF16 as well. */
   readonly stored?: boolean | undefined;
+  /** The order stays, as llama-quantize has it with --keep-split; it matters to the mixtures' counters. */
+  readonly keepOrder?: boolean | undefined;
 }
 
 export interface TypedTensor {
@@ -85,7 +87,9 @@ export function chooseTypes(
   const converterOnly = dataTypes[mixture.base].kind === 'float' && !options.stored;
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const ordered =
-    converterOnly || model === null ? tensors : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
+    converterOnly || model === null || options.keepOrder
+      ? tensors
+      : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
   const overrides = (options.tensorTypes ?? []).map(({ pattern, type }) => ({
     pattern,
     type,
@@ -231,18 +235,28 @@ const impossibleAlone: ReadonlySet<TypeName> = new Set(['IQ1_S', 'IQ2_XXS', 'IQ2
 /** Types that llama-quantize refuses without one, token embeddings and output aside (`tensor_requires_imatrix`). */
 const uselessAlone: ReadonlySet<TypeName> = new Set(['IQ1_M', 'IQ2_S', 'IQ3_XXS', ...impossibleAlone]);
 
-function requireNoImportance(name: string, type: TypeName, mixture: Mixture): void {
-  const robust = name === 'output.weight' || name === 'token_embd.weight' || name === PER_LAYER_EMBEDDING;
-  const needed =
+/** Whether a tensor of this type cannot be coded without importance. */
+export function needsImportance(name: string, type: TypeName, mixture: Mixture): boolean {
+  const exempt = name === 'output.weight' || name === 'token_embd.weight' || name === PER_LAYER_EMBEDDING;
+  return (
     impossibleAlone.has(type) ||
-    (!robust && (uselessAlone.has(type) || (type === 'Q2_K' && mixture.name === 'Q2_K_S')));
-  if (!needed) return;
+    (!exempt && (uselessAlone.has(type) || (type === 'Q2_K' && mixture.name === 'Q2_K_S')))
+  );
+}
+
+function requireNoImportance(name: string, type: TypeName, mixture: Mixture): void {
+  if (!needsImportance(name, type, mixture)) return;
   throw new ImportanceRequiredError(
     `${mixture.name} needs an importance matrix: without one, ${type} is too coarse to be of use.`,
     {
       tensor: name,
-      expected: 'an importance matrix, which this version cannot make or read yet; a later one will',
-      advice: 'choose a larger type, such as Q2_K, Q3_K_S or IQ4_XS',
+      expected:
+        '--imatrix FILE (token embeddings and output.weight need none, ' +
+        `unless they are ${[...impossibleAlone].join(', ')})`,
+      advice:
+        'make one by llama.cpp: quantize this model to --type F16, then ' +
+        'llama-imatrix -m <that file> -f <some text> -o imatrix.gguf, then --imatrix imatrix.gguf; ' +
+        'or choose a larger type, such as Q2_K, Q3_K_S or IQ4_XS',
     },
   );
 }

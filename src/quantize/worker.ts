@@ -14,6 +14,8 @@ import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL } from './pool.ts';
+import { needsWholeRows, spanOf } from './span.ts';
+import { rowFloats, type WeightedArena, weightedCoder } from './weighted.ts';
 
 const data = workerData as WorkerData;
 const { job, control, target } = data;
@@ -23,11 +25,11 @@ const post = (message: WorkerMessage) => parentPort!.postMessage(message);
 const STOP_POLL_MS = 100;
 
 /** Arena addresses, each a multiple of 16. */
-interface Arena {
+interface Arena extends WeightedArena {
   kernels: Kernels;
-  /** Stored bytes of a chunk. */
+  /** Stored bytes of a chunk, or of the rows it touches (`spanOf`). */
   stored: number;
-  /** Encoded bytes of a chunk. */
+  /** Encoded bytes of the same weights. */
   encoded: number;
   /** One tile as float32: the source values, the decoded blocks. */
   x: number;
@@ -41,12 +43,17 @@ const aligned = (bytes: number) => Math.ceil(bytes / 16) * 16;
 function layOutArena(): Arena {
   const sizes = chunkBytes(job);
   const tile = 4 * SUM_RANGE;
-  const total = aligned(sizes.stored) + aligned(sizes.encoded) + 2 * tile + 128;
+  const weighted = job.tensors.filter(({ importance }) => importance !== undefined);
+  const rows = Math.max(0, ...weighted.filter(needsWholeRows).map((tensor) => rowFloats(tensor.rowLength)));
+  const row = Math.max(0, ...weighted.map(({ rowLength }) => rowLength));
+  const total =
+    aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + aligned(4 * rows) + aligned(4 * row);
   const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
-  const x = encoded + aligned(sizes.encoded);
-  return { kernels, stored, encoded, x, q: x + tile, out: x + 2 * tile };
+  const x = encoded + aligned(sizes.coded);
+  const [q, out] = [x + tile, x + 2 * tile];
+  return { kernels, stored, encoded, x, q, out, rows: out + 128, importance: out + 128 + aligned(4 * rows) };
 }
 
 function allocate(bytes: number): Kernels {
@@ -75,7 +82,8 @@ function run(): void {
         post({ kind: 'done', number, ...checksumOf(tensor, chunk.start, chunk.count, arena, output) });
         continue;
       }
-      load(tensor, chunk.start, chunk.count, arena, inputs);
+      const span = spanOf(tensor, chunk.start, chunk.count);
+      load(tensor, span.start, span.count, arena, inputs);
       const done =
         data.phase === 'range'
           ? rangesOf(tensor, chunk.start, chunk.count, arena)
@@ -178,12 +186,16 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   let maxError = 0;
   let maxErrorAt = start;
   const bytes = new Uint8Array(kernels.buffer);
+  const span = spanOf(tensor, start, count);
+  const lead = start - span.start; // weights loaded before the chunk's own
+  const codeWeighted =
+    tensor.importance && weightedCoder(tensor, tensor.importance, span, arena, requireFinite);
 
   for (let tile = 0; tile < tiles; tile++) {
     const done = tile * SUM_RANGE;
     const n = Math.min(SUM_RANGE, count - done);
-    const from = arena.stored + bytesOf(type, done);
-    const to = arena.encoded + bytesOf(coded, done);
+    const from = arena.stored + bytesOf(type, lead + done);
+    const to = arena.encoded + bytesOf(coded, lead + done);
     if (type !== 'F32') kernels.dequantize(type, from, x, n);
     const weights = type === 'F32' ? from : x;
 
@@ -195,7 +207,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
         kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, parameters);
       });
     } else {
-      if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
+      if (codeWeighted) codeWeighted(start + done, n, weights);
+      else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
       else kernels.quantize(tensor.encoder as BlockEncoder, weights, to, n);
       kernels.dequantize(coded, to, q, n);
     }
@@ -214,8 +227,15 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
     }
   }
-  const checksum = kernels.checksum(arena.encoded, bytesOf(coded, count));
+  const checksum = kernels.checksum(arena.encoded + bytesOf(coded, lead), bytesOf(coded, count));
   return { checksum, sums, maxError, maxErrorAt };
+
+  function requireFinite(weights: number, from: number, first: number, n: number): void {
+    kernels.measure(weights, weights, n, out);
+    const [sumX2] = new Float64Array(kernels.buffer, out, 1);
+    const xs = new Float32Array(kernels.buffer, weights, n);
+    if (!Number.isFinite(sumX2)) refuseWeight(xs, first, storedFloats(type, from, weights, n, kernels));
+  }
 }
 
 /** Checksum of a chunk as it lies in the output; that of fewer bytes where the file ends early. */
@@ -223,11 +243,11 @@ function checksumOf(
   tensor: TensorJob,
   start: number,
   count: number,
-  arena: Arena,
+  { kernels, encoded }: Arena,
   output: OutputFile,
 ): ChunkDone {
   const coded = typeOfEncoder(tensor.encoder);
-  const bytes = new Uint8Array(arena.kernels.buffer, arena.encoded, bytesOf(coded, count));
+  const bytes = new Uint8Array(kernels.buffer, encoded, bytesOf(coded, count));
   const offset = tensor.offset + bytesOf(coded, start);
   let done = 0;
   while (done < bytes.length) {
@@ -239,12 +259,7 @@ function checksumOf(
     if (read === 0) break;
     done += read;
   }
-  return {
-    checksum: arena.kernels.checksum(arena.encoded, done),
-    sums: new Float64Array(),
-    maxError: 0,
-    maxErrorAt: 0,
-  };
+  return { checksum: kernels.checksum(encoded, done), sums: new Float64Array(), maxError: 0, maxErrorAt: 0 };
 }
 
 /** Names the first weight that is not finite as float32, by its value as stored. */
@@ -323,7 +338,9 @@ function deliver(
   output: OutputFile,
 ): boolean {
   const coded = typeOfEncoder(tensor.encoder);
-  const bytes = new Uint8Array(arena.kernels.buffer, arena.encoded, bytesOf(coded, count));
+  const lead = start - spanOf(tensor, start, count).start;
+  const encoded = arena.encoded + bytesOf(coded, lead);
+  const bytes = new Uint8Array(arena.kernels.buffer, encoded, bytesOf(coded, count));
   if (target === null) return true;
   if (target.kind === 'files') {
     const descriptor = output.at(tensor.file);

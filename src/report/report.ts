@@ -20,6 +20,8 @@ export interface ReportedTensor {
   readonly encoder: string;
   /** Whether error bars apply: false for a tensor that stays a plain float. */
   readonly quantized: boolean;
+  /** Whether it was coded under an importance matrix. */
+  readonly importance: boolean;
   /** GGUF order, row length first. */
   readonly shape: readonly number[];
   readonly weights: number;
@@ -55,6 +57,8 @@ export interface Report {
     readonly notRunnableReason: string | null;
     readonly tensors: number;
     readonly quantizedTensors: number;
+    /** Tensors coded under an importance matrix. */
+    readonly importanceTensors: number;
     /** Values in all tensors, scales and zero points of other tensors aside. */
     readonly weights: number;
     /** Tensor bytes as stored in the input. */
@@ -102,6 +106,7 @@ export function buildReport({ plan, fileBytes, split, tensors, run }: RunResult)
       notRunnableReason: plan.runnable.yes ? null : plan.runnable.reason,
       tensors: tensors.length,
       quantizedTensors: tensors.filter(({ tensor }) => isQuantized(tensor)).length,
+      importanceTensors: tensors.filter(({ tensor }) => tensor.importance !== undefined).length,
       weights: total.sums.count,
       bytesBefore,
       bytesAfter,
@@ -128,6 +133,7 @@ function reportTensor({ tensor, bytesBefore, bytesAfter, sums }: TensorResult): 
     type: tensor.type,
     encoder: tensor.encoder,
     quantized: isQuantized(tensor),
+    importance: tensor.importance !== undefined,
     shape: tensor.shape,
     weights,
     bitsPerWeight: ratio(bytesAfter * 8, weights),

@@ -7,7 +7,8 @@ export function renderSummary({ model, fallbacks }: Report): string {
   const { tensor, row, column } = metrics.maxError;
   return [
     `${model.fileType} by ${model.method}: ${formatCount(model.weights)} weights in ${model.tensors} tensors, ` +
-      `${model.quantizedTensors} quantized`,
+      `${model.quantizedTensors} quantized` +
+      (model.importanceTensors > 0 ? `, ${model.importanceTensors} under importance` : ''),
     `size   ${formatBytes(model.bytesBefore)} -> ${formatBytes(model.bytesAfter)}, ` +
       `${model.compressionRatio.toFixed(2)} times smaller, ${model.bitsPerWeight.toFixed(2)} bits per weight`,
     `error  relative ${formatError(metrics.relativeError)}, SQNR ${sqnr(metrics)}, ` +

@@ -1,10 +1,13 @@
-import { closeSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { pause } from './pause.ts';
 
 /** A process that writes an output. */
 export interface Holder {
+  /** For people to read. */
   readonly host: string;
+  /** Where its number means something: a machine since it was started, and there a namespace (a container has its own). */
+  readonly space: string;
   readonly pid: number;
   /** When it started, in kernel ticks since boot; null where unknown. It tells a process from a later one of its number. */
   readonly start: string | null;
@@ -12,8 +15,8 @@ export interface Holder {
 
 /** A holder shows that it lives by saving its journal at least this often. */
 export const SIGN_OF_LIFE_MS = 20_000;
-/** After this time without one, a holder on another machine counts as gone. */
-const SILENCE_MS = 120_000;
+/** After this time without one, a holder whose process cannot be looked up counts as gone. */
+export const SILENCE_MS = 120_000;
 
 /** Deciding about a lock takes a few milliseconds: who takes this long was killed while doing it. */
 const GUARD_WAIT_MS = 2000;
@@ -21,17 +24,27 @@ const GUARD_POLL_MS = 20;
 
 export const thisProcess = (): Holder => ({
   host: hostname(),
+  space: processSpace(),
   pid: process.pid,
   start: statusOf(process.pid)?.start ?? null,
 });
+
+function processSpace(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return hostname(); // no /proc to look into
+  }
+}
 
 /**
  * Whether a holder still runs.
  *
  * @param silentMs time since its journal was saved, by the clock of the file system
  */
-export function isRunning({ host, pid, start }: Holder, silentMs: number): boolean {
-  if (host !== hostname()) return silentMs < SILENCE_MS;
+export function isRunning({ space, pid, start }: Holder, silentMs: number): boolean {
+  if (space !== processSpace()) return silentMs < SILENCE_MS;
   try {
     process.kill(pid, 0);
   } catch (error) {

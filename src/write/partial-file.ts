@@ -25,7 +25,7 @@ import {
   saveProgress,
   writeJournal,
 } from './journal.ts';
-import { guarded, isRunning, SIGN_OF_LIFE_MS, thisProcess } from './lock.ts';
+import { guarded, isRunning, SIGN_OF_LIFE_MS, SILENCE_MS, thisProcess } from './lock.ts';
 import { differences, type ResumeKey, ResumeMismatchError } from './resume-key.ts';
 
 export interface PartialFileDetails {
@@ -178,12 +178,18 @@ export class PartialFile {
   #lock(now: number): void {
     const path = journalPath(this.output);
     const journal = readJournal(path);
-    if (journal?.holder && isRunning(journal.holder, now - statSync(path).mtimeMs)) {
-      const { pid, host } = journal.holder;
+    const silentMs = journal === null ? 0 : now - statSync(path).mtimeMs;
+    if (journal?.holder && isRunning(journal.holder, silentMs)) {
+      const { pid, host, space } = journal.holder;
+      const elsewhere = space !== this.#holder.space;
       throw new OutputLockedError('another run is writing this output', {
         file: this.output,
-        got: `process ${pid}${host === this.#holder.host ? '' : ` on ${host}`} holds ${path}`,
-        advice: 'wait for it, stop it, or choose another -o',
+        got: elsewhere
+          ? `process ${pid} on ${host} held ${path} ${Math.round(silentMs / 1000)} s ago`
+          : `process ${pid} holds ${path}`,
+        advice: elsewhere
+          ? `wait for it, or choose another -o; after ${SILENCE_MS / 1000} s without a sign of life it counts as gone`
+          : 'wait for it, stop it, or choose another -o',
       });
     }
     if (this.#details.resume && journal !== null) this.#resumed = this.#takeOver(journal);

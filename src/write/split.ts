@@ -18,6 +18,8 @@ export interface SplitOptions {
   readonly splitMaxTensors?: number;
   /** Only file `part` (from 1) of `of` files of about one size. */
   readonly split?: { readonly part: number; readonly of: number };
+  /** Tensors stay in the parts of a split GGUF that they come from. */
+  readonly keepSplit?: boolean;
 }
 
 /** There are fewer tensors than files to put them in, or more files than the format can number. */
@@ -36,23 +38,25 @@ function splitPath(output: string, number: number, count: number): string {
 export const fileNames = (output: string, { files, split }: Layout): string[] =>
   split === null ? [output] : files.map((_, i) => splitPath(output, split.first + i, split.count));
 
-const isSplit = ({ splitMaxSize, splitMaxTensors, split }: SplitOptions): boolean =>
-  splitMaxSize !== undefined || splitMaxTensors !== undefined || split !== undefined;
+const isSplit = ({ splitMaxSize, splitMaxTensors, split, keepSplit }: SplitOptions): boolean =>
+  splitMaxSize !== undefined || splitMaxTensors !== undefined || split !== undefined || keepSplit === true;
 
 /**
  * Lays out the files that the options ask for: one, every file of a split, or one file of it. Like llama-gguf-split,
  * the first file of a split holds all metadata, and each file says its number, the count of files and that of all
- * tensors.
+ * tensors (in another order where llama-quantize keeps a split).
  *
+ * @param parts of each tensor the part it comes from, ascending: for `keepSplit`
  * @throws UsageError, SplitCountError
  */
 export function layOut(
   metadata: readonly MetadataEntry[],
   tensors: readonly TensorInfo[],
   options: SplitOptions = {},
+  parts: readonly number[] = [],
 ): Layout {
   if (!isSplit(options)) return oneFile(layOutFile(metadata, tensors), tensors.length);
-  const cuts = cut(tensors.map(paddedBytes), options);
+  const cuts = options.keepSplit ? keep(parts, options) : cut(tensors.map(paddedBytes), options);
   if (cuts.length > MAX_FILES) {
     throw new SplitCountError('the model would be split into too many files', {
       expected: `at most ${MAX_FILES}`,
@@ -63,12 +67,11 @@ export function layOut(
   const own = metadata.filter(({ key }) => !key.startsWith('split.'));
   const layOutPart = (number: number): FileLayout => {
     const [first, end] = cuts[number];
-    const entries: MetadataEntry[] = [
-      ...(number === 0 ? own : []),
-      { key: 'split.no', type: 'UINT16', value: number },
-      { key: 'split.tensors.count', type: 'INT32', value: tensors.length },
-      { key: 'split.count', type: 'UINT16', value: cuts.length },
-    ];
+    const no: MetadataEntry = { key: 'split.no', type: 'UINT16', value: number };
+    const total: MetadataEntry = { key: 'split.tensors.count', type: 'INT32', value: tensors.length };
+    const count: MetadataEntry = { key: 'split.count', type: 'UINT16', value: cuts.length };
+    const numbers = !options.keepSplit ? [no, total, count] : cuts.length > 1 ? [no, count, total] : [];
+    const entries = [...(number === 0 ? own : []), ...numbers];
     return { ...layOutFile(entries, tensors.slice(first, end)), first, end };
   };
   const { split } = options;
@@ -130,6 +133,18 @@ export function cut(sizes: readonly number[], options: SplitOptions): [number, n
     });
   }
   return balance(sizes, of);
+}
+
+/** The files that tensors come from, empty ones too. */
+function keep(parts: readonly number[], options: SplitOptions): [number, number][] {
+  if (isSplit({ ...options, keepSplit: false })) {
+    throw new UsageError('--keep-split and other ways to split contradict each other');
+  }
+  const ends = Array.from(
+    { length: Math.max(0, ...parts) + 1 },
+    (_, file) => parts.filter((part) => part <= file).length,
+  );
+  return ends.map((end, i) => [i === 0 ? 0 : ends[i - 1], end]);
 }
 
 /** Tensors in order, a new file whenever the next would exceed a limit; a tensor above the limit is alone. */

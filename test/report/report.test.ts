@@ -9,7 +9,13 @@ const norm = planned({
   encoder: 'F32',
   reason: 'vector',
 });
-const value = planned({ name: 'blk.0.attn_v.weight', type: 'Q5_0', encoder: 'Q5_0', fallbackFrom: 'Q4_K' });
+const value = planned({
+  name: 'blk.0.attn_v.weight',
+  type: 'Q5_0',
+  encoder: 'Q5_0',
+  fallbackFrom: 'Q4_K',
+  importance: new Float32Array(256),
+});
 const down = planned({ shape: [256, 4], type: 'Q4_K' });
 const finished = result([
   [norm, sums(256, 0)],
@@ -26,6 +32,7 @@ describe('buildReport', () => {
       type: 'Q5_0',
       encoder: 'Q5_0',
       quantized: true,
+      importance: true,
       shape: [256, 4],
       weights: 1024,
       bitsPerWeight: 5.5,
@@ -44,6 +51,10 @@ describe('buildReport', () => {
     });
   });
 
+  it('says which tensors were coded under importance', () => {
+    expect(report.tensors.map(({ importance }) => importance)).toEqual([false, true, false]);
+  });
+
   it('adds up the model', () => {
     const { metrics, ...model } = report.model;
     expect(model).toEqual({
@@ -54,6 +65,7 @@ describe('buildReport', () => {
       notRunnableReason: null,
       tensors: 3,
       quantizedTensors: 2,
+      importanceTensors: 1,
       weights: 2304,
       bytesBefore: 512 + 2048 + 2048,
       bytesAfter: 1024 + 704 + 576,

@@ -10,12 +10,12 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { DiskFullError, OutputExistsError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
 import type { Journal } from '../../src/write/journal.ts';
+import { thisProcess } from '../../src/write/lock.ts';
 import { asWriteError, type PartialFileDetails, PartialFiles } from '../../src/write/partial-file.ts';
 import { ResumeMismatchError } from '../../src/write/resume-key.ts';
 import { keyOf, progressOf } from '../support/resume.ts';
@@ -118,7 +118,7 @@ describe('the lock', () => {
     const output = temporaryOutput();
     open(output).release();
     writeFileSync(`${output}.partial`, 'old');
-    changeJournal(output, { holder: { host: hostname(), pid: await deadPid(), start: '1' } });
+    changeJournal(output, { holder: { ...thisProcess(), pid: await deadPid() } });
     await open(output).finish();
     expect(readFileSync(output).length).toBe(100);
 
@@ -131,14 +131,14 @@ describe('the lock', () => {
   it.runIf(process.platform === 'linux')('is not fooled by a new process with the old number', () => {
     const output = temporaryOutput();
     open(output).release();
-    changeJournal(output, { holder: { host: hostname(), pid: process.pid, start: '1' } });
+    changeJournal(output, { holder: { ...thisProcess(), start: '1' } });
     open(output).release();
   });
 
-  it('passes from another machine once that is silent', () => {
+  it('passes from another machine or container once that is silent', () => {
     const output = temporaryOutput();
     open(output).release();
-    changeJournal(output, { holder: { host: 'elsewhere', pid: 1, start: null } });
+    changeJournal(output, { holder: { host: 'elsewhere', space: 'another boot', pid: 1, start: null } });
     expect(() => open(output)).toThrow('process 1 on elsewhere');
     const longAgo = new Date(Date.now() - 600_000);
     utimesSync(`${output}.partial.json`, longAgo, longAgo);
@@ -153,7 +153,7 @@ describe('the lock', () => {
     while (!readFileSync(`/proc/${Number(pid)}/stat`, 'utf8').includes(') Z ')) await delay(10);
     const output = temporaryOutput();
     open(output).release();
-    changeJournal(output, { holder: { host: hostname(), pid: Number(pid), start: null } });
+    changeJournal(output, { holder: { ...thisProcess(), pid: Number(pid), start: null } });
     open(output).release();
   });
 

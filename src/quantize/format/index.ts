@@ -1,6 +1,6 @@
 import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
 import type { TypeName } from '../../core/types.ts';
-import type { Decode, Encode, Format } from './codec.ts';
+import type { Decode, Encode, EncodeWeighted, Format } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
 import { IQ4_NL, IQ4_XS } from './iq4.ts';
@@ -29,6 +29,11 @@ export const encoders = Object.assign({}, ...formats.map((format) => format.enco
   Partial<Record<BlockEncoder, Encode>>
 >;
 
+/** Of the types whose coding in ggml follows an importance matrix. */
+export const weightedEncoders = Object.fromEntries(
+  formats.flatMap(({ type, weighted }) => (weighted === undefined ? [] : [[type, weighted]])),
+) as Readonly<Partial<Record<TypeName, EncodeWeighted>>>;
+
 export const decoders = Object.fromEntries(formats.map((format) => [format.type, format.decode])) as Readonly<
   Partial<Record<TypeName, Decode>>
 >;
@@ -36,3 +41,6 @@ export const decoders = Object.fromEntries(formats.map((format) => [format.type,
 /** Whether this build can write the type. */
 export const canEncode = (encoder: EncoderName): boolean =>
   encoder === 'I8:zero-point' || encoder in encoders;
+
+/** Whether the encoder follows an importance matrix: ggml's own codings of the types in which ggml does. */
+export const canWeigh = (encoder: EncoderName): boolean => encoder in weightedEncoders;
