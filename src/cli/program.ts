@@ -148,6 +148,7 @@ function addCommands(program: Command, io: Io): void {
     )
     .option('--to <type>', 'F32, F16 or BF16 (default: F32)', parseFloatType)
     .option('--force', 'replace an existing output')
+    .option('--resume', 'go on where an interrupted run of the same job stopped')
     .option('--report <file>', "write what the decoding lost as JSON, '-' for standard output")
     .option('--verbose', 'every tensor in the table, times and memory')
     .option('--quiet', 'print errors only')

@@ -2,9 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, statSync, utimesSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { planQuantization } from '../../src/pipeline.ts';
 import { bundledModel, hashOf, quantize, root, start, until } from '../support/cli.ts';
 import { generatedCheckpoint } from '../support/generated.ts';
-import { chunksIn, outputsOf, reportOf } from '../support/runs.ts';
+import { chunksIn, journalOf, outputsOf, reportOf } from '../support/runs.ts';
 
 /** The built command, killed and resumed. */
 
@@ -67,9 +68,13 @@ describe('resuming', () => {
 
   it('finds out what the disk lost, and does it again', async () => {
     const output = at('lost.gguf');
-    await kill(output, [...job, '-o', output]);
+    const run = start([...job, '-o', output]);
+    await until(() => (journalOf(output)?.tensors[0]?.[0] ?? 0) > 0, 'the first chunk of the first tensor');
+    run.child.kill('SIGKILL');
+    await run.ended;
+    const [{ offsets }] = planQuantization({ input: model, type: 'Q3_K_M' }).layout.files;
     const descriptor = openSync(`${output}.partial`, 'r+');
-    writeSync(descriptor, new Uint8Array(4096), 0, 4096, 300_000); // in the first tensor
+    writeSync(descriptor, new Uint8Array(4096), 0, 4096, offsets[0]);
     closeSync(descriptor);
     const { status, stderr } = await quantize([...job, '-o', output, '--resume']);
     expect(stderr).toMatch(/^resuming: |^nothing to resume/m);
@@ -102,6 +107,16 @@ describe('resuming', () => {
     ]);
     expect(stderr).toContain('nothing to resume: starting over');
     expect(status).toBe(0);
+  });
+
+  it('works for safetensors too', async () => {
+    const output = at('decoded.safetensors');
+    const decode = ['dequantize', whole, '-o', output, '--threads', '1', '--chunk-size', '32768', '--quiet'];
+    await kill(output, decode);
+    expect(await quantize([...decode, '--resume'])).toMatchObject({ status: 0, stderr: '' });
+    const resumed = hashOf(output);
+    expect((await quantize([...decode, '--force'])).status).toBe(0);
+    expect(hashOf(output)).toBe(resumed);
   });
 
   it.each(['-', '/dev/null'])('is no use for a stream: -o %s', async (output) => {

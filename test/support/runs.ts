@@ -6,11 +6,15 @@ import { hashOf } from './cli.ts';
 
 /** What runs leave on the disk. */
 
-/** Chunks that the journal of an output says are done. */
-export function chunksIn(output: string): number {
+/** The journal of an output; null when there is none. */
+export function journalOf(output: string): Journal | null {
   const path = `${output}.partial.json`;
-  if (!existsSync(path)) return 0;
-  const { tensors } = JSON.parse(readFileSync(path, 'utf8')) as Journal;
+  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Journal) : null;
+}
+
+/** Chunks that it says are done. */
+export function chunksIn(output: string): number {
+  const tensors = journalOf(output)?.tensors ?? [];
   return tensors.reduce((sum, [chunks, , , waiting]) => sum + chunks + waiting.length, 0);
 }
 
