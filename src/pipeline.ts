@@ -7,7 +7,7 @@
 import { availableParallelism, cpus } from 'node:os';
 import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { QuantizeError, UsageError } from './core/errors.ts';
-import type { Plan, PlannedTensor, ReadableSource } from './core/plan.ts';
+import type { Plan, PlannedTensor } from './core/plan.ts';
 import { type RunResult, type Stage, stages } from './core/result.ts';
 import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
@@ -337,13 +337,16 @@ function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string
     return { ...job, source, ...(own && { ranges: own }) };
   }
   const { scales, zeroPoints } = ranges.get(source.of)!;
-  if (source.what === 'scale') return { ...job, source: values(scales) };
-  // Zero points are codes themselves: int8 in one row of scale 1 and zero point 0.
-  const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
-  return { ...job, rowLength: job.elements, source: values(zeroPoints), ranges: identity };
+  if (source.what === 'scale') return { ...job, source: { kind: 'values', values: scales } };
+  // Zero points are codes themselves: int8 with scale 1 and zero point 0, all in one row.
+  const identity = { scales: new Float32Array([1]), zeroPoints: new Int8Array([0]) };
+  return {
+    ...job,
+    rowLength: job.elements,
+    source: { kind: 'values', values: zeroPoints },
+    ranges: identity,
+  };
 }
-
-const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });
 
 /** Bytes a tensor's source takes in the checkpoint; 0 for values the plan computed. */
 function storedBytes({ source }: PlannedTensor): number {
