@@ -5,27 +5,34 @@ import { largestLane } from './group';
  * `iq2_find_best_neighbour` and `iq3_find_best_neighbour`: the least sum of w (s q - x)^2 as float32 adds it up, the
  * first of equals. w are roots of weights, s the scale, q = 2 * level + 1 the neighbour's coordinates.
  *
- * The sum is s (a s - 2 b) + c with a = sum w q^2, b = sum w q x, and c the same for all neighbours. So lines in s
- * decide, and two lines cross once: a neighbour that wins at both ends of a range of scales wins in between. Lines
- * decide only where the winner leads by more than rounding could explain; elsewhere the sums are added up as ggml does.
+ * The sum is s (a s - 2 b) + c with a = sum w q^2, b = sum w q x, and c the same for all neighbours. So the lowest of
+ * the lines a s - 2 b is the nearest, which takes one product and one difference a neighbour and scale. Lines decide
+ * only where the lowest leads by more than rounding could explain; elsewhere the sums are added up as ggml does.
  */
 
-/** Scales to choose neighbours at, in ascending or descending order: f32, 32 at most. */
+/** Scales to choose neighbours at: f32, 32 at most. */
 export const SCALES = memory.data(128, 16);
 
-/** Lead by which a winner must win at each scale, f32; infinite where lines cannot be relied on. */
+/** Lead by which the lowest line must lead at each scale, f32; infinite where lines cannot be relied on. */
 const margins = memory.data(128, 16);
 
 // The lines of a list: no point has more than 292 neighbours.
-const slopes = memory.data(1184, 16); // a; infinite where a list is filled up
+const slopes = memory.data(1184, 16); // a
 const offsets = memory.data(1184, 16); // 2 b
-const heights = memory.data(1184, 16); // a s - 2 b at one scale
 
-/** The lowest coordinates of four codes as floats. */
+/** Coordinate i of four codes as floats. */
 // @ts-ignore: decorator
 @inline
-export function lowestCoordinates(codes: v128): v128 {
-  return f32x4.convert_i32x4_s(v128.and(codes, i32x4.splat(15)));
+export function coordinates(codes: v128, i: i32): v128 {
+  return f32x4.convert_i32x4_s(v128.and(i32x4.shr_u(codes, 4 * i), i32x4.splat(15)));
+}
+
+/** w (s q - x)^2, for one x and w and four q. */
+// @ts-ignore: decorator
+@inline
+function squares(scale: v128, q: v128, x: usize, w: usize): v128 {
+  const difference = f32x4.sub(f32x4.mul(scale, q), v128.load32_splat(x));
+  return f32x4.mul(f32x4.mul(v128.load32_splat(w), difference), difference);
 }
 
 /** Code of the neighbour nearest at a scale, by sums added up as ggml does; the first one if none is finite. */
@@ -36,10 +43,12 @@ export function nearestExactly(dimensions: usize, list: usize, x: usize, w: usiz
   for (let at = list + 4, end = at + (<usize>load<u32>(list) << 2); at < end; at += 16) {
     let codes = v128.load(at);
     let sum = f32x4.splat(0);
-    for (let i: usize = 0; i < dimensions << 2; i += 4) {
-      const difference = f32x4.sub(f32x4.mul(scales, lowestCoordinates(codes)), v128.load32_splat(x + i));
-      sum = f32x4.add(sum, f32x4.mul(f32x4.mul(v128.load32_splat(w + i), difference), difference));
-      codes = i32x4.shr_u(codes, 4);
+    for (let i: usize = 0; i < dimensions << 2; i += 16) {
+      sum = f32x4.add(sum, squares(scales, coordinates(codes, 0), x + i, w + i));
+      sum = f32x4.add(sum, squares(scales, coordinates(codes, 1), x + i + 4, w + i + 4));
+      sum = f32x4.add(sum, squares(scales, coordinates(codes, 2), x + i + 8, w + i + 8));
+      sum = f32x4.add(sum, squares(scales, coordinates(codes, 3), x + i + 12, w + i + 12));
+      codes = i32x4.shr_u(codes, 16);
     }
     const less = f32x4.lt(sum, least);
     least = v128.bitselect(sum, least, less);
@@ -95,70 +104,68 @@ function sumOfLanes(v: v128): f32 {
 }
 
 /**
- * Chooses the nearest neighbour for each of SCALES from..to-1 (as bytes: 4 * candidate) and stores its code at
- * `members`.
+ * Chooses the nearest neighbour at each of the scales from..to-1 (as bytes: 4 * scale) and stores its code at `members`
+ * + the same. Up to 12 bytes behind may be overwritten.
  */
+// @ts-ignore: decorator
+@inline
 export function chooseNeighbours(
   dimensions: usize, list: usize, x: usize, w: usize, from: usize, to: usize, members: usize,
 ): void {
-  const quads = writeLines(dimensions, list, x, w);
-  const last = to - 4;
-  const atFirst = winnerAt(quads, from), atLast = from == last ? atFirst : winnerAt(quads, last);
-  if (atFirst == atLast && atFirst >= 0) {
-    const code = load<u32>(list + 4 + (<usize>atFirst << 2));
-    for (let c = from; c < to; c += 4) store<u32>(members + c, code);
-    return;
-  }
-  for (let c = from; c < to; c += 4) {
-    const winner = c == from ? atFirst : c == last ? atLast : winnerAt(quads, c);
-    store<u32>(
-      members + c,
-      winner >= 0 ? load<u32>(list + 4 + (<usize>winner << 2)) : nearestExactly(dimensions, list, x, w, load<f32>(SCALES + c)),
-    );
+  writeLines(dimensions, list, x, w);
+  const bytes = <usize>load<u32>(list) << 2;
+  for (let c = from; c < to; c += 16) {
+    const scale = v128.load(SCALES + c);
+    let lowest = f32x4.splat(Infinity), second = lowest;
+    let codes = i32x4.splat(0);
+    for (let i: usize = 0; i < bytes; i += 4) {
+      const height = f32x4.sub(f32x4.mul(v128.load32_splat(slopes + i), scale), v128.load32_splat(offsets + i));
+      codes = v128.bitselect(v128.load32_splat(list + i, 4), codes, f32x4.lt(height, lowest));
+      second = f32x4.pmin(second, f32x4.pmax(lowest, height));
+      lowest = f32x4.pmin(lowest, height);
+    }
+    v128.store(members + c, codes);
+    // Not false for NaN either.
+    const sure = i32x4.bitmask(f32x4.gt(f32x4.sub(second, lowest), v128.load(margins + c)));
+    if (sure != 15) chooseExactly(dimensions, list, x, w, c, min(to, c + 16), sure, members);
   }
 }
 
-/** Writes the lines of a list; returns the bytes they take each. */
-function writeLines(dimensions: usize, list: usize, x: usize, w: usize): usize {
-  const count = load<i32>(list);
-  const bytes = (<usize>count << 2) + 15 & ~15;
-  let place = i32x4(0, 1, 2, 3);
+/** `chooseNeighbours` by sums, at those of four scales whose bit is not set. */
+function chooseExactly(
+  dimensions: usize, list: usize, x: usize, w: usize, from: usize, to: usize, sure: i32, members: usize,
+): void {
+  for (let c = from; c < to; c += 4, sure >>= 1) {
+    if ((sure & 1) == 0) store<u32>(members + c, nearestExactly(dimensions, list, x, w, load<f32>(SCALES + c)));
+  }
+}
+
+/** Writes the lines of a list. */
+// @ts-ignore: decorator
+@inline
+function writeLines(dimensions: usize, list: usize, x: usize, w: usize): void {
+  const bytes = <usize>load<u32>(list) << 2;
   for (let at: usize = 0; at < bytes; at += 16) {
     let codes = v128.load(list + at, 4);
     let a = f32x4.splat(0), b = f32x4.splat(0);
-    for (let i: usize = 0; i < dimensions << 2; i += 4) {
-      const q = lowestCoordinates(codes);
-      const wq = f32x4.mul(v128.load32_splat(w + i), q);
-      a = f32x4.add(a, f32x4.mul(wq, q));
-      b = f32x4.add(b, f32x4.mul(wq, v128.load32_splat(x + i)));
-      codes = i32x4.shr_u(codes, 4);
+    for (let i: usize = 0; i < dimensions << 2; i += 16) {
+      const q0 = coordinates(codes, 0), q1 = coordinates(codes, 1);
+      const q2 = coordinates(codes, 2), q3 = coordinates(codes, 3);
+      const wq0 = f32x4.mul(v128.load32_splat(w + i), q0), wq1 = f32x4.mul(v128.load32_splat(w + i, 4), q1);
+      const wq2 = f32x4.mul(v128.load32_splat(w + i, 8), q2), wq3 = f32x4.mul(v128.load32_splat(w + i, 12), q3);
+      a = f32x4.add(a, f32x4.add(f32x4.mul(wq0, q0), f32x4.mul(wq1, q1)));
+      a = f32x4.add(a, f32x4.add(f32x4.mul(wq2, q2), f32x4.mul(wq3, q3)));
+      b = f32x4.add(
+        b,
+        f32x4.add(f32x4.mul(wq0, v128.load32_splat(x + i)), f32x4.mul(wq1, v128.load32_splat(x + i, 4))),
+      );
+      b = f32x4.add(
+        b,
+        f32x4.add(f32x4.mul(wq2, v128.load32_splat(x + i, 8)), f32x4.mul(wq3, v128.load32_splat(x + i, 12))),
+      );
+      codes = i32x4.shr_u(codes, 16);
     }
-    const filler = i32x4.ge_s(place, i32x4.splat(count));
-    v128.store(slopes + at, v128.bitselect(f32x4.splat(Infinity), a, filler));
+    v128.store(slopes + at, a);
     v128.store(offsets + at, f32x4.add(b, b));
-    place = i32x4.add(place, i32x4.splat(4));
   }
-  return bytes;
-}
-
-/** Place in the list of the line that is lowest by the margin at SCALES + c; -1 if there is none. */
-function winnerAt(bytes: usize, c: usize): i32 {
-  const scale = v128.load32_splat(SCALES + c);
-  let lowest = f32x4.splat(Infinity);
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const height = f32x4.sub(f32x4.mul(v128.load(slopes + at), scale), v128.load(offsets + at));
-    v128.store(heights + at, height);
-    lowest = f32x4.pmin(lowest, height);
-  }
-  lowest = f32x4.pmin(lowest, v128.shuffle<i32>(lowest, lowest, 2, 3, 0, 1));
-  lowest = f32x4.pmin(lowest, v128.shuffle<i32>(lowest, lowest, 1, 0, 3, 2));
-  const limit = f32x4.add(lowest, v128.load32_splat(margins + c));
-  let winner = -1;
-  for (let at: usize = 0; at < bytes; at += 16) {
-    const within = i32x4.bitmask(f32x4.le(v128.load(heights + at), limit));
-    if (within == 0) continue;
-    if (winner >= 0 || (within & (within - 1)) != 0) return -1;
-    winner = (<i32>at >> 2) + ctz(within);
-  }
-  return winner;
 }

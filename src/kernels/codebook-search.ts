@@ -1,5 +1,5 @@
 import { CODES, MAP, pointOf, pointsOf } from './codebook';
-import { chooseNeighbours, lowestCoordinates, nearestExactly, SCALES, setMargins } from './codebook-nearest';
+import { chooseNeighbours, coordinates, nearestExactly, SCALES, setMargins } from './codebook-nearest';
 import { largestLane } from './group';
 import { sumOfSquares, weightOf } from './importance';
 import { nearestInt, ROUNDER } from './nearest';
@@ -40,7 +40,7 @@ export const LEVELS: usize = memory.data(16, 16);
 // One sub-block: up to 32 candidates, one in four bytes.
 const inverses = memory.data(128, 16); // of SCALES, f32
 const numbers = memory.data(1024, 16); // for each group, 128 bytes: numbers of the levels, i32
-const members = memory.data(1024, 16); // for each group, 128 bytes: codes of the members, u32
+const members = memory.data(1040, 16); // for each group, 128 bytes: codes of the members, u32
 const momentsQX = memory.data(128, 16); // sum w x q
 const momentsQQ = memory.data(128, 16); // sum w q^2
 const choices = memory.data(32, 16); // for each group: code of the member, u32
@@ -183,21 +183,38 @@ function openCandidates(middle: f32, steps: i32, delta: f32, range: f32): void {
 // @ts-ignore: decorator
 @inline
 function numberLevels(radix: i32, x: usize, count: i32, to: usize): void {
-  const one = f32x4.splat(1), rounder = f32x4.splat(2 * ROUNDER), mantissa = i32x4.splat(0x7fffff);
-  const least = i32x4.splat(0x400000), most = i32x4.splat(0x400000 + radix - 1);
   // What the offset 0x400000 of each level adds to the number.
   const surplus = i32x4.splat(0x400000 * ((pointsOf(radix) - 1) / (radix - 1)));
   for (let c: usize = 0; c < <usize>count << 2; c += 16) {
     const inverse = v128.load(inverses + c);
     let number = i32x4.splat(0);
-    for (let i = radix == 3 ? 28 : 12; i >= 0; i -= 4) {
-      const twice = f32x4.sub(f32x4.mul(inverse, v128.load32_splat(x + <usize>i)), one);
-      const level = v128.and(f32x4.add(twice, rounder), mantissa);
-      number = radix == 3 ? i32x4.add(i32x4.add(number, number), number) : i32x4.shl(number, 3);
-      number = i32x4.add(number, i32x4.min_s(i32x4.max_s(level, least), most));
+    if (radix == 3) {
+      number = appendFour(number, 3, inverse, x + 16);
+      number = appendFour(number, 3, inverse, x);
+    } else {
+      number = appendFour(number, 8, inverse, x);
     }
     v128.store(to + c, i32x4.sub(number, surplus));
   }
+}
+
+/** Appends the levels of four weights, the last first, each more than it is by 0x400000. */
+// @ts-ignore: decorator
+@inline
+function appendFour(number: v128, radix: i32, inverse: v128, x: usize): v128 {
+  number = append(number, radix, inverse, v128.load32_splat(x, 12));
+  number = append(number, radix, inverse, v128.load32_splat(x, 8));
+  number = append(number, radix, inverse, v128.load32_splat(x, 4));
+  return append(number, radix, inverse, v128.load32_splat(x));
+}
+
+// @ts-ignore: decorator
+@inline
+function append(number: v128, radix: i32, inverse: v128, x: v128): v128 {
+  const twice = f32x4.sub(f32x4.mul(inverse, x), f32x4.splat(1));
+  const nearest = v128.and(f32x4.add(twice, f32x4.splat(2 * ROUNDER)), i32x4.splat(0x7fffff));
+  const level = i32x4.min_s(i32x4.max_s(nearest, i32x4.splat(0x400000)), i32x4.splat(0x400000 + radix - 1));
+  return i32x4.add(radix == 3 ? i32x4.add(i32x4.add(number, number), number) : i32x4.shl(number, 3), level);
 }
 
 /** Members for a group at each candidate, from its numbers; `group` is its place in `numbers` and `members`. */
@@ -225,11 +242,18 @@ function addMoments(dimensions: usize, groups: usize, at: usize, c: usize): void
   let qx = f32x4.splat(0), qq = f32x4.splat(0);
   for (let k: usize = 0; k < groups; k++) {
     let codes = v128.load(members + (k << 7) + c);
-    for (const end = at + (dimensions << 2); at < end; at += 4) {
-      const q = lowestCoordinates(codes);
-      qx = f32x4.add(qx, f32x4.mul(v128.load32_splat(products + at), q));
-      qq = f32x4.add(qq, f32x4.mul(f32x4.mul(v128.load32_splat(weights + at), q), q));
-      codes = i32x4.shr_u(codes, 4);
+    for (const end = at + (dimensions << 2); at < end; at += 16) {
+      const q0 = coordinates(codes, 0), q1 = coordinates(codes, 1);
+      const q2 = coordinates(codes, 2), q3 = coordinates(codes, 3);
+      qx = f32x4.add(qx, f32x4.mul(v128.load32_splat(products + at), q0));
+      qx = f32x4.add(qx, f32x4.mul(v128.load32_splat(products + at, 4), q1));
+      qx = f32x4.add(qx, f32x4.mul(v128.load32_splat(products + at, 8), q2));
+      qx = f32x4.add(qx, f32x4.mul(v128.load32_splat(products + at, 12), q3));
+      qq = f32x4.add(qq, f32x4.mul(f32x4.mul(v128.load32_splat(weights + at), q0), q0));
+      qq = f32x4.add(qq, f32x4.mul(f32x4.mul(v128.load32_splat(weights + at, 4), q1), q1));
+      qq = f32x4.add(qq, f32x4.mul(f32x4.mul(v128.load32_splat(weights + at, 8), q2), q2));
+      qq = f32x4.add(qq, f32x4.mul(f32x4.mul(v128.load32_splat(weights + at, 12), q3), q3));
+      codes = i32x4.shr_u(codes, 16);
     }
   }
   v128.store(momentsQX + c, qx);
