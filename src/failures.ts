@@ -1,9 +1,11 @@
-import type { CheckpointFile } from './core/checkpoint.ts';
+import type { CheckpointFile, StoredTensor } from './core/checkpoint.ts';
 import { QuantizeError } from './core/errors.ts';
 import type { PlannedTensor } from './core/plan.ts';
+import { segmentsOf } from './core/segments.ts';
+import { dataTypes } from './core/types.ts';
 import { PoolFailure } from './quantize/pool.ts';
 import { asWriteError } from './write/partial-file.ts';
-import type { OutputTarget } from './write/target.ts';
+import { type OutputTarget, partialPath } from './write/target.ts';
 
 /** A weight is NaN or infinite. */
 export class NotFiniteWeightError extends QuantizeError {}
@@ -17,23 +19,30 @@ export class ReadError extends QuantizeError {}
 /** A file became shorter while it was read. */
 export class InputChangedError extends QuantizeError {}
 
+/** A worker thread could not get the memory its chunks need. */
+export class OutOfMemoryError extends QuantizeError {}
+
 /** A signal ended the run. */
 export class InterruptedError extends QuantizeError {
-  override readonly exitCode: number;
+  override readonly exitCode = 130;
 
-  /** reason: the name of the signal (SIGINT, SIGTERM, ...), or anything else a caller aborted with. */
-  constructor(target: OutputTarget, reason: unknown) {
-    super(`interrupted${typeof reason === 'string' ? ` by ${reason}` : ''}`, {
-      file: target.path,
-      got:
-        target.kind === 'file'
-          ? `nothing was written there; what is finished stays in ${target.path}.partial`
-          : 'only the beginning of the file was written',
+  /**
+   * @param target null while nothing has been opened for writing
+   * @param reason what the caller aborted with: an error, or the name of a signal
+   */
+  constructor(target: OutputTarget | null, reason: unknown) {
+    super(reason instanceof Error ? reason.message : `interrupted by ${reason}`, {
+      file: target?.path === '-' ? 'standard output' : target?.path,
+      got: target === null ? 'nothing was written' : leftBehind[target.kind],
       advice: 'run again',
     });
-    this.exitCode = reason === 'SIGTERM' ? 143 : reason === 'SIGHUP' ? 129 : 130;
   }
 }
+
+const leftBehind: Readonly<Record<OutputTarget['kind'], string>> = {
+  file: 'this file is not there, or as it was before the run',
+  stream: 'only the beginning of the GGUF was written',
+};
 
 /** A failed chunk as an error that names file, tensor and weight; any other error as it is. */
 export function namedFailure(
@@ -42,18 +51,40 @@ export function namedFailure(
   files: readonly CheckpointFile[],
   output: string,
 ): unknown {
+  if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
+    return new OutOfMemoryError('a thread ran out of memory', {
+      got: (error as Error).message,
+      advice: 'pass a smaller --chunk-size or fewer --threads, or node a larger --max-old-space-size',
+      cause: error,
+    });
+  }
   if (!(error instanceof PoolFailure)) return error;
-  const { cause, file: fileIndex, code, message, element = 0, value } = error.chunk;
+  const { cause, file: fileIndex, code, message, value } = error.chunk;
+  if (cause === 'memory') {
+    return new OutOfMemoryError('a thread could not get the memory for its chunks', {
+      got: message,
+      advice: 'pass a smaller --chunk-size or fewer --threads',
+    });
+  }
+  if (cause === 'write') {
+    return asWriteError(Object.assign(new Error(message), { code }), partialPath(output));
+  }
   const tensor = tensors.find(({ name }) => name === error.chunk.tensor)!;
-  const stored = tensor.source.kind === 'stored' ? tensor.source.parts : [];
-  const file = files[fileIndex ?? stored[0]?.file ?? 0]?.path;
-  const source = stored.map(({ name }) => name)[0];
-  const name = source && source !== tensor.name ? `${tensor.name} (stored as ${source})` : tensor.name;
-  const rowLength = tensor.shape[0] ?? 1;
-  const place = `row ${Math.floor(element / rowLength)}, column ${element % rowLength}`;
+  const { part, place } = locate(tensor, error.chunk.element ?? 0);
+  const file = files[fileIndex ?? part?.file ?? 0]?.path;
+  const name = part && part.name !== tensor.name ? `${tensor.name} (stored as ${part.name})` : tensor.name;
 
   switch (cause) {
     case 'weight':
+      if (Number.isFinite(value)) {
+        return new NotFiniteWeightError('a weight is beyond the range of float32', {
+          file,
+          tensor: name,
+          expected: 'magnitudes up to 3.4e38',
+          got: `${value} at ${place}`,
+          advice: 'no GGUF type holds such a value: scale the tensor, or repair it',
+        });
+      }
       return new NotFiniteWeightError('a weight is not a finite number', {
         file,
         tensor: name,
@@ -61,14 +92,22 @@ export function namedFailure(
         got: `${value} at ${place}`,
         advice: 'the checkpoint is damaged or its training diverged: download it again or repair the tensor',
       });
-    case 'scale':
-      return new ScaleOverflowError(`a block of ${tensor.type} has a scale beyond the reach of its type`, {
+    case 'scale': {
+      const plain = dataTypes[tensor.type].kind !== 'quantized';
+      const what = plain ? 'a weight is beyond the reach of' : 'a block has a scale beyond the reach of';
+      const wider = tensor.type === 'BF16' ? 'F32' : 'BF16';
+      return new ScaleOverflowError(`${what} ${tensor.type}`, {
         file,
         tensor: name,
-        expected: 'weights whose block scale fits float16 (up to 65504)',
-        got: `a block that decodes to a value that is not finite at ${place}, where the weight is ${value}`,
-        advice: `keep this tensor in a wider type, for example --tensor-type '${tensor.name}=BF16'`,
+        expected: plain
+          ? `weights that ${tensor.type} can hold`
+          : 'weights whose block scale fits float16 (up to 65504)',
+        got: plain
+          ? `${value} at ${place}`
+          : `values that are not finite, from a block with ${value} at ${place}`,
+        advice: `keep this tensor in a wider type, for example --tensor-type '${tensor.name}=${wider}'`,
       });
+    }
     case 'short-read':
       return new InputChangedError('an input file ended early', {
         file,
@@ -78,7 +117,21 @@ export function namedFailure(
       });
     case 'read':
       return new ReadError('reading the weights failed', { file, tensor: name, got: message });
-    case 'write':
-      return asWriteError(Object.assign(new Error(message), { code }), `${output}.partial`);
   }
 }
+
+/** Where the value of an output element is stored, in words; its place in the output for a value of the plan. */
+function locate(tensor: PlannedTensor, element: number): { part: StoredTensor | null; place: string } {
+  const { source } = tensor;
+  if (source.kind !== 'stored') return { part: null, place: placeIn(element, tensor.shape[0] ?? 1) };
+  const { blockSize, typeSize } = dataTypes[source.parts[0].type];
+  const [{ file, offset }] = segmentsOf(source, element - (element % blockSize), blockSize);
+  const part = source.parts.find(
+    (each) => each.file === file && offset >= each.offset && offset < each.offset + each.byteLength,
+  )!;
+  const stored = ((offset - part.offset) / typeSize) * blockSize + (element % blockSize);
+  return { part, place: placeIn(stored, part.shape.at(-1) ?? 1) };
+}
+
+const placeIn = (element: number, rowLength: number): string =>
+  `row ${Math.floor(element / rowLength)}, column ${element % rowLength}`;

@@ -9,12 +9,13 @@ import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { QuantizeError, UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor, ReadableSource } from './core/plan.ts';
 import { type RunResult, type Stage, stages } from './core/result.ts';
-import { bytesOf, elementsOf } from './core/types.ts';
+import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
+import { peakResidentBytes } from './peak-memory.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
-import { canEncode } from './quantize/format/index.ts';
+import { canEncode, decoders } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
@@ -23,12 +24,13 @@ import { openCheckpoint } from './read/checkpoint.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
 import { type Layout, layOut } from './write/gguf.ts';
 import { openOutput } from './write/output.ts';
-import { resolveTarget } from './write/target.ts';
+import { bySizeOfType, layOutSafetensors } from './write/safetensors.ts';
+import { type OutputTarget, resolveTarget } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends PlanOptions {
+export interface QuantizeOptions extends Omit<PlanOptions, 'container'> {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -51,7 +53,9 @@ export type PipelineEvent =
       readonly doneWeights: number;
       readonly totalWeights: number;
       readonly tensor: string;
-    };
+    }
+  /** The run failed; these files stay, and the next run to the same output replaces them. */
+  | { readonly kind: 'kept'; readonly paths: readonly string[] };
 
 /** What a run would do, and the size of what it would write. */
 export interface PlannedRun {
@@ -76,14 +80,28 @@ export function planQuantization(
 ): PlannedRun {
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
-  const modelFiles = readModelFiles(checkpoint.directory);
+  const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
+  const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
   onStage('plan');
-  const plan = makePlan(checkpoint, modelFiles, options);
+  const container = containerOf(options);
+  const plan = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }));
+  requireDecoders(plan);
   requireEncoders(plan);
-  const layout = layOut(plan.metadata, plan.tensors);
+  const layout =
+    container === 'gguf' ? layOut(plan.metadata, plan.tensors) : layOutSafetensors(...torchView(plan));
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
-  const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFilePaths(checkpoint.directory)];
-  return { plan, layout, output, inputs };
+  const beside = whole ? [] : modelFilePaths(checkpoint.directory);
+  return { plan, layout, output, inputs: [...checkpoint.files.map(({ path }) => path), ...beside] };
+}
+
+/** What the output is, by its name. */
+function containerOf({ output, decode }: QuantizeOptions): 'gguf' | 'safetensors' {
+  if (output === undefined || !/\.safetensors$/i.test(output)) return 'gguf';
+  if (decode) return 'safetensors';
+  throw new UsageError('the output is a GGUF file, and its name says safetensors', {
+    file: output,
+    advice: 'name it .gguf; safetensors are written by `quantize dequantize`',
+  });
 }
 
 /**
@@ -109,18 +127,20 @@ export async function quantize(
   const target = resolveTarget(output, inputs, options.force ?? false);
   onEvent({ kind: 'plan', plan, layout, output });
   const { files } = plan.checkpoint;
-  const checkInterrupted = () => {
-    if (signal?.aborted) throw new InterruptedError(target, signal.reason);
+  const checkInterrupted = (opened: OutputTarget | null) => {
+    if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
   };
   const failure = (error: unknown) => namedFailure(error, plan.tensors, files, output);
 
   enter('calibrate');
-  const ranged = plan.tensors.filter(({ encoder }) => encoder === 'I8:zero-point');
+  const ranged = plan.tensors.filter(
+    ({ encoder, source }) => encoder === 'I8:zero-point' && source.kind === 'stored',
+  );
   const rangedJob: Job = { files, chunk, tensors: ranged.map((tensor) => jobOf(tensor, 0, new Map())) };
   const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
-  checkInterrupted();
+  checkInterrupted(null);
   const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
@@ -128,17 +148,17 @@ export async function quantize(
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const control = newControl();
-  let broken: unknown = null; // what ended a stream early
   const out = await openOutput(target, {
     layout,
     chunk,
     slotBytes: chunkBytes(job).encoded,
     slots: 2 * threads,
+    signal,
     onEmitted: (count) => announceEmitted(control, count),
-    onError: (error) => {
-      broken ??= error;
-      stopPool(control);
-    },
+    onBroken: () => stopPool(control),
+  }).catch((error) => {
+    checkInterrupted(null);
+    throw error;
   });
   let sums: ErrorSums[];
   try {
@@ -152,13 +172,14 @@ export async function quantize(
       onChunk: (encoded) => out.take(encoded),
       onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
     });
-    checkInterrupted();
+    checkInterrupted(target);
     enter('write');
     await out.finish();
-    if (broken) throw broken;
   } catch (error) {
     await out.abandon();
-    throw failure(broken ?? error);
+    if (out.kept.length > 0) onEvent({ kind: 'kept', paths: out.kept });
+    checkInterrupted(target);
+    throw failure(error);
   }
   stopwatch.stop();
 
@@ -187,13 +208,27 @@ export async function quantize(
         node: process.version,
         version,
       },
-      peakRssBytes: process.resourceUsage().maxRSS * 1024,
+      peakRssBytes: peakResidentBytes(),
     },
   };
 }
 
 /** A type that llama-quantize knows but this version cannot write. */
 export class UnsupportedTypeError extends QuantizeError {}
+
+/** A type that this version cannot decode, in a file to be read. */
+export class UndecodableTypeError extends QuantizeError {}
+
+function requireDecoders({ tensors, checkpoint }: Plan): void {
+  for (const { source, name } of tensors) {
+    const type = storedTypeOf(source);
+    if (type === null || type in decoders) continue;
+    throw new UndecodableTypeError(`this version cannot decode ${type} yet`, {
+      file: checkpoint.path,
+      tensor: name,
+    });
+  }
+}
 
 function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
@@ -209,8 +244,25 @@ function requireEncoders({ tensors, checkpoint }: Plan): void {
 }
 
 /** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
-const storedTypeOf = (source: PlannedTensor['source']): string | null =>
+const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
   source.kind === 'stored' ? source.parts[0].type : null;
+
+/** The plan with its tensors as its container orders them. */
+const inOrderOf = (container: 'gguf' | 'safetensors', plan: Plan): Plan =>
+  container === 'gguf' ? plan : { ...plan, tensors: bySizeOfType(plan.tensors) };
+
+/** A plan as safetensors: the texts of a GGUF's metadata, and tensors with their slowest axis first. */
+function torchView({ checkpoint, metadata, tensors }: Plan): Parameters<typeof layOutSafetensors> {
+  const texts = checkpoint.format === 'gguf' ? metadata : [];
+  return [
+    texts.flatMap(({ key, value }) => (typeof value === 'string' ? [{ key, value }] : [])),
+    tensors.map(({ name, type, shape, source }) => ({
+      name,
+      type,
+      shape: source.kind === 'stored' ? source.parts[0].shape : [...shape].reverse(),
+    })),
+  ];
+}
 
 /** Threads, chunk and kernels, checked. */
 function resolveResources(options: QuantizeOptions): {
@@ -253,9 +305,9 @@ function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string
   }
   const { scales, zeroPoints } = ranges.get(source.of)!;
   if (source.what === 'scale') return { ...job, source: values(scales) };
-  // Zero points are codes themselves: int8 with scale 1 and zero point 0.
+  // Zero points are codes themselves: int8 in one row of scale 1 and zero point 0.
   const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
-  return { ...job, source: values(zeroPoints), ranges: identity };
+  return { ...job, rowLength: job.elements, source: values(zeroPoints), ranges: identity };
 }
 
 const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });

@@ -16,7 +16,7 @@ import {
   typeOf,
 } from './compare-tensors.ts';
 import { requireInput } from './files.ts';
-import { hasColor, type Io, jsonText, styles } from './io.ts';
+import { hasColor, type Io, jsonText, styles, tableStyle } from './io.ts';
 
 /** The two models share no tensor that could be compared. */
 export class NothingInCommonError extends QuantizeError {}
@@ -99,7 +99,7 @@ export async function compareCommand(
   }
   const { renderComparison } = await import('../report/table.ts');
   io.stdout.write(
-    `${renderComparison(tensors, hasColor(io.stdout, io.env))}\n\n` +
+    `${renderComparison(tensors, tableStyle(io.stdout, io.env))}\n\n` +
       `${formatCount(total.count)} weights in ${tensors.length} tensors: relative error ` +
       `${formatError(model.relativeError)}, SQNR ${sqnr(model)}, RMSE ${formatError(model.rmse)}, ` +
       `at most ${formatError(maxError.value)}, cosine ${model.cosine.toFixed(5)}\n`,

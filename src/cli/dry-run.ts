@@ -3,7 +3,7 @@ import { bitsPerWeight, bytesOf, elementsOf } from '../core/types.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
 import { fallbackOf } from '../report/report.ts';
 import { renderFallbacks } from '../report/summary.ts';
-import { hasColor, type Io, jsonText } from './io.ts';
+import { type Io, jsonText, tableStyle } from './io.ts';
 import { abbreviate } from './metadata.ts';
 
 /** Shows what a run would do: a table, or JSON, on standard output. */
@@ -27,7 +27,7 @@ export async function showPlan(
   const weights = plan.tensors.reduce((total, { shape }) => total + elementsOf(shape), 0);
   const bytes = tensors.reduce((total, tensor) => total + tensor.bytes, 0);
   const lines = [
-    renderPlan(tensors, hasColor(io.stdout, io.env)),
+    renderPlan(tensors, tableStyle(io.stdout, io.env)),
     '',
     `${plan.fileType} by ${plan.method}: ${formatCount(weights)} weights in ${tensors.length} tensors, ` +
       `${((bytes * 8) / weights).toFixed(2)} bits per weight, file ${formatBytes(layout.fileBytes)}`,

@@ -1,77 +1,160 @@
 import type { Checkpoint } from '../core/checkpoint.ts';
+import { QuantizeError } from '../core/errors.ts';
+import type { Hyperparameters, MappedTensor } from '../core/model.ts';
 import { bytesOf, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
+import { describeGguf, type GgufDescription } from '../plan/gguf-model.ts';
+import { type Mixture, mixtures } from '../plan/mixtures.ts';
+import { describeModel } from '../plan/model.ts';
+import { modelNameOf } from '../plan/plan.ts';
+import { chooseTypes, ImportanceRequiredError, type TypedTensor } from '../plan/policy.ts';
+import { describeWeights } from '../plan/weights.ts';
+import { encoders } from '../quantize/format/index.ts';
+import { openCheckpoint } from '../read/checkpoint.ts';
+import { readModelFiles } from '../read/model-files.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
+import { renderTable } from '../report/table.ts';
+import { layOut } from '../write/gguf.ts';
 import { requireInput } from './files.ts';
-import { hasColor, type Io, jsonText } from './io.ts';
-import type { Pipeline } from './quantize.ts';
+import { type Io, jsonText, tableStyle } from './io.ts';
 
 /** What the size of a GGUF depends on. */
 export interface SizedModel {
-  /** Bytes before the first tensor's data, alignment included. */
+  /** Bytes before the first tensor's data, alignment included: no choice of types changes them. */
   readonly headerBytes: number;
   /** Tensor data begins at multiples of this. */
   readonly alignment: number;
-  readonly tensors: readonly SizedTensor[];
+  readonly tensors: readonly MappedTensor[];
+  /** Null for weights of no known architecture, which have no mixtures. */
+  readonly hyperparameters: Hyperparameters | null;
 }
 
-export interface SizedTensor {
-  readonly name: string;
-  /** GGUF order, row length first. */
-  readonly shape: readonly number[];
-}
-
-export interface Estimate {
-  /** Type or mixture. */
-  readonly name: string;
-  readonly kind: 'number' | 'type' | 'mixture';
-  /** The whole GGUF file. */
+/** Size of a whole GGUF file. */
+export interface Size {
   readonly fileBytes: number;
+  /** Of the tensor data. */
   readonly bitsPerWeight: number;
-  /** Tensors whose rows do not divide into blocks of the type: counted in F16. */
-  readonly undivided: number;
+}
+
+/** One row: what `--type NAME` would take. */
+export interface Estimate {
+  readonly name: string;
+  /** A plain number format, a name that --type takes, or a block type that no mixture is named after. */
+  readonly kind: 'number' | 'mixture' | 'type';
+  /** null for a block type that --type does not take, and where a tensor cannot be held. */
+  readonly size: Size | null;
+  /** With --pure; null for plain numbers, or where the type cannot hold a tensor. */
+  readonly pure: Size | null;
+  /** Whether this version can write it. */
+  readonly writable: boolean;
+  /** Tensors whose rows do not divide into blocks of the type they should have. */
+  readonly fallbacks: number;
+  readonly notes: readonly string[];
 }
 
 /** Alignment of a GGUF that says nothing else. */
 const ALIGNMENT = 32;
 
-/** Shape and type of every tensor of a file, in any order. */
-type Choice = readonly { readonly shape: readonly number[]; readonly type: TypeName }[];
+/** The model a checkpoint is, or its tensors where it is none that is known. */
+export function sizedModel(checkpoint: Checkpoint): SizedModel {
+  const { metadata, tensors, hyperparameters } = described(checkpoint);
+  const kept = tensors.map(({ name, shape, keep }) => ({ name, shape, type: keep }));
+  return {
+    headerBytes: layOut(metadata, kept).header.length,
+    alignment: Number(metadata.find(({ key }) => key === 'general.alignment')?.value ?? ALIGNMENT),
+    tensors,
+    hyperparameters,
+  };
+}
 
-/** The type policy's choice for each mixture by name: rows of the estimate beside the pure types. */
-export type Mixtures = ReadonlyMap<string, Choice>;
+function described(checkpoint: Checkpoint): GgufDescription {
+  if (checkpoint.format === 'gguf') return describeGguf(checkpoint, 0);
+  const model = describeModel(checkpoint, readModelFiles(checkpoint.directory), { fileType: 0 });
+  return model ?? { hyperparameters: null, ...describeWeights(checkpoint, modelNameOf(checkpoint), 0) };
+}
 
 /**
- * File sizes in every plain number format and every type, matrices in the type and vectors in F32 as llama.cpp keeps
- * them. INT8 stands for one byte a weight without scales.
+ * Sizes in the plain number formats (matrices in the format, vectors in F32 as llama.cpp keeps them; INT8 is one byte
+ * a weight, without scales), in every mixture as the type policy decides it, and in block types that are no mixture.
  */
-export function estimateSizes(model: SizedModel, mixtures: Mixtures = new Map()): Estimate[] {
-  const pure = (kind: Estimate['kind'], type: TypeName, name: string = type): Estimate => {
-    const typeFor = (shape: readonly number[]): TypeName => {
-      if (shape.length < 2) return 'F32';
-      return shape[0] % dataTypes[type].blockSize === 0 ? type : 'F16';
-    };
-    const chosen = model.tensors.map(({ shape }) => ({ shape, type: typeFor(shape) }));
-    const undivided = chosen.filter((tensor) => tensor.type === 'F16' && type !== 'F16').length;
-    return estimateOf(name, kind, model, chosen, undivided);
-  };
-  const quantized = Object.values(dataTypes).filter(({ kind }) => kind === 'quantized');
+export function estimateSizes(model: SizedModel): Estimate[] {
+  const named = model.hyperparameters === null ? [] : Object.values<Mixture>(mixtures);
+  const quantizing = named.filter(({ base }) => dataTypes[base].kind === 'quantized');
+  const bases = new Set<TypeName>(quantizing.map(({ base }) => base));
+  const others = Object.values(dataTypes).filter(
+    ({ name, kind }) => kind === 'quantized' && !bases.has(name),
+  );
   return [
-    pure('number', 'F32', 'FP32'),
-    pure('number', 'F16', 'FP16'),
-    pure('number', 'BF16'),
-    pure('number', 'I8', 'INT8'),
-    ...quantized.map(({ name }) => pure('type', name)),
-    ...[...mixtures].map(([name, choice]) => estimateOf(name, 'mixture', model, choice, 0)),
+    plainNumbers(model, 'FP32', 'F32'),
+    plainNumbers(model, 'FP16', 'F16'),
+    plainNumbers(model, 'BF16', 'BF16'),
+    plainNumbers(model, 'INT8', 'I8'),
+    ...quantizing.map((mixture) => estimateOf(model, 'mixture', mixture)),
+    ...others.map(({ name }) => estimateOf(model, 'type', { name, fileType: null, base: name })),
   ];
 }
 
-function estimateOf(
-  name: string,
-  kind: Estimate['kind'],
+function plainNumbers(model: SizedModel, name: string, type: TypeName): Estimate {
+  const typeFor = ({ shape, keep }: MappedTensor): TypeName =>
+    dataTypes[keep].kind === 'integer' ? keep : shape.length < 2 ? 'F32' : type;
+  const chosen = model.tensors.map((tensor) => ({ shape: tensor.shape, type: typeFor(tensor) }));
+  const size = sizeOf(model, chosen);
+  return { name, kind: 'number', size, pure: null, writable: type in encoders, fallbacks: 0, notes: [] };
+}
+
+function estimateOf(model: SizedModel, kind: Estimate['kind'], mixture: Mixture): Estimate {
+  const notes = new Set<string>();
+  // Where no architecture is known every name means its type for every matrix.
+  const size =
+    kind === 'type' && model.hyperparameters !== null ? null : choose(model, mixture, false, notes);
+  const pure = choose(model, mixture, true, notes);
+  const writable = size !== null && notes.size === 0 && !size.some(isUnwritable);
+  const chosen = size ?? pure ?? [];
+  const fallbacks = chosen.filter(({ fallbackFrom }) => fallbackFrom !== undefined).length;
+  if (fallbacks > 0) notes.add(`${fallbacks} fallbacks`);
+  const missing = new Set([...(size ?? []), ...(pure ?? [])].filter(isUnwritable).map(({ type }) => type));
+  if (missing.size > 0) notes.add(`cannot write ${[...missing].join(', ')} yet`);
+  return {
+    name: mixture.name,
+    kind,
+    size: size && sizeOf(model, toSized(size)),
+    pure: pure && sizeOf(model, toSized(pure)),
+    writable,
+    fallbacks,
+    notes: [...notes],
+  };
+}
+
+/** The policy's choice, or null where it has none; notes say what stands in the way. */
+function choose(
+  { tensors, hyperparameters }: SizedModel,
+  mixture: Mixture,
+  pure: boolean,
+  notes: Set<string>,
+): readonly TypedTensor[] | null {
+  const chooseWith = (importance: boolean) =>
+    chooseTypes(tensors, mixture, hyperparameters, { pure, importance }).tensors;
+  try {
+    return chooseWith(false);
+  } catch (error) {
+    if (error instanceof ImportanceRequiredError) {
+      notes.add('needs imatrix');
+      return chooseWith(true);
+    }
+    if (!(error instanceof QuantizeError)) throw error;
+    notes.add(`impossible for ${error.details.tensor}`);
+    return null;
+  }
+}
+
+const isUnwritable = ({ tensor, type }: TypedTensor): boolean => type !== tensor.keep && !(type in encoders);
+
+const toSized = (chosen: readonly TypedTensor[]) =>
+  chosen.map(({ tensor, type }) => ({ shape: tensor.shape, type }));
+
+function sizeOf(
   { headerBytes, alignment }: SizedModel,
-  tensors: Choice,
-  undivided: number,
-): Estimate {
+  tensors: readonly { shape: readonly number[]; type: TypeName }[],
+): Size {
   let [fileBytes, bytes, weights] = [headerBytes, 0, 0];
   for (const { shape, type } of tensors) {
     const size = bytesOf(type, elementsOf(shape));
@@ -79,75 +162,43 @@ function estimateOf(
     bytes += size;
     weights += elementsOf(shape);
   }
-  return { name, kind, fileBytes, bitsPerWeight: weights === 0 ? 0 : (bytes * 8) / weights, undivided };
+  return { fileBytes, bitsPerWeight: weights === 0 ? 0 : (bytes * 8) / weights };
 }
 
-/**
- * The GGUF a checkpoint would become. For a GGUF that is itself; otherwise the plan of an F16 file tells names, shapes
- * and header, which no choice of types changes.
- */
-export function sizedModel(checkpoint: Checkpoint, pipeline: Pipeline): SizedModel {
-  if (checkpoint.format === 'gguf') {
-    const tensors = [...checkpoint.tensors.values()];
-    const alignment = checkpoint.metadata.find(({ key }) => key === 'general.alignment')?.value;
-    return {
-      headerBytes: tensors.reduce((least, { offset }) => Math.min(least, offset), checkpoint.files[0].size),
-      alignment: typeof alignment === 'number' ? alignment : ALIGNMENT,
-      tensors: tensors.map(({ name, shape }) => ({ name, shape: [...shape].reverse() })),
-    };
-  }
-  const { plan, layout } = pipeline.planQuantization({ input: checkpoint.path, type: 'F16' });
-  const dataBytes = plan.tensors.reduce((total, { type, shape }) => {
-    return total + Math.ceil(bytesOf(type, elementsOf(shape)) / ALIGNMENT) * ALIGNMENT;
-  }, 0);
-  return { headerBytes: layout.fileBytes - dataBytes, alignment: ALIGNMENT, tensors: plan.tensors };
-}
-
-/** `quantize estimate FILE`. */
-export async function estimateCommand(
-  path: string,
-  flags: { json?: boolean },
-  io: Io,
-  stages: {
-    openCheckpoint(path: string): Checkpoint;
-    pipeline: Pipeline;
-    mixtures?(checkpoint: Checkpoint): Mixtures;
-  },
-): Promise<void> {
+/** `quantize estimate FILE`: sizes on standard output. */
+export function estimateCommand(path: string, flags: { json?: boolean }, io: Io): void {
   requireInput(path);
-  const checkpoint = stages.openCheckpoint(path);
-  const model = sizedModel(checkpoint, stages.pipeline);
-  const estimates = estimateSizes(model, stages.mixtures?.(checkpoint));
+  const checkpoint = openCheckpoint(path);
+  const model = sizedModel(checkpoint);
+  const estimates = estimateSizes(model);
   const weights = model.tensors.reduce((total, { shape }) => total + elementsOf(shape), 0);
   if (flags.json) {
+    const inputBytes = checkpoint.files.reduce((total, { size }) => total + size, 0);
     io.stdout.write(
-      jsonText({
-        schema: 'gguf-quantize/estimate',
-        version: 1,
-        weights,
-        inputBytes: checkpoint.files.reduce((total, { size }) => total + size, 0),
-        estimates,
-      }),
+      jsonText({ schema: 'gguf-quantize/estimate', version: 1, weights, inputBytes, estimates }),
     );
     return;
   }
-  const { renderTable } = await import('../report/table.ts');
+  const cells = (size: Size | null) =>
+    size === null ? ['', ''] : [size.bitsPerWeight.toFixed(2), formatBytes(size.fileBytes)];
   const table = renderTable(
     [
       { head: 'type' },
       { head: 'bits', align: 'right' },
       { head: 'file', align: 'right' },
       { head: 'bytes', align: 'right' },
+      { head: '--pure', align: 'right' },
+      { head: 'file', align: 'right' },
       { head: 'note', flexible: true },
     ],
-    estimates.map(({ name, bitsPerWeight, fileBytes, undivided }) => [
+    estimates.map(({ name, size, pure, notes }) => [
       name,
-      bitsPerWeight.toFixed(2),
-      formatBytes(fileBytes),
-      String(fileBytes),
-      undivided === 0 ? '' : `${undivided} tensors whose rows do not divide stay F16`,
+      ...cells(size),
+      size === null ? '' : String(size.fileBytes),
+      ...cells(pure),
+      notes.join('; '),
     ]),
-    hasColor(io.stdout, io.env),
+    tableStyle(io.stdout, io.env),
   );
   io.stdout.write(`${table}\n\n${formatCount(weights)} weights in ${model.tensors.length} tensors\n`);
 }

@@ -44,7 +44,7 @@ export interface ReportTarget {
 
 /**
  * A file for the report. A regular file is written beside its place and renamed over it, through links; a pipe or
- * device is written to directly. Never replaces a model, nor without `force` a file that is not a report.
+ * device is written to directly. A file that is not a report is replaced only with `force`, and never beside the model.
  *
  * @throws UsageError when the report would overwrite `input` or `output`; ReportPathError when it cannot be placed.
  */
@@ -73,11 +73,14 @@ export function reportTarget(
   }
   if (stats?.isDirectory()) throw new ReportPathError('the report path is a directory', { file: path });
   if (stats !== undefined && !stats.isFile()) return { write: (text) => writeFileSync(path, text) };
-  if (stats !== undefined && stats.size > 0 && !force && !isReport(path)) {
-    throw new ReportPathError('the report would replace a file that is not a report', {
-      file: path,
-      advice: 'choose another name, or pass --force',
-    });
+  if (stats !== undefined && stats.size > 0 && !isReport(path)) {
+    const besideModel = sameDirectory(dirname(path), modelDirectory(paths.input)); // config.json, tokenizer.json
+    if (besideModel || !force) {
+      throw new ReportPathError('the report would replace a file that is not a report', {
+        file: path,
+        advice: besideModel ? 'choose another name' : 'choose another name, or pass --force',
+      });
+    }
   }
   return { write: (text) => replaceFile(stats === undefined ? path : realpathSync(path), text) };
 }
@@ -115,7 +118,13 @@ const sameFile = (a: Stats, b: Stats): boolean => a.dev === b.dev && a.ino === b
 function samePlace(a: string, b: string): boolean {
   const [statsA, statsB] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }));
   if (statsA !== undefined && statsB !== undefined) return sameFile(statsA, statsB);
-  const [directoryA, directoryB] = [a, b].map((path) => statSync(dirname(path), { throwIfNoEntry: false }));
-  if (directoryA === undefined || directoryB === undefined) return false;
-  return sameFile(directoryA, directoryB) && basename(a) === basename(b);
+  return sameDirectory(dirname(a), dirname(b)) && basename(a) === basename(b);
 }
+
+function sameDirectory(a: string, b: string): boolean {
+  const [statsA, statsB] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }));
+  return statsA !== undefined && statsB !== undefined && sameFile(statsA, statsB);
+}
+
+const modelDirectory = (input: string): string =>
+  statSync(input, { throwIfNoEntry: false })?.isDirectory() ? input : dirname(input);

@@ -2,7 +2,7 @@ import type { Checkpoint } from '../core/checkpoint.ts';
 import { bitsPerWeight, elementsOf } from '../core/types.ts';
 import { formatBytes, formatCount, formatShape, printable, shorten } from '../report/format.ts';
 import { requireInput } from './files.ts';
-import { hasColor, type Io, jsonText } from './io.ts';
+import { type Io, jsonText, tableStyle } from './io.ts';
 import { abbreviate, describeValue } from './metadata.ts';
 
 /** `quantize inspect FILE`: what the headers say, on standard output; shapes in the order of the file's own format. */
@@ -19,8 +19,8 @@ export async function inspectCommand(
     io.stdout.write(jsonText(facts));
     return;
   }
-  const { renderTable, TABLE_WIDTH } = await import('../report/table.ts');
-  const color = hasColor(io.stdout, io.env);
+  const { renderTable } = await import('../report/table.ts');
+  const style = tableStyle(io.stdout, io.env);
   const sections: string[] = [];
   if (facts.files.length > 1) {
     sections.push(
@@ -30,7 +30,7 @@ export async function inspectCommand(
           { head: 'size', align: 'right' },
         ],
         facts.files.map((file) => [file.path, formatBytes(file.size)]),
-        color,
+        style,
       ),
     );
   }
@@ -42,9 +42,9 @@ export async function inspectCommand(
         checkpoint.metadata.map((entry) => [
           shorten(entry.key, 50),
           entry.type === 'ARRAY' ? `${entry.elementType}[]` : entry.type,
-          describeValue(entry, TABLE_WIDTH - Math.min(keyWidth, 50) - 13),
+          describeValue(entry, style.width - Math.min(keyWidth, 50) - 13),
         ]),
-        color,
+        style,
       ),
     );
   }
@@ -64,7 +64,7 @@ export async function inspectCommand(
         tensor.bitsPerWeight.toFixed(2),
         formatBytes(tensor.bytes),
       ]),
-      color,
+      style,
     ),
   );
   const { total } = facts;

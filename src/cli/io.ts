@@ -16,17 +16,21 @@ export interface Io {
   /** Monotonic, in milliseconds. */
   now(): number;
   /**
-   * A signal that aborts on SIGINT or SIGTERM. Commands that ask for it must end soon after; others die by the signal
-   * as any process does.
+   * A signal that aborts on SIGINT, SIGTERM or SIGHUP. Commands that ask for it must end soon after; others die by the
+   * signal as any process does.
    */
   interruptible(): AbortSignal;
 }
 
+/** The signals that interrupt, with their numbers: a process that one of them ends has status 128 and the number. */
+export const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+export type InterruptSignal = keyof typeof signalNumbers;
+
 /** Why an interruptible command was aborted. */
 export class Interrupted extends Error {
-  readonly signal: 'SIGINT' | 'SIGTERM';
+  readonly signal: InterruptSignal;
 
-  constructor(signal: 'SIGINT' | 'SIGTERM') {
+  constructor(signal: InterruptSignal) {
     super(`interrupted by ${signal}`);
     this.signal = signal;
   }
@@ -39,9 +43,15 @@ export function hasColor(output: Output, env: Io['env']): boolean {
   return isTerminal(output, env);
 }
 
-/** Whether the cursor can be moved, as a progress line needs. */
+/** Whether the cursor can be moved, as a progress line needs: 0 columns is a terminal whose size nobody set. */
 export const isTerminal = (output: Output, env: Io['env']): boolean =>
-  output.isTTY === true && env.TERM !== 'dumb' && !env.CI;
+  output.isTTY === true && output.columns !== 0 && env.TERM !== 'dumb' && !env.CI;
+
+/** How tables are drawn on a stream: in at most 100 columns, fewer on a narrower terminal. */
+export const tableStyle = (output: Output, env: Io['env']): { color: boolean; width: number } => ({
+  color: hasColor(output, env),
+  width: Math.min(100, output.columns || 100),
+});
 
 /** ANSI styles, or the plain text. */
 export const styles = (color: boolean) => {

@@ -1,20 +1,20 @@
-import { Interrupted, type Io } from './io.ts';
-
-const signalNumbers = { SIGINT: 2, SIGTERM: 15 } as const;
+import { Interrupted, type InterruptSignal, type Io, signalNumbers } from './io.ts';
 
 /** The real process as a command sees it, and the signal that tells whether it was interrupted. */
 export function processIo(): { io: Io; interrupted: AbortSignal } {
   // `quantize inspect model | head`: the reader has what it wanted.
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-    });
-  }
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return;
+    process.stderr.write(`error: writing to standard output failed: ${error.message}\n`);
+    process.exit(1);
+  });
+  // A message that cannot be shown (the terminal is gone, the disk with the log is full) must not end the work.
+  process.stderr.on('error', () => {});
   const interruption = new AbortController();
   const interruptible = () => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    for (const [signal, number] of Object.entries(signalNumbers) as [InterruptSignal, number][]) {
       process.on(signal, () => {
-        if (interruption.signal.aborted) process.exit(128 + signalNumbers[signal]); // asked twice: at once
+        if (interruption.signal.aborted) process.exit(128 + number); // asked twice: at once
         interruption.abort(new Interrupted(signal));
       });
     }

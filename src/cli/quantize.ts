@@ -7,7 +7,7 @@ import { buildReport, type Report } from '../report/report.ts';
 import { renderSummary, sqnr } from '../report/summary.ts';
 import { showPlan } from './dry-run.ts';
 import { isStandardOutput, type ReportTarget, reportTarget, requireInput } from './files.ts';
-import { hasColor, type Io, jsonText, styles } from './io.ts';
+import { hasColor, type Io, jsonText, styles, tableStyle } from './io.ts';
 import { pipelineOptions, type QuantizeFlags } from './options.ts';
 import { createProgress } from './progress.ts';
 import { requireQuality } from './quality.ts';
@@ -31,25 +31,33 @@ export async function quantizeCommand(
   const report = reportDestination(input, flags, io);
   requireInput(input);
   const options = pipelineOptions(input, flags);
-  const warn = createWarner(io, flags.quiet === true);
 
   if (flags.dryRun) {
     const { plan, layout } = pipeline.planQuantization(options);
-    warn.plan(plan);
+    if (!flags.quiet) for (const line of warningsOf(plan, io)) io.stderr.write(`${line}\n`);
     await showPlan(plan, layout, flags.json === true, io);
     return;
   }
 
   const progress = await createProgress(io, flags.quiet === true);
+  let kept: readonly string[] = [];
   let result: RunResult;
   try {
     result = await pipeline.quantize({ ...options, signal: io.interruptible() }, (event) => {
       progress.handle(event);
-      if (event.kind === 'plan') warn.plan(event.plan, progress.note);
+      if (event.kind === 'kept') kept = event.paths;
+      if (event.kind === 'plan') for (const line of warningsOf(event.plan, io)) progress.note(line);
     });
-  } finally {
+  } catch (error) {
     progress.stop();
+    if (kept.length > 0) {
+      io.stderr.write(
+        `kept ${kept.map(printable).join(' and ')}, which the next run to this output replaces\n`,
+      );
+    }
+    throw error;
   }
+  progress.stop();
 
   const built = buildReport(result);
   if (!flags.quiet) io.stderr.write(await describeRun(built, result, flags, io));
@@ -65,7 +73,7 @@ export async function quantizeCommand(
 function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
   const { output, json, report, force } = flags;
   const jsonOnStdout = json === true || report === '-';
-  const toStdout = output === '-';
+  const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
     throw new UsageError('the GGUF and the JSON report cannot both go to standard output', {
       advice: 'write one of them to a file: -o model.gguf, or --report report.json',
@@ -89,37 +97,30 @@ function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportT
   };
 }
 
-/** Prints each warning once, as it comes up. */
-function createWarner(io: Io, quiet: boolean) {
+/** A line for each warning of the plan: whether the file runs at all, then the rest. */
+function warningsOf(plan: Plan, io: Io): string[] {
   const { yellow } = styles(hasColor(io.stderr, io.env));
-  const seen = new Set<string>();
-  const toStderr = (line: string): void => void io.stderr.write(`${line}\n`);
-  const message = (text: string, print = toStderr) => {
-    if (quiet || seen.has(text)) return;
-    seen.add(text);
-    print(`${yellow('warning:')} ${printable(text)}`);
-  };
-  return {
-    message,
-    plan(plan: Plan, print = toStderr): void {
-      if (!plan.runnable.yes) message(`llama.cpp cannot run this file: ${plan.runnable.reason}`, print);
-      for (const text of plan.warnings.slice(0, WARNINGS_SHOWN)) message(text, print);
-      const more = plan.warnings.length - WARNINGS_SHOWN;
-      if (more > 0) message(`and ${more} more, all of them in the JSON report`, print);
-    },
-  };
+  const more = plan.warnings.length - WARNINGS_SHOWN;
+  const warnings = [
+    ...(plan.runnable.yes ? [] : [notRunnable(plan.runnable.reason)]),
+    ...plan.warnings.slice(0, WARNINGS_SHOWN),
+    ...(more > 0 ? [`and ${more} more, all of them in the JSON report`] : []),
+  ];
+  return warnings.map((text) => `${yellow('warning:')} ${printable(text)}`);
 }
+
+const notRunnable = (reason: string): string => `llama.cpp cannot run this file: ${reason}`;
 
 /** Error table, summary and the closing line of a run. */
 async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
   const { renderTensors, WORST_TENSORS } = await import('../report/table.ts');
-  const color = hasColor(io.stderr, io.env);
-  const { bold, yellow } = styles(color);
+  const style = tableStyle(io.stderr, io.env);
+  const { bold, yellow } = styles(style.color);
   const { model, run } = report;
   const limit = flags.verbose ? report.tensors.length : WORST_TENSORS;
   const hidden = report.tensors.length - limit;
   const lines = [
-    renderTensors(report.tensors, limit, color),
+    renderTensors(report.tensors, limit, style),
     ...(hidden > 0 ? [`and ${hidden} tensors with less error (all: --verbose)`] : []),
     '',
     renderSummary(report),
@@ -131,7 +132,7 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
     );
   }
   if (model.notRunnableReason !== null) {
-    lines.push(`${yellow('warning:')} llama.cpp cannot run this file: ${printable(model.notRunnableReason)}`);
+    lines.push(`${yellow('warning:')} ${printable(notRunnable(model.notRunnableReason))}`);
   }
   lines.push(
     `${bold('wrote')} ${printable(result.output ?? 'to standard output')}: ${formatBytes(model.fileBytes)}, ` +

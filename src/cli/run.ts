@@ -1,11 +1,10 @@
 import { CommanderError } from 'commander';
 import { QuantizeError } from '../core/errors.ts';
 import { printable } from '../report/format.ts';
-import { hasColor, Interrupted, type Io, styles } from './io.ts';
+import { hasColor, Interrupted, type Io, signalNumbers, styles } from './io.ts';
 import { createProgram } from './program.ts';
 
-/** Exit status of a process ended by a signal is 128 and the signal's number. */
-const signalStatus = { SIGINT: 130, SIGTERM: 143 } as const;
+/** As of a process that SIGPIPE ended. */
 const SIGPIPE_STATUS = 141;
 
 /** Runs a command line (without node and script) to its exit status. Never throws. */
@@ -21,9 +20,9 @@ export async function run(argv: readonly string[], io: Io, interrupted?: AbortSi
 /** Tells the user what went wrong, and returns the exit status that says it to scripts. */
 export function reportFailure(error: unknown, io: Io, interrupted?: AbortSignal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has printed its message
-  if (brokenPipe(error)) return SIGPIPE_STATUS; // who reads us has stopped: nobody is left to tell
+  if (brokenPipe(error)) return SIGPIPE_STATUS; // who reads our text has stopped: nobody is left to tell
   io.stderr.write(`${describeFailure(error, io, interrupted)}\n`);
-  if (interrupted?.reason instanceof Interrupted) return signalStatus[interrupted.reason.signal];
+  if (interrupted?.reason instanceof Interrupted) return 128 + signalNumbers[interrupted.reason.signal];
   return error instanceof QuantizeError ? error.exitCode : 1;
 }
 
@@ -49,5 +48,5 @@ function withCauses(error: Error): string {
   return error.cause instanceof Error ? `${stack}\ncaused by ${withCauses(error.cause)}` : stack;
 }
 
-const brokenPipe = (error: unknown): boolean =>
-  error instanceof Error && ((error as NodeJS.ErrnoException).code === 'EPIPE' || brokenPipe(error.cause));
+/** Not the error of a GGUF that was cut off, which is a failed run. */
+const brokenPipe = (error: unknown): boolean => isSystemError(error) && error.code === 'EPIPE';

@@ -3,7 +3,7 @@ import { chooseNeighbours, coordinates, nearestExactly, SCALES, setMargins } fro
 import { largestLane } from './group';
 import { sumOfSquares, weightOf } from './importance';
 import { nearestInt, ROUNDER } from './nearest';
-import { searchNonnegative } from './nonnegative';
+import { searchPositive } from './positive';
 
 /**
  * The search for scales, members of a codebook and signs of a super-block of 256 weights, for the IQ2 and IQ3 types.
@@ -43,6 +43,7 @@ const numbers = memory.data(1024, 16); // for each group, 128 bytes: numbers of 
 const members = memory.data(1040, 16); // for each group, 128 bytes: codes of the members, u32
 const momentsQX = memory.data(128, 16); // sum w x q
 const momentsQQ = memory.data(128, 16); // sum w q^2
+const plainCodes = memory.data(32, 16); // u8 each: of the search without codebook, not used
 const choices = memory.data(32, 16); // for each group: code of the member, u32
 
 /**
@@ -111,7 +112,7 @@ export function searchSubBlock(
   const max = largestOf(x, size);
   let range = max, scale = max / middle;
   if (plain && max >= zeroBelow) {
-    scale = searchNonnegative(x, w, <i32>size, top + 2);
+    scale = searchPositive(x, w, size, top + 2, plainCodes);
     range = scale * <f32>(top + 1);
   }
   if (max < zeroBelow || (plain && range <= 0)) {

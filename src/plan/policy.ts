@@ -32,6 +32,8 @@ export interface TypeOptions {
   readonly tensorTypes?: readonly TensorTypeOverride[] | undefined;
   /** Whether an importance matrix, or a method that stands in for one, is there. */
   readonly importance?: boolean | undefined;
+  /** The tensors are those of a GGUF: types and order are llama-quantize's for F32, F16 and BF16 as well. */
+  readonly stored?: boolean | undefined;
 }
 
 export interface TypedTensor {
@@ -66,8 +68,8 @@ interface Decision {
  *
  * - Quantized mixtures on a known architecture: the types and the order of llama-quantize of llama.cpp v0.5.0, for
  *   the same file as the converter writes it (`llama_tensor_get_type`, `tensor_allows_quantization`).
- * - F32, F16, BF16: the types and the order of the converter with that `--outtype`; options for single tensors count
- *   here too, where llama-quantize ignores `--tensor-type`.
+ * - F32, F16, BF16: the types and the order of the converter with that `--outtype`, or of llama-quantize where the
+ *   tensors come from a GGUF; options for single tensors count here too, where llama-quantize ignores `--tensor-type`.
  * - `model` null (weights of no known architecture): every tensor of two or more dimensions gets the base type, with
  *   the same fallbacks and options; the others keep theirs. Order unchanged.
  *
@@ -80,7 +82,7 @@ export function chooseTypes(
   model: Hyperparameters | null,
   options: TypeOptions = {},
 ): TypeChoices {
-  const converterOnly = dataTypes[mixture.base].kind === 'float';
+  const converterOnly = dataTypes[mixture.base].kind === 'float' && !options.stored;
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const ordered =
     converterOnly || model === null ? tensors : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
@@ -104,7 +106,7 @@ export function chooseTypes(
         });
 
   function decide({ name, shape, keep }: MappedTensor): Decision {
-    if (dataTypes[keep].kind !== 'float') return { type: keep, reason: 'kept: integers' };
+    if (dataTypes[keep].kind === 'integer') return { type: keep, reason: 'kept: integers' };
     if (options.leaveOutputTensor && name === 'output.weight') {
       used.leave = true;
       return { type: keep, reason: 'kept: --leave-output-tensor' };
@@ -159,7 +161,7 @@ export function chooseTypes(
 
   const choices = ordered.map((tensor): TypedTensor => {
     const decision = decide(tensor);
-    if (!important) requireNoImportance(tensor.name, decision.type, mixture);
+    if (!important && decision.type !== tensor.keep) requireNoImportance(tensor.name, decision.type, mixture);
     return { tensor, ...decision };
   });
 

@@ -43,20 +43,23 @@ export type ChunkFailureCause =
   /** The operating system refused; the input ended before its header said. */
   | 'read'
   | 'write'
-  | 'short-read';
+  | 'short-read'
+  /** There is no memory for the arena. */
+  | 'memory';
 
 export type WorkerMessage =
   | ({ kind: 'done'; number: number } & ChunkDone)
   | {
       kind: 'failed';
-      tensor: string;
+      /** null: the worker failed before its first chunk. */
+      tensor: string | null;
       cause: ChunkFailureCause;
       /** Index of the input file concerned. */
       file: number | null;
       /** What the operating system said. */
       code?: string;
       message?: string;
-      /** The element of the tensor, and the weight it came from. */
+      /** The weight to blame: its place in the tensor, in output order, and its value as stored. */
       element?: number;
       value?: number;
     };

@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
-import { bytesOf } from '../core/types.ts';
+import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
@@ -41,39 +41,46 @@ function layOutArena(): Arena {
   const sizes = chunkBytes(job);
   const tile = 4 * SUM_RANGE;
   const total = aligned(sizes.stored) + aligned(sizes.encoded) + 2 * tile + 128;
-  const kernels = data.module ? simdKernels(data.module, total) : scalarKernels(total);
+  const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
   const x = encoded + aligned(sizes.encoded);
   return { kernels, stored, encoded, x, q: x + tile, out: x + 2 * tile };
 }
 
+function allocate(bytes: number): Kernels {
+  try {
+    return data.module ? simdKernels(data.module, bytes) : scalarKernels(bytes);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ChunkFailure({ cause: 'memory', file: null, message: `${bytes} bytes: ${error.message}` });
+  }
+}
+
 function run(): void {
-  const arena = layOutArena();
   const index = new ChunkIndex(job);
   const inputs = new Map<number, number>(); // file index -> descriptor
-  const output = target?.kind === 'file' ? openSync(target.path, 'r+') : -1;
+  let output = -1;
+  let tensor: TensorJob | null = null;
   try {
+    const arena = layOutArena();
+    if (target?.kind === 'file') output = fileOperation('write', () => openSync(target.path, 'r+'), null);
     while (Atomics.load(control, CONTROL.stop) === 0) {
       const number = Atomics.add(control, CONTROL.next, 1);
       if (number >= index.count) break;
       const chunk = index.locate(number);
-      const tensor = job.tensors[chunk.tensor];
-      try {
-        load(tensor, chunk.start, chunk.count, arena, inputs);
-        const done =
-          data.phase === 'range'
-            ? rangesOf(tensor, chunk.start, chunk.count, arena)
-            : encodeChunk(tensor, chunk.start, chunk.count, arena);
-        if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output))
-          break;
-        post({ kind: 'done', number, ...done });
-      } catch (error) {
-        if (!(error instanceof ChunkFailure)) throw error;
-        post({ kind: 'failed', tensor: tensor.name, ...error.failure });
-        break;
-      }
+      tensor = job.tensors[chunk.tensor];
+      load(tensor, chunk.start, chunk.count, arena, inputs);
+      const done =
+        data.phase === 'range'
+          ? rangesOf(tensor, chunk.start, chunk.count, arena)
+          : encodeChunk(tensor, chunk.start, chunk.count, arena);
+      if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output)) break;
+      post({ kind: 'done', number, ...done });
     }
+  } catch (error) {
+    if (!(error instanceof ChunkFailure)) throw error;
+    post({ kind: 'failed', tensor: tensor?.name ?? null, ...error.failure });
   } finally {
     for (const descriptor of inputs.values()) closeSync(descriptor);
     if (output >= 0) closeSync(output);
@@ -129,7 +136,8 @@ function fileOperation(operation: 'read' | 'write', act: () => number, file: num
   try {
     return act();
   } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException;
+    const { code = '', message, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error; // a bug, not the operating system
     throw new ChunkFailure({ cause: operation, file, code, message });
   }
 }
@@ -170,8 +178,10 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const [sumX2, sumQ2, sumXQ, sumE2, tileMax] = new Float64Array(kernels.buffer, out, 5);
     const xs = new Float32Array(kernels.buffer, weights, n);
     const qs = new Float32Array(kernels.buffer, q, n);
-    if (!Number.isFinite(sumX2)) notFinite('weight', xs, start + done, xs);
-    if (!Number.isFinite(sumQ2)) notFinite('scale', qs, start + done, xs);
+    if (!Number.isFinite(sumX2)) {
+      refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
+    }
+    if (!Number.isFinite(sumQ2)) refuseBlock(dataTypes[coded].blockSize, xs, qs, start + done);
     sums.set([sumX2, sumQ2, sumXQ, sumE2], tile * SUMS_PER_TILE);
     if (tileMax > maxError) {
       maxError = tileMax;
@@ -181,16 +191,26 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   return { sums, maxError, maxErrorAt };
 }
 
-/** Names the first value that is NaN or infinite, and the weight it came from. */
-function notFinite(
-  cause: 'weight' | 'scale',
-  values: Float32Array,
-  start: number,
-  weights: Float32Array,
-): never {
-  const at = values.findIndex((value) => !Number.isFinite(value));
-  throw new ChunkFailure({ cause, file: null, element: start + at, value: weights[at] });
+/** Names the first weight that is not finite as float32, by its value as stored. */
+function refuseWeight(xs: Float32Array, start: number, stored: Float32Array | Float64Array): never {
+  const at = xs.findIndex((value) => !Number.isFinite(value));
+  throw new ChunkFailure({ cause: 'weight', file: null, element: start + at, value: stored[at] });
 }
+
+/** Names the largest weight of the first block that does not decode to finite values. */
+function refuseBlock(blockSize: number, xs: Float32Array, qs: Float32Array, start: number): never {
+  const first = qs.findIndex((value) => !Number.isFinite(value));
+  const block = first - (first % blockSize);
+  let largest = first;
+  for (let i = block; i < block + blockSize; i++) {
+    if (Math.abs(xs[i]) > Math.abs(xs[largest])) largest = i;
+  }
+  throw new ChunkFailure({ cause: 'scale', file: null, element: start + largest, value: xs[largest] });
+}
+
+/** The weights of a tile for a message: those of a double as stored, beyond float32 or not. */
+const storedFloats = (type: TypeName, from: number, weights: number, n: number, { buffer }: Kernels) =>
+  type === 'F64' ? new Float64Array(buffer, from, n) : new Float32Array(buffer, weights, n);
 
 /** Smallest and largest weight of each row the loaded chunk touches, as pairs, from the row of `start` on. */
 function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena): ChunkDone {
@@ -210,6 +230,10 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
     forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
       kernels.range(weights + 4 * piece, length, out);
       const [low, high] = new Float32Array(kernels.buffer, out, 2);
+      if (!Number.isFinite(high - low)) {
+        const xs = new Float32Array(kernels.buffer, weights, n);
+        refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
+      }
       const at = 2 * (row - firstRow);
       sums[at] = Math.min(sums[at], low);
       sums[at + 1] = Math.max(sums[at + 1], high);

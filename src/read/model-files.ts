@@ -46,9 +46,24 @@ export function readModelFiles(directory: string): ModelFiles {
   };
 }
 
-/** Every file in the directory that `readModelFiles` may read. */
+const MODEL_FILES: ReadonlySet<string> = new Set([
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'chat_template.jinja',
+  'chat_template.json',
+  'tokenizer.model',
+  'README.md',
+]);
+
+/** The files that make a directory a model, its weights aside: those `readModelFiles` reads, and indices of shards. */
 export const modelFilePaths = (directory: string): string[] =>
-  [...listFiles(directory)].filter((name) => !name.endsWith('.gguf')).map((name) => join(directory, name));
+  [...listFiles(directory)]
+    .filter((name) => MODEL_FILES.has(name) || name.endsWith('.safetensors.index.json'))
+    .map((name) => join(directory, name));
 
 function listFiles(directory: string): ReadonlySet<string> {
   try {

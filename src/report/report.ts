@@ -55,6 +55,7 @@ export interface Report {
     readonly notRunnableReason: string | null;
     readonly tensors: number;
     readonly quantizedTensors: number;
+    /** Values in all tensors, scales and zero points of other tensors aside. */
     readonly weights: number;
     /** Tensor bytes as stored in the input. */
     readonly bytesBefore: number;
@@ -76,13 +77,16 @@ export interface Report {
   readonly run: RunFacts;
 }
 
-/** Whether values were coded onto a coarser grid than a plain float type: such tensors count for error bars. */
-export const isQuantized = ({ type, encoder }: PlannedTensor): boolean =>
-  dataTypes[type].kind === 'quantized' || encoder.includes(':');
+/** Whether weights were coded onto a coarser grid than a plain float type: such tensors count for error bars. */
+export const isQuantized = (tensor: PlannedTensor): boolean =>
+  holdsWeights(tensor) && (dataTypes[tensor.type].kind === 'quantized' || tensor.encoder.includes(':'));
+
+/** False for the scales and zero points of another tensor, which take bytes but are no weights of the model. */
+const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'row-range';
 
 /** Everything that is known about a finished run. Pure. */
 export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Report {
-  const total = totalOf(tensors);
+  const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
   const bytesBefore = sum(tensors, (result) => result.bytesBefore);
   const bytesAfter = sum(tensors, (result) => result.bytesAfter);
   return {

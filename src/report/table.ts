@@ -16,15 +16,25 @@ export interface Column {
   readonly flexible?: boolean;
 }
 
-/** A table without frame, a line under its head; bold head when `color`. */
+/** How a table is drawn. */
+export interface TableStyle {
+  /** Bold head, by ANSI codes. */
+  readonly color: boolean;
+  /** Characters a line may take. */
+  readonly width: number;
+}
+
+const plain: TableStyle = { color: false, width: TABLE_WIDTH };
+
+/** A table without frame, a line under its head. */
 export function renderTable(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
-  color = false,
+  { color, width: limit }: TableStyle = plain,
 ): string {
   const texts = rows.map((row) => row.map(printable));
   const widths = columns.map(({ head }, c) => Math.max(head.length, ...texts.map((row) => row[c].length)));
-  const excess = widths.reduce((total, width) => total + width + 2, -2) - TABLE_WIDTH;
+  const excess = widths.reduce((total, width) => total + width + 2, -2) - limit;
   const flexible = columns.findIndex((column) => column.flexible);
   if (flexible >= 0 && excess > 0) widths[flexible] = Math.max(NARROWEST, widths[flexible] - excess);
   const clip = (text: string, c: number) => shorten(text, widths[c]);
@@ -76,7 +86,7 @@ const metricCells = (metrics: ReportedMetrics): string[] => [
 ];
 
 /** The error table: worst tensors first, `limit` of them. */
-export function renderTensors(tensors: readonly ReportedTensor[], limit: number, color = false): string {
+export function renderTensors(tensors: readonly ReportedTensor[], limit: number, style = plain): string {
   return renderTable(
     [
       { head: 'tensor', flexible: true },
@@ -94,26 +104,26 @@ export function renderTensors(tensors: readonly ReportedTensor[], limit: number,
         formatBytes(tensor.bytesAfter),
         ...metricCells(tensor.metrics),
       ]),
-    color,
+    style,
   );
 }
 
 /** One compared tensor a row. */
 export function renderComparison(
   tensors: readonly { name: string; a: string; b: string; metrics: ReportedMetrics }[],
-  color = false,
+  style = plain,
 ): string {
   return renderTable(
     [{ head: 'tensor', flexible: true }, { head: 'A' }, { head: 'B' }, ...metricColumns],
     worstFirst(tensors).map(({ name, a, b, metrics }) => [name, a, b, ...metricCells(metrics)]),
-    color,
+    style,
   );
 }
 
 /** Shape and type of every tensor of a plan. */
 export function renderPlan(
   tensors: readonly { name: string; type: string; shape: readonly number[]; bytes: number; reason: string }[],
-  color = false,
+  style = plain,
 ): string {
   return renderTable(
     [
@@ -130,6 +140,6 @@ export function renderPlan(
       formatBytes(bytes),
       reason,
     ]),
-    color,
+    style,
   );
 }

@@ -9,11 +9,17 @@ import type { OutputTarget } from './target.ts';
 export interface Output {
   /** How workers hand over chunks. */
   readonly target: ChunkTarget;
+  /** What a failed run leaves behind: the unfinished file and its journal. */
+  readonly kept: readonly string[];
   /** Takes a chunk; the calls come in no particular order. */
   take(chunk: EncodedChunk): void;
-  /** After every chunk was taken: resolves when the output is whole. */
+  /**
+   * After every chunk was taken: resolves when the output is whole.
+   *
+   * @throws what kept it from becoming whole
+   */
   finish(): Promise<void>;
-  /** After a failure: keeps what an interrupted run keeps. */
+  /** After a failure: saves what is to be kept, and ends whatever waits for a reader. Never throws. */
   abandon(): Promise<void>;
 }
 
@@ -24,40 +30,53 @@ export interface OutputOptions {
   /** Encoded bytes of the largest chunk, and how many may wait to be emitted. */
   readonly slotBytes: number;
   readonly slots: number;
+  readonly signal: AbortSignal | undefined;
   /** A stream has emitted this many chunks, so that many slots are free again. */
   onEmitted(count: number): void;
-  /** A stream broke; no chunk will be emitted any more. */
-  onError(error: unknown): void;
+  /** A stream broke and will take no more; `finish` says why. */
+  onBroken(): void;
 }
 
 /** Opens the output and writes the header. */
 export async function openOutput(target: OutputTarget, options: OutputOptions): Promise<Output> {
-  return target.kind === 'file' ? fileOutput(target.path, options) : streamOutput(target.path, options);
+  return target.kind === 'file' ? fileOutput(target, options) : streamOutput(target, options);
 }
 
-function fileOutput(path: string, { layout, chunk }: OutputOptions): Output {
+function fileOutput(
+  { path, force }: Extract<OutputTarget, { kind: 'file' }>,
+  { layout, chunk }: OutputOptions,
+): Output {
   const partial = new PartialFile(path, {
     header: layout.header,
     headerSha256: createHash('sha256').update(layout.header).digest('hex'),
     fileBytes: layout.fileBytes,
     chunk,
+    force,
   });
   return {
     target: { kind: 'file', path: partial.path },
+    kept: [partial.path, partial.journalPath],
     take: ({ number }) => partial.chunkFinished(number),
     finish: async () => partial.finish(),
-    abandon: async () => partial.saveJournal(),
+    abandon: async () => partial.release(),
   };
 }
 
-async function streamOutput(path: string, options: OutputOptions): Promise<Output> {
-  const { layout, slotBytes, slots } = options;
-  const stream = await OutputStream.open(path);
+async function streamOutput(
+  target: Extract<OutputTarget, { kind: 'stream' }>,
+  options: OutputOptions,
+): Promise<Output> {
+  const { layout, slotBytes, slots, signal } = options;
+  const stream = await OutputStream.open(target, signal);
   const window = new Uint8Array(new SharedArrayBuffer(slotBytes * slots));
+  // The system takes no shared memory for a write: the chunk that is being emitted is copied here.
+  const emitting = Buffer.allocUnsafeSlow(slotBytes);
   const waiting = new Map<number, EncodedChunk>();
   let emitted = 0;
   let position = 0;
-  let failed = false;
+  let failure: unknown = null;
+  const cancel = () => stream.cancel();
+  signal?.addEventListener('abort', cancel);
 
   const padTo = async (offset: number) => {
     if (offset > position) await stream.write(new Uint8Array(offset - position));
@@ -66,21 +85,27 @@ async function streamOutput(path: string, options: OutputOptions): Promise<Outpu
 
   /** Emits every chunk that is next in order; one call runs at a time. */
   const pump = async () => {
-    for (let chunk = waiting.get(emitted); chunk && !failed; chunk = waiting.get(emitted)) {
+    for (let chunk = waiting.get(emitted); chunk; chunk = waiting.get(emitted)) {
       waiting.delete(emitted);
       await padTo(chunk.offset);
       const slot = (chunk.number % slots) * slotBytes;
-      // fs.write does not take shared memory, hence the one copy.
-      await stream.write(window.slice(slot, slot + chunk.byteLength));
+      const bytes = emitting.subarray(0, chunk.byteLength);
+      bytes.set(window.subarray(slot, slot + chunk.byteLength));
+      await stream.write(bytes);
       position += chunk.byteLength;
       options.onEmitted(++emitted);
     }
   };
   let pumping = Promise.resolve();
   const schedule = (work: () => Promise<void>) => {
-    pumping = pumping.then(work).catch((error) => {
-      failed = true;
-      options.onError(error);
+    pumping = pumping.then(async () => {
+      if (failure !== null) return;
+      try {
+        await work();
+      } catch (error) {
+        failure = error;
+        options.onBroken();
+      }
     });
   };
 
@@ -88,8 +113,14 @@ async function streamOutput(path: string, options: OutputOptions): Promise<Outpu
     await stream.write(layout.header);
     position = layout.header.length;
   });
+  const close = async () => {
+    signal?.removeEventListener('abort', cancel);
+    await pumping;
+    await stream.close();
+  };
   return {
     target: { kind: 'window', window, slotBytes },
+    kept: [],
     take(chunk) {
       waiting.set(chunk.number, chunk);
       schedule(pump);
@@ -97,8 +128,12 @@ async function streamOutput(path: string, options: OutputOptions): Promise<Outpu
     async finish() {
       schedule(() => padTo(layout.fileBytes));
       await pumping;
-      await stream.close();
+      if (failure !== null) throw failure;
+      await close();
     },
-    abandon: () => stream.close(),
+    async abandon() {
+      stream.cancel();
+      await close().catch(() => {}); // the run has failed already, for a reason of its own
+    },
   };
 }

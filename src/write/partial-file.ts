@@ -1,36 +1,21 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   ftruncateSync,
   openSync,
-  readFileSync,
   renameSync,
   rmSync,
   statfsSync,
-  statSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { DiskFullError, OutputLockedError, WriteError } from './errors.ts';
+import { DiskFullError, WriteError } from './errors.ts';
+import { JournalFile } from './journal.ts';
+import { journalPath, outputExists, partialPath } from './target.ts';
 
-/** What a run in progress says about itself, in `<output>.partial.json`. */
-export interface Journal {
-  readonly format: 'gguf-quantize/journal';
-  readonly version: 1;
-  /** The process that holds the lock, and when it started (kernel ticks since boot; null where unknown). */
-  readonly pid: number;
-  readonly processStart: string | null;
-  readonly output: string;
-  readonly fileBytes: number;
-  /** SHA-256 of the output's header, which fixes every name, type and offset. */
-  readonly headerSha256: string;
-  /** Weights in a chunk, and the chunks that are written: [first, end) ranges, in order. */
-  readonly chunk: number;
-  readonly finished: readonly (readonly [number, number])[];
-}
-
-const JOURNAL_INTERVAL_MS = 1000;
+/** How often the journal on disk is brought up to date, in ms. */
+const JOURNAL_INTERVAL = 1000;
 
 /**
  * The output while it is being made: `<output>.partial`, of its final size from the start, and a journal beside it.
@@ -39,112 +24,117 @@ const JOURNAL_INTERVAL_MS = 1000;
 export class PartialFile {
   readonly output: string;
   readonly path: string;
-  readonly #journalPath: string;
-  readonly #identity: Omit<Journal, 'finished'>;
+  readonly journalPath: string;
+  readonly #journal: JournalFile;
+  readonly #force: boolean;
   readonly #finished = new RangeSet();
   #lastJournal = 0;
 
   /**
    * Locks the output, discards what an earlier run left, checks the room on the disk and writes the header.
    *
-   * @throws OutputLockedError, DiskFullError, WriteError
+   * @throws OutputLockedError, OutputExistsError, DiskFullError, WriteError
    */
   constructor(
     output: string,
-    details: { header: Uint8Array; headerSha256: string; fileBytes: number; chunk: number },
+    details: { header: Uint8Array; headerSha256: string; fileBytes: number; chunk: number; force: boolean },
   ) {
+    const { header, headerSha256, fileBytes, chunk, force } = details;
     this.output = output;
-    this.path = `${output}.partial`;
-    this.#journalPath = `${this.path}.json`;
-    this.#identity = {
+    this.#force = force;
+    this.path = partialPath(output);
+    this.journalPath = journalPath(output);
+    this.#journal = new JournalFile(this.journalPath, {
       format: 'gguf-quantize/journal',
       version: 1,
-      pid: process.pid,
-      processStart: processStart(process.pid),
       output,
-      fileBytes: details.fileBytes,
-      headerSha256: details.headerSha256,
-      chunk: details.chunk,
-    };
-    this.#attempt(() => this.#lock());
-    this.#attempt(() => {
-      rmSync(this.path, { force: true });
-      this.#checkRoom(details.fileBytes);
-      const descriptor = openSync(this.path, 'wx');
-      try {
-        ftruncateSync(descriptor, details.fileBytes);
-        for (let done = 0; done < details.header.length; ) {
-          done += writeSync(descriptor, details.header, done, details.header.length - done, done);
-        }
-      } finally {
-        closeSync(descriptor);
-      }
+      fileBytes,
+      headerSha256,
+      chunk,
     });
+    this.#attempt(() => this.#journal.lock());
+    try {
+      this.#refuseExisting(); // a run that held the lock until now may have finished
+      this.#attempt(() => this.#create(header, fileBytes));
+    } catch (error) {
+      this.#removeAll(); // nothing has been made that is worth keeping
+      throw error;
+    }
   }
 
   /** Records a chunk as written; the journal on disk follows at most once a second. */
   chunkFinished(number: number): void {
     this.#finished.add(number);
-    if (Date.now() - this.#lastJournal >= JOURNAL_INTERVAL_MS) this.saveJournal();
+    if (Date.now() - this.#lastJournal >= JOURNAL_INTERVAL) this.saveJournal();
   }
 
   /** Writes the journal now. */
   saveJournal(): void {
     this.#lastJournal = Date.now();
-    this.#attempt(() => {
-      const next = `${this.#journalPath}.next`;
-      writeFileSync(next, this.#journalText());
-      renameSync(next, this.#journalPath);
-    });
+    this.#attempt(() => this.#journal.save(this.#finished.ranges()));
   }
 
-  /** Makes the data durable, gives the file its final name and removes the journal. */
+  /**
+   * Makes the data durable, gives the file its final name and removes the journal.
+   *
+   * @throws OutputExistsError when something has appeared there since; WriteError
+   */
   finish(): void {
+    this.#refuseExisting();
     this.#attempt(() => {
-      sync(this.path);
+      sync(this.path, 'r+');
       renameSync(this.path, this.output);
-      sync(dirname(this.output));
-      rmSync(this.#journalPath, { force: true });
+      syncDirectory(dirname(this.output));
+      this.#journal.remove();
     });
   }
 
-  #journalText(): string {
-    const journal: Journal = { ...this.#identity, finished: this.#finished.ranges() };
-    return `${JSON.stringify(journal)}\n`;
+  /** After a failure: the journal says what is finished, and that nobody holds it. Never throws. */
+  release(): void {
+    try {
+      this.#journal.release(this.#finished.ranges());
+    } catch {
+      // On a full disk the journal stays as it was, which is true too: the lock ends with this process.
+    }
   }
 
-  /** Creates the journal, which is the lock; takes over one whose process has ended. */
-  #lock(): void {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        writeFileSync(this.#journalPath, this.#journalText(), { flag: 'wx' });
-        return;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === 3) throw error;
+  #refuseExisting(): void {
+    if (!this.#force && existsSync(this.output)) throw outputExists(this.output);
+  }
+
+  #removeAll(): void {
+    try {
+      rmSync(this.path, { force: true });
+      this.#journal.remove();
+    } catch {
+      // What is in the way has been reported by the error that led here.
+    }
+  }
+
+  #create(header: Uint8Array, fileBytes: number): void {
+    rmSync(this.path, { force: true });
+    this.#checkRoom(fileBytes);
+    const descriptor = openSync(this.path, 'wx');
+    try {
+      ftruncateSync(descriptor, fileBytes);
+      for (let done = 0; done < header.length; ) {
+        done += writeSync(descriptor, header, done, header.length - done, done);
       }
-      const holder = readHolder(this.#journalPath);
-      if (holder !== null && isRunning(holder)) {
-        throw new OutputLockedError('another run is writing this output', {
-          file: this.output,
-          got: `process ${holder.pid} holds ${this.#journalPath}`,
-          advice: 'wait for it, stop it, or choose another -o',
-        });
-      }
-      rmSync(this.#journalPath, { force: true });
+    } finally {
+      closeSync(descriptor);
     }
   }
 
   #checkRoom(bytes: number): void {
-    const { bavail, bsize } = statfsSync(dirname(this.path));
+    const { blocks, bavail, bsize } = statfsSync(dirname(this.path));
     const free = bavail * bsize;
-    if (free < bytes) {
-      throw new DiskFullError('the disk has too little room for the output', {
-        file: this.output,
-        expected: `${bytes} bytes free`,
-        got: `${free} bytes free`,
-        advice: 'free some space, or write to another disk with -o',
-      });
-    }
+    if (blocks === 0 || free >= bytes) return; // 0 blocks: a file system that does not count them
+    throw new DiskFullError('the disk has too little room for the output', {
+      file: this.output,
+      expected: `${bytes} bytes free`,
+      got: `${free} bytes free`,
+      advice: 'free some space, or write to another disk with -o',
+    });
   }
 
   /** Turns what the operating system refuses into an error that names the output. */
@@ -169,48 +159,33 @@ export function asWriteError(error: unknown, file: string): unknown {
       cause: error,
     });
   }
+  if (code === 'EFBIG') {
+    return new WriteError('the file may not become that large', {
+      file,
+      got: message,
+      advice: 'raise the limit (ulimit -f), or write to a file system that takes larger files',
+      cause: error,
+    });
+  }
   return new WriteError('writing failed', { file, got: message, cause: error });
 }
 
-function sync(path: string): void {
-  const descriptor = openSync(path, 'r');
+/** Makes a rename in the directory durable, where the file system can. The file is whole and in its place anyway. */
+function syncDirectory(path: string): void {
+  try {
+    sync(path, 'r');
+  } catch {
+    // Network file systems may refuse to flush a directory.
+  }
+}
+
+function sync(path: string, mode: 'r' | 'r+'): void {
+  const descriptor = openSync(path, mode);
   try {
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);
   }
-}
-
-type Holder = Pick<Journal, 'pid' | 'processStart'>;
-
-function readHolder(path: string): Holder | null {
-  try {
-    const journal = JSON.parse(readFileSync(path, 'utf8')) as Partial<Journal>;
-    return Number.isSafeInteger(journal.pid)
-      ? { pid: journal.pid!, processStart: journal.processStart ?? null }
-      : null;
-  } catch {
-    return null;
-  }
-}
-
-/** Whether the very process that wrote the journal still runs (not another one with its number). */
-function isRunning({ pid, processStart: start }: Holder): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-  }
-  const now = processStart(pid);
-  return start === null || now === null || start === now;
-}
-
-/** Field 22 of /proc/<pid>/stat: start time in ticks since boot. */
-function processStart(pid: number): string | null {
-  const path = `/proc/${pid}/stat`;
-  if (!statSync(path, { throwIfNoEntry: false })) return null;
-  const text = readFileSync(path, 'utf8');
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
 }
 
 /** A set of numbers as [first, end) ranges. */

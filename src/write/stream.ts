@@ -1,67 +1,130 @@
-import { write } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { close, constants, fstatSync, open, statSync, write } from 'node:fs';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { BrokenPipeError } from './errors.ts';
 import { asWriteError } from './partial-file.ts';
+import type { OutputTarget } from './target.ts';
 
-/** How long to wait before trying again when a pipe set to non-blocking has no room. */
-const RETRY_MS = 5;
+/** How often to look whether a FIFO has a reader, and whether a full non-blocking device has room, in ms. */
+const FIFO_POLL = 50;
+const FULL_POLL = 5;
+
+const openFile = promisify(open);
+const closeFile = promisify(close);
+
+/** Ends a write that was waiting when the stream was cancelled. */
+export class StreamCancelled extends Error {}
 
 /**
  * Standard output, a pipe or a device, written in order. Each write waits until the system has taken all of it, so a
  * slow reader slows the writer down instead of filling memory.
+ *
+ * Pipes and sockets are written without blocking a thread (a thread inside write(2) would keep the process from ending
+ * while the reader sleeps); whatever else it is, by plain writes.
  */
 export class OutputStream {
   readonly #name: string;
-  readonly #handle: FileHandle | null;
+  readonly #descriptor: number;
+  readonly #socket: Socket | null;
+  readonly #owned: boolean;
+  #cancelled = false;
 
-  private constructor(name: string, handle: FileHandle | null) {
+  private constructor(name: string, descriptor: number, owned: boolean, socket: Socket | null) {
     this.#name = name;
-    this.#handle = handle;
+    this.#descriptor = descriptor;
+    this.#owned = owned;
+    this.#socket = socket;
   }
 
-  /** Opens the path ('-' is standard output). Opening a FIFO waits for its reader. */
-  static async open(path: string): Promise<OutputStream> {
-    if (path === '-') return new OutputStream('standard output', null);
-    try {
-      return new OutputStream(path, await open(path, 'w'));
-    } catch (error) {
-      throw asWriteError(error, path);
+  /**
+   * Opens the target. A FIFO is opened once it has a reader.
+   *
+   * @throws StreamCancelled when the signal aborts before that; DiskFullError, WriteError
+   */
+  static async open(
+    target: Extract<OutputTarget, { kind: 'stream' }>,
+    signal?: AbortSignal,
+  ): Promise<OutputStream> {
+    const { path } = target;
+    const descriptor = target.descriptor ?? (await openForWriting(path, signal));
+    const stats = fstatSync(descriptor);
+    let socket: Socket | null = null;
+    if (stats.isFIFO() || stats.isSocket()) {
+      const { Socket } = await import('node:net');
+      socket = new Socket({ fd: descriptor, readable: false, writable: true });
+      socket.on('error', () => {}); // each write learns of it by its callback
     }
+    const name = target.descriptor === 1 ? 'standard output' : path;
+    return new OutputStream(name, descriptor, target.descriptor === null, socket);
   }
 
-  /** Writes all of the bytes. */
+  /**
+   * Writes all of the bytes, which must stay as they are until then.
+   *
+   * @throws BrokenPipeError, DiskFullError, WriteError, StreamCancelled
+   */
   async write(bytes: Uint8Array): Promise<void> {
     for (let done = 0; done < bytes.length; ) {
+      if (this.#cancelled) throw new StreamCancelled();
       try {
         done += await this.#writeSome(bytes.subarray(done));
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
+        if (this.#cancelled) throw new StreamCancelled();
         if (code === 'EAGAIN') {
-          await delay(RETRY_MS);
+          await delay(FULL_POLL);
           continue;
         }
-        if (code === 'EPIPE') {
+        if (code === 'EPIPE' || code === 'ECONNRESET') {
           throw new BrokenPipeError('the reader of the output closed it before the end', {
             file: this.#name,
+            got: 'only the beginning of the GGUF was taken',
+            advice: 'see why the reader ended, and run again',
             cause: error,
           });
         }
         throw asWriteError(error, this.#name);
       }
     }
+    if (this.#cancelled) throw new StreamCancelled(); // a socket calls back as if it had written
   }
 
   #writeSome(bytes: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
-      const descriptor = this.#handle?.fd ?? process.stdout.fd;
-      write(descriptor, bytes, 0, bytes.length, null, (error, written) =>
+      if (this.#socket) {
+        this.#socket.write(bytes, (error) => (error ? reject(error) : resolve(bytes.length)));
+        return;
+      }
+      write(this.#descriptor, bytes, 0, bytes.length, null, (error, written) =>
         error ? reject(error) : resolve(written),
       );
     });
   }
 
+  /** Makes the write in progress, if it can wait for a reader, and every later one throw StreamCancelled. */
+  cancel(): void {
+    this.#cancelled = true;
+    this.#socket?.destroy();
+  }
+
+  /** Once the last write has ended. Standard descriptors stay open. */
   async close(): Promise<void> {
-    await this.#handle?.close();
+    if (this.#socket) this.#socket.destroy();
+    else if (this.#owned) await closeFile(this.#descriptor);
+  }
+}
+
+async function openForWriting(path: string, signal?: AbortSignal): Promise<number> {
+  for (;;) {
+    if (signal?.aborted) throw new StreamCancelled();
+    try {
+      // Without O_NONBLOCK, opening a FIFO holds a thread until somebody reads.
+      return await openFile(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0));
+    } catch (error) {
+      const waits = (error as NodeJS.ErrnoException).code === 'ENXIO' && statSync(path).isFIFO();
+      if (!waits) throw asWriteError(error, path);
+      await delay(FIFO_POLL);
+    }
   }
 }

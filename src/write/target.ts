@@ -1,60 +1,130 @@
-import { realpathSync, type Stats, statSync } from 'node:fs';
+import { existsSync, fstatSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { OutputExistsError, OutputIsInputError, OutputPathError } from './errors.ts';
+import { pause } from './pause.ts';
 
 /** Where the output goes, decided and checked before any work. */
 export type OutputTarget =
-  /** A regular file: written beside its final name and renamed. `path` has links resolved. */
-  | { readonly kind: 'file'; readonly path: string }
-  /** Standard output, a pipe or a device: written once, in order. */
-  | { readonly kind: 'stream'; readonly path: string };
+  /**
+   * A regular file: written beside its final name and renamed. `path` has links resolved; `force` says that what is
+   * there may be replaced.
+   */
+  | { readonly kind: 'file'; readonly path: string; readonly force: boolean }
+  /**
+   * Written once, in order: a pipe or device by its path, or what is already open under a descriptor (standard output
+   * is 1), whatever that is.
+   */
+  | { readonly kind: 'stream'; readonly path: string; readonly descriptor: number | null };
+
+/** Far longer than a run needs to put its journal in the place of another's, in ms. */
+const HANDOVER = 100;
+
+/** What a file is called while it is written, and the journal beside it. */
+export const partialPath = (output: string): string => `${output}.partial`;
+export const journalPath = (output: string): string => `${output}.partial.json`;
 
 /**
  * Decides how to write to `path` ('-' is standard output).
  *
- * @param inputs every file the run reads; the output may be none of them, by whatever name.
+ * @param inputs every file the run reads; neither the output nor what is written on the way to it may be one of them,
+ *   by whatever name.
  * @throws OutputPathError, OutputIsInputError, OutputExistsError
  */
 export function resolveTarget(path: string, inputs: readonly string[], force: boolean): OutputTarget {
-  if (path === '-') return { kind: 'stream', path };
-  const existing = statSync(path, { throwIfNoEntry: false });
-  if (existing === undefined) {
-    const directory = dirname(path);
-    const parent = statSync(directory, { throwIfNoEntry: false });
-    if (!parent?.isDirectory()) {
-      throw new OutputPathError('the output directory does not exist', {
-        file: path,
-        expected: `a directory ${directory}`,
-        advice: `create it (mkdir -p '${directory}') or choose another -o`,
-      });
-    }
-    return { kind: 'file', path: join(realpathSync(directory), basename(path)) };
-  }
-  if (existing.isDirectory()) {
+  const descriptor = descriptorOf(path);
+  const existing =
+    descriptor === null ? statSync(path, { throwIfNoEntry: false }) : statOpen(descriptor, path);
+  if (existing?.isDirectory()) {
     throw new OutputPathError('the output is a directory', {
       file: path,
       expected: 'a file name',
       advice: `name the file, for example -o '${join(path, 'model.gguf')}'`,
     });
   }
-  for (const input of inputs) {
-    if (sameFile(existing, statSync(input, { throwIfNoEntry: false }))) {
-      throw new OutputIsInputError('the output is one of the input files', {
-        file: path,
-        got: `the same file as ${input}`,
-        advice: 'choose another -o; an input is never overwritten',
-      });
-    }
+  if (existing) refuseInput(path, existing, inputs);
+  if (descriptor !== null) return { kind: 'stream', path, descriptor };
+  if (existing === undefined) return fileTarget(inDirectory(path), inputs, force);
+  if (existing.isSocket()) {
+    throw new OutputPathError('the output is a socket', { file: path, expected: 'a file, pipe or device' });
   }
-  if (!existing.isFile()) return { kind: 'stream', path };
-  if (!force) {
-    throw new OutputExistsError('the output already exists', {
+  if (!existing.isFile()) return { kind: 'stream', path, descriptor: null };
+  if (!force) throw outputExists(path);
+  return fileTarget(realpathSync(path), inputs, force);
+}
+
+/** '-' and the names that systems give to open descriptors; null for a path of the file system. */
+function descriptorOf(path: string): number | null {
+  if (path === '-' || path === '/dev/stdout') return 1;
+  const match = /^(?:\/dev|\/proc\/self)\/fd\/(\d+)$/.exec(path);
+  return match === null ? null : Number(match[1]);
+}
+
+function statOpen(descriptor: number, path: string): Stats {
+  try {
+    return fstatSync(descriptor);
+  } catch (cause) {
+    throw new OutputPathError('the output is no open descriptor', {
       file: path,
-      advice: 'choose another -o, or pass --force to replace it',
+      expected: 'a descriptor that the caller has opened for writing',
+      cause,
     });
   }
-  return { kind: 'file', path: realpathSync(path) };
 }
+
+/** The path with its directory's links resolved. */
+function inDirectory(path: string): string {
+  const directory = dirname(path);
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new OutputPathError('the output directory does not exist', {
+      file: path,
+      expected: `a directory ${directory}`,
+      advice: `create it (mkdir -p '${directory}') or choose another -o`,
+    });
+  }
+  return join(realpathSync(directory), basename(path));
+}
+
+/** A regular file, once nothing is in the way of the files beside it. */
+function fileTarget(path: string, inputs: readonly string[], force: boolean): OutputTarget {
+  const partial = statSync(partialPath(path), { throwIfNoEntry: false });
+  const journal = statSync(journalPath(path), { throwIfNoEntry: false });
+  if (partial) refuseInput(partialPath(path), partial, inputs);
+  if (journal) refuseInput(journalPath(path), journal, inputs);
+  if (partial && !journal && !force && !hasJournal(path)) {
+    throw new OutputExistsError('a file that no run has left is in the way', {
+      file: partialPath(path),
+      advice: 'move it, choose another -o, or pass --force to replace it',
+    });
+  }
+  return { kind: 'file', path, force };
+}
+
+/**
+ * An interrupted run leaves a journal beside its `.partial`; without one, the name may be that of somebody's download.
+ * A run that takes over from a dead one has none for a moment.
+ */
+function hasJournal(path: string): boolean {
+  pause(HANDOVER);
+  return existsSync(journalPath(path));
+}
+
+function refuseInput(path: string, existing: Stats, inputs: readonly string[]): void {
+  for (const input of inputs) {
+    if (!sameFile(existing, statSync(input, { throwIfNoEntry: false }))) continue;
+    throw new OutputIsInputError('the output is one of the input files', {
+      file: path,
+      got: `the same file as ${input}`,
+      advice: 'choose another -o; an input is never overwritten',
+    });
+  }
+}
+
+/** The output exists, and nobody has said that it may be replaced. */
+export const outputExists = (path: string): OutputExistsError =>
+  new OutputExistsError('the output already exists', {
+    file: path,
+    advice: 'choose another -o, or pass --force to replace it',
+  });
 
 const sameFile = (a: Stats, b: Stats | undefined): boolean =>
   b !== undefined && a.dev === b.dev && a.ino === b.ino;

@@ -1,107 +1,115 @@
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { type Estimate, estimateCommand, estimateSizes, sizedModel } from '../../src/cli/estimate.ts';
-import type { Pipeline } from '../../src/cli/quantize.ts';
-import { dataTypes } from '../../src/core/types.ts';
+import { dataTypes, type TypeName } from '../../src/core/types.ts';
+import { planQuantization, quantize } from '../../src/pipeline.ts';
+import { mixtures } from '../../src/plan/mixtures.ts';
+import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { fakeIo } from '../support/io.ts';
-import { checkpoint, plan, planned, stored } from '../support/results.ts';
+import { checkpoint, stored } from '../support/results.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
-const somePath = fileURLToPath(import.meta.url);
-const model = {
-  headerBytes: 1000,
-  alignment: 32,
-  tensors: [
-    { name: 'matrix', shape: [256, 3] },
-    { name: 'odd', shape: [96, 5] },
-    { name: 'norm', shape: [7] },
-  ],
-};
+const model = fileURLToPath(new URL('../../fixtures/sotu-3m', import.meta.url));
 const named = (estimates: readonly Estimate[]) =>
   new Map(estimates.map((estimate) => [estimate.name, estimate]));
 
-describe('estimateSizes', () => {
-  const sizes = named(estimateSizes(model));
+describe('the bundled model', () => {
+  let estimates: Map<string, Estimate>;
+  beforeAll(() => {
+    estimates = named(estimateSizes(sizedModel(openCheckpoint(model))));
+  });
+
+  it('has a row for each number format, mixture and block type', () => {
+    for (const name of ['FP32', 'FP16', 'BF16', 'INT8', 'NVFP4']) expect(estimates.has(name)).toBe(true);
+    const quantized = Object.values(mixtures).filter(({ base }) => dataTypes[base].kind === 'quantized');
+    for (const { name } of quantized) expect(estimates.has(name)).toBe(true);
+    expect(estimates.size).toBe(5 + quantized.length);
+  });
+
+  it('takes what the plan of a run takes, to the byte', () => {
+    const bytes = (type: string, pure: boolean) =>
+      planQuantization({ input: model, type, pure }).layout.fileBytes;
+    for (const [name, type] of [
+      ['FP32', 'F32'],
+      ['FP16', 'F16'],
+      ['BF16', 'BF16'],
+    ]) {
+      expect(estimates.get(name)?.size?.fileBytes).toBe(bytes(type, false));
+    }
+    const writable = [...estimates.values()].filter((row) => row.writable && row.kind === 'mixture');
+    expect(writable.length).toBeGreaterThan(10);
+    for (const { name, size, pure } of writable) {
+      expect([name, size?.fileBytes]).toEqual([name, bytes(name, false)]);
+      if (mixtures[name as keyof typeof mixtures].base in { MXFP4: 1 }) continue; // writable as a mixture alone
+      expect([name, pure?.fileBytes]).toEqual([name, bytes(name, true)]);
+    }
+  });
+
+  it('says what cannot be written, and why', () => {
+    expect(estimates.get('Q2_K_S')).toMatchObject({ writable: false, notes: ['needs imatrix'] });
+    expect(estimates.get('NVFP4')).toMatchObject({ kind: 'type', size: null, writable: false });
+    expect(estimates.get('Q4_K_M')).toMatchObject({ writable: true, fallbacks: 0, notes: [] });
+  });
+});
+
+/** Tensors of no known model: a matrix, one whose rows no super-block divides, a vector, integers. */
+const shapes: [string, readonly number[], TypeName][] = [
+  ['matrix', [3, 256], 'BF16'],
+  ['odd', [5, 96], 'BF16'],
+  ['norm', [8], 'F32'],
+  ['table', [4, 4], 'I32'],
+];
+const gguf = checkpoint({
+  format: 'gguf',
+  tensors: new Map(
+    shapes.map(([name, shape, type], i) => [name, stored({ name, shape, type, offset: 640 + 4096 * i })]),
+  ),
+  metadata: [{ key: 'general.alignment', type: 'UINT32', value: 64 }],
+});
+
+describe('a GGUF', () => {
+  const sized = sizedModel(gguf);
+  const estimates = named(estimateSizes(sized));
 
   it.each([
-    ['FP32', 1000 + 3072 + 1920 + 32, 32],
-    ['FP16', 1000 + 1536 + 960 + 32, (8 * (1536 + 960 + 28)) / 1255],
-    ['BF16', 1000 + 1536 + 960 + 32, (8 * (1536 + 960 + 28)) / 1255],
-    ['INT8', 1000 + 768 + 480 + 32, (8 * (768 + 480 + 28)) / 1255],
-    ['Q8_0', 1000 + 832 + 512 + 32, (8 * (816 + 510 + 28)) / 1255],
-    ['Q4_K', 1000 + 448 + 960 + 32, (8 * (432 + 960 + 28)) / 1255],
-  ])('%s', (name, fileBytes, bitsPerWeight) => {
-    expect(sizes.get(name)).toMatchObject({ fileBytes, bitsPerWeight, undivided: name === 'Q4_K' ? 1 : 0 });
+    ['FP16', 1536 + 960 + 64 + 64],
+    ['INT8', 768 + 512 + 64 + 64],
+    ['Q8_0', 832 + 512 + 64 + 64],
+    ['Q4_K', 448 + 384 + 64 + 64], // 96 falls back to Q5_0
+  ])('in %s', (name, tensorBytes) => {
+    expect(estimates.get(name)?.size?.fileBytes).toBe(sized.headerBytes + tensorBytes);
   });
 
-  it('knows every type once, and no mixture that nobody names', () => {
-    const estimates = estimateSizes(model);
-    const quantized = Object.values(dataTypes).filter(({ kind }) => kind === 'quantized');
-    expect(estimates.map(({ name }) => name)).toEqual([
-      ...['FP32', 'FP16', 'BF16', 'INT8'],
-      ...quantized.map(({ name }) => name),
-    ]);
-    expect(estimates.every(({ kind }) => kind !== 'mixture')).toBe(true);
-  });
-
-  it('takes mixtures from the type policy', () => {
-    const choice = [
-      { shape: [96, 5], type: 'Q5_0' as const },
-      { shape: [256, 3], type: 'Q6_K' as const },
-      { shape: [7], type: 'F32' as const },
-    ];
-    const mixed = named(estimateSizes(model, new Map([['Q5_K_M', choice]])));
-    expect(mixed.get('Q5_K_M')).toMatchObject({ kind: 'mixture', fileBytes: 1000 + 640 + 352 + 32 });
+  it('counts fallbacks, and refuses what has none', () => {
+    expect(estimates.get('Q4_K')).toMatchObject({ fallbacks: 1, notes: ['1 fallbacks'] });
+    expect(estimates.get('Q1_0')).toMatchObject({ size: null, pure: null, notes: ['impossible for odd'] });
   });
 });
 
-const pipeline: Pipeline = {
-  planQuantization: () => ({
-    plan: plan({ tensors: [planned({ type: 'F16', encoder: 'F16', shape: [256, 3] })] }),
-    layout: { fileBytes: 2536 },
-  }),
-  quantize: () => Promise.reject(new Error('nothing is to be quantized')),
-};
+describe('the bundled model as GGUF', () => {
+  const directory = temporaryDirectory();
+  const input = join(directory, 'm.gguf');
+  beforeAll(() => quantize({ input: model, output: input, type: 'BF16' }));
 
-describe('sizedModel', () => {
-  it('takes the header of what a safetensors checkpoint would become', () => {
-    expect(sizedModel(checkpoint(), pipeline)).toMatchObject({ headerBytes: 1000, alignment: 32 });
-  });
-
-  it('takes a GGUF as it is', () => {
-    const gguf = checkpoint({
-      format: 'gguf',
-      tensors: new Map([
-        ['b', stored({ name: 'b', offset: 640, shape: [3, 256] })],
-        ['a', stored({ name: 'a', offset: 128 })],
-      ]),
-      metadata: [{ key: 'general.alignment', type: 'UINT32', value: 64 }],
-    });
-    const sized = sizedModel(gguf, pipeline);
-    expect(sized).toMatchObject({ headerBytes: 128, alignment: 64 });
-    expect(sized.tensors[0].shape).toEqual([256, 3]);
+  it('takes what the plan of a run takes, to the byte', () => {
+    for (const { name, size, pure, writable, kind } of estimateSizes(sizedModel(openCheckpoint(input)))) {
+      if (!writable || kind !== 'mixture' || name === 'MXFP4_MOE') continue;
+      const bytes = (asked: boolean) => planQuantization({ input, type: name, pure: asked }).layout.fileBytes;
+      expect([name, size?.fileBytes, pure?.fileBytes]).toEqual([name, bytes(false), bytes(true)]);
+    }
   });
 });
 
-it('prints a table, or JSON', async () => {
-  const stages = { openCheckpoint: () => checkpoint(), pipeline };
+it('prints a table, or JSON', () => {
   const table = fakeIo();
-  await estimateCommand(somePath, {}, table.io, stages);
-  expect(table.stdout()).toMatch(/^Q4_K +4\.50 +1\.41 KiB +1448$/m);
-  expect(table.stderr()).toBe('');
+  estimateCommand(model, {}, table.io);
+  expect(table.stdout()).toMatch(/^Q4_K_M +5\.07 +2\.28 MiB +2391040 +4\.52 +2\.04 MiB$/m);
+  for (const line of table.stdout().split('\n')) expect(line.length).toBeLessThanOrEqual(100);
   const json = fakeIo();
-  await estimateCommand(somePath, { json: true }, json.io, stages);
+  estimateCommand(model, { json: true }, json.io);
   const parsed = JSON.parse(json.stdout());
-  expect(parsed).toMatchObject({
-    schema: 'gguf-quantize/estimate',
-    version: 1,
-    weights: 768,
-    inputBytes: 4096,
-  });
-  expect(parsed.estimates[0]).toEqual({
-    name: 'FP32',
-    kind: 'number',
-    fileBytes: 4072,
-    bitsPerWeight: 32,
-    undivided: 0,
-  });
+  expect(parsed).toMatchObject({ schema: 'gguf-quantize/estimate', version: 1, weights: 3672320 });
+  expect(parsed.estimates[0]).toMatchObject({ name: 'FP32', kind: 'number', pure: null, fallbacks: 0 });
+  expect([table.stderr(), json.stderr()]).toEqual(['', '']);
 });

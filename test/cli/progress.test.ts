@@ -10,12 +10,18 @@ const at = (doneWeights: number, tensor = 'blk.0.ffn_up.weight'): PipelineEvent 
   totalWeights: 1000,
   tensor,
 });
+const planned = (fileBytes: number): PipelineEvent => ({
+  kind: 'plan',
+  plan: plan(),
+  layout: { fileBytes, header: new Uint8Array(0), offsets: [0] },
+  output: 'out.gguf',
+});
 const quantizing: PipelineEvent = { kind: 'stage', stage: 'quantize' };
 
 describe('away from a terminal', () => {
   it('says what is planned', () => {
     const fake = fakeIo();
-    lineProgress(fake.io).handle({ kind: 'plan', plan: plan(), layout: { fileBytes: 3 << 20 } });
+    lineProgress(fake.io).handle(planned(3 << 20));
     expect(fake.lines()).toEqual(['Q4_K_M by kquant: 1 tensors, 3.00 MiB to write']);
   });
 
@@ -104,7 +110,7 @@ describe('on a terminal', () => {
 it('is silent when quiet', async () => {
   const fake = fakeIo();
   const progress = await createProgress(fake.io, true);
-  progress.handle({ kind: 'plan', plan: plan(), layout: { fileBytes: 1 } });
+  progress.handle(planned(1));
   progress.note('warning');
   progress.stop();
   expect(fake.stderr()).toBe('');
@@ -114,7 +120,7 @@ it('takes plain lines where the cursor cannot move', async () => {
   for (const env of [{ TERM: 'dumb' }, { CI: 'true' }]) {
     const fake = fakeIo({ stderrIsTTY: true, env });
     const progress = await createProgress(fake.io, false);
-    progress.handle({ kind: 'plan', plan: plan(), layout: { fileBytes: 1 } });
+    progress.handle(planned(1));
     expect(fake.stderr()).toBe('Q4_K_M by kquant: 1 tensors, 1 B to write\n');
   }
 });

@@ -1,4 +1,12 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -24,22 +32,23 @@ const finished = result([
   [fallback, sums(1024, 0.0625)],
 ]);
 
+const layout = { fileBytes: 5000, header: new Uint8Array(64), offsets: [64, 640] };
+
 /** Stages that do nothing but tell of a run with this plan. */
 function fakePipeline(over: Partial<Plan> = {}) {
   const calls: QuantizeOptions[] = [];
   const made = { ...finished.plan, ...over };
+  const output = 'out.gguf';
   const pipeline: Pipeline = {
     planQuantization: (options) => {
       calls.push(options);
-      return { plan: made, layout: { fileBytes: 5000 } };
+      return { plan: made, layout, output, inputs: [] };
     },
-    quantize: async (options, onEvent) => {
+    quantize: async (options, onEvent = () => {}) => {
       calls.push(options);
       onEvent({ kind: 'stage', stage: 'plan' });
-      onEvent({ kind: 'plan', plan: made, layout: { fileBytes: 5000 } });
-      onEvent({ kind: 'warning', message: 'kernels without SIMD' });
-      onEvent({ kind: 'warning', message: 'kernels without SIMD' });
-      return { ...finished, plan: made, output: options.output === '-' ? null : 'out.gguf' };
+      onEvent({ kind: 'plan', plan: made, layout, output });
+      return { ...finished, plan: made, output: options.output === '-' ? null : output };
     },
   };
   return { pipeline, calls };
@@ -72,15 +81,11 @@ describe('a run', () => {
     for (const line of fake.lines()) expect(line.length).toBeLessThanOrEqual(100);
   });
 
-  it('prints each warning once, and says loudly what llama.cpp cannot run', async () => {
-    const { fake } = await runWith(
-      {},
-      { runnable: { yes: false, reason: 'no config' }, warnings: ['odd', 'odd'] },
-    );
+  it('prints warnings, and says twice that llama.cpp cannot run the file', async () => {
+    const { fake } = await runWith({}, { runnable: { yes: false, reason: 'no config' }, warnings: ['odd'] });
     expect(fake.lines().filter((line) => line.startsWith('warning:'))).toEqual([
       'warning: llama.cpp cannot run this file: no config',
       'warning: odd',
-      'warning: kernels without SIMD',
       'warning: llama.cpp cannot run this file: no config',
     ]);
   });
@@ -147,12 +152,20 @@ describe('the JSON report', () => {
   });
 
   it('does not replace another file without --force', async () => {
-    const path = join(directory, 'config.json');
-    writeFileSync(path, '{"hidden_size": 1}');
+    mkdirSync(join(directory, 'reports'));
+    const path = join(directory, 'reports/notes.txt');
+    writeFileSync(path, 'mine');
     await expect(runWith({ report: path })).rejects.toThrow(ReportPathError);
-    expect(readFileSync(path, 'utf8')).toBe('{"hidden_size": 1}');
+    expect(readFileSync(path, 'utf8')).toBe('mine');
     await runWith({ report: path, force: true });
     expect(readFileSync(path, 'utf8')).toContain('gguf-quantize/report');
+  });
+
+  it('does not replace what lies beside the model even with --force', async () => {
+    const path = join(directory, 'config.json');
+    writeFileSync(path, '{"hidden_size": 1}');
+    await expect(runWith({ report: path, force: true })).rejects.toThrow(ReportPathError);
+    expect(readFileSync(path, 'utf8')).toBe('{"hidden_size": 1}');
   });
 
   it.each([

@@ -65,6 +65,27 @@ describe('buildReport', () => {
     expect(metrics.maxError).toEqual({ value: 0.125, index: 300, row: 1, column: 44, tensor: value.name });
   });
 
+  it('takes scales and zero points as bytes, not as weights', () => {
+    const codes = planned({ type: 'I8', encoder: 'I8:zero-point' });
+    const zeroPoints = planned({
+      name: 'blk.0.ffn_down.zero_point',
+      shape: [4],
+      type: 'I8',
+      encoder: 'I8:zero-point',
+      source: { kind: 'row-range', of: codes.name, what: 'zero-point' },
+    });
+    const { model, tensors } = buildReport(
+      result([
+        [codes, sums(1024, 0.125)],
+        [zeroPoints, { ...sums(4, 0), sumX2: 4e6 }],
+      ]),
+    );
+    expect(model).toMatchObject({ weights: 1024, quantizedTensors: 1, bytesAfter: 1028 });
+    expect(model.bitsPerWeight).toBe((8 * 1028) / 1024);
+    expect(model.metrics.relativeError).toBe(1 / 64);
+    expect(tensors.map(({ quantized }) => quantized)).toEqual([true, false]);
+  });
+
   it('prices fallbacks', () => {
     expect(report.fallbacks).toEqual([
       { tensor: value.name, from: 'Q4_K', to: 'Q5_0', extraBitsPerWeight: 1, extraBytes: 128 },

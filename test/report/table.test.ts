@@ -68,9 +68,15 @@ describe('renderTensors', () => {
     }
   });
 
+  it('shrinks with the terminal', () => {
+    const narrow = renderTensors(report.tensors, 10, { color: false, width: 85 });
+    for (const line of narrow.split('\n')) expect(line.length).toBeLessThanOrEqual(85);
+    expect(narrow).toMatch(/^blk\S*…\S*weight +Q4_K/m);
+  });
+
   it('is coloured only on demand', () => {
     expect(renderTensors(report.tensors, 10)).not.toContain('\u001b');
-    const colored = renderTensors(report.tensors, 10, true);
+    const colored = renderTensors(report.tensors, 10, { color: true, width: 100 });
     expect(colored).toContain('\u001b[1m');
     // biome-ignore lint/suspicious/noControlCharactersInRegex: ANSI styles
     expect(colored.replace(/\u001b\[\d+m/g, '')).toBe(renderTensors(report.tensors, 10));

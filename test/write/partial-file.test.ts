@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DiskFullError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
-import { asWriteError, type Journal, PartialFile } from '../../src/write/partial-file.ts';
+import { DiskFullError, OutputExistsError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
+import type { Journal } from '../../src/write/journal.ts';
+import { asWriteError, PartialFile } from '../../src/write/partial-file.ts';
 import { temporaryDirectory } from '../support/temp.ts';
 
 const details = (fileBytes = 100) => ({
@@ -11,6 +12,7 @@ const details = (fileBytes = 100) => ({
   headerSha256: 'abc',
   fileBytes,
   chunk: 32768,
+  force: false,
 });
 const journalOf = (output: string): Journal =>
   JSON.parse(readFileSync(`${output}.partial.json`, 'utf8')) as Journal;
@@ -26,6 +28,18 @@ describe('PartialFile', () => {
     expect(readFileSync(output)).toEqual(bytes);
     expect(existsSync(partial.path)).toBe(false);
     expect(existsSync(`${partial.path}.json`)).toBe(false);
+  });
+
+  it('replaces nothing that has appeared since, without force', () => {
+    const output = join(temporaryDirectory(), 'm.gguf');
+    const partial = new PartialFile(output, details());
+    writeFileSync(output, 'another');
+    expect(() => partial.finish()).toThrow(OutputExistsError);
+    partial.release();
+    expect(() => new PartialFile(output, details())).toThrow(OutputExistsError);
+    expect(readFileSync(output, 'utf8')).toBe('another');
+    new PartialFile(output, { ...details(), force: true }).finish();
+    expect(readFileSync(output).length).toBe(100);
   });
 
   it('records finished chunks as ranges, in whatever order they come', () => {
@@ -68,10 +82,30 @@ describe('PartialFile', () => {
     expect(existsSync(output)).toBe(true);
   });
 
-  it('says beforehand that the disk is too small', () => {
+  it('says beforehand that the disk is too small, and leaves nothing', () => {
+    const directory = temporaryDirectory();
+    expect(() => new PartialFile(join(directory, 'm.gguf'), details(2 ** 52))).toThrow(DiskFullError);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it('keeps both files of a failed run and gives up the lock, so that the next run replaces them', () => {
     const output = join(temporaryDirectory(), 'm.gguf');
-    expect(() => new PartialFile(output, details(2 ** 52))).toThrow(DiskFullError);
-    expect(existsSync(output)).toBe(false);
+    const failed = new PartialFile(output, details());
+    failed.chunkFinished(0);
+    failed.chunkFinished(1);
+    failed.release();
+    expect(journalOf(output)).toMatchObject({ pid: null, finished: [[0, 2]] });
+    expect(readFileSync(failed.path).length).toBe(100);
+    new PartialFile(output, details(50)).finish();
+    expect(readFileSync(output).length).toBe(50);
+  });
+
+  it('names what is in the way of the temporary file, and leaves no lock', () => {
+    const directory = temporaryDirectory();
+    const output = join(directory, 'm.gguf');
+    mkdirSync(`${output}.partial`);
+    expect(() => new PartialFile(output, details())).toThrow(WriteError);
+    expect(() => new PartialFile(output, details())).toThrow(`${output}.partial`);
   });
 
   it('names the file when the system refuses', () => {

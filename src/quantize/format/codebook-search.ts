@@ -1,7 +1,7 @@
 import type { Codebook } from './codebook.ts';
 import { sumOfSquares, weigh } from './importance.ts';
 import { nearestCode } from './nearest.ts';
-import { searchNonnegative } from './nonnegative.ts';
+import { searchPositive } from './positive.ts';
 
 const f = Math.fround;
 
@@ -104,7 +104,7 @@ function searchSubBlock(
   let scale = f(max / (2 * top + 1));
   let range = max;
   if (search.around === 'search') {
-    scale = searchNonnegative(magnitudes, weights, new Uint8Array(x.length), top + 2);
+    scale = searchPositive(magnitudes, weights, new Uint8Array(x.length), top + 2);
     range = f(scale * (top + 1));
     if (range <= 0) return null;
   }

@@ -1,0 +1,258 @@
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { QuantizeError } from '../../src/core/errors.ts';
+import {
+  InputChangedError,
+  InterruptedError,
+  NotFiniteWeightError,
+  ReadError,
+  ScaleOverflowError,
+} from '../../src/failures.ts';
+import { type PipelineEvent, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
+import { bundledModel } from '../support/cli.ts';
+import { floatTensor, safetensorsBytes, type TensorToWrite } from '../support/safetensors-writer.ts';
+import { put, temporaryDirectory } from '../support/temporary.ts';
+
+/** Weights that cannot be coded, inputs that change, runs that are aborted: each its own error, with names. */
+
+let directory: string;
+let output: string;
+beforeAll(() => {
+  directory = temporaryDirectory();
+  output = join(directory, 'm.gguf');
+});
+
+const ROWS = 8;
+const WIDTH = 512;
+/** Row and column of the weight that is wrong, and its place in the tensor. */
+const [ROW, COLUMN] = [5, 300];
+const AT = ROW * WIDTH + COLUMN;
+
+const ramp = (): Float32Array => Float32Array.from({ length: ROWS * WIDTH }, (_, i) => ((i % 37) - 18) / 100);
+
+/** A file of a good tensor and one with a value of `dtype` planted as these bytes. */
+function planted(dtype: string, bytesPerValue: number, value: Uint8Array): string {
+  const data = new Uint8Array(ROWS * WIDTH * bytesPerValue); // zeros
+  data.set(value, AT * bytesPerValue);
+  const bad: TensorToWrite = { name: 'layer.weight', dtype, shape: [ROWS, WIDTH], data };
+  const good = floatTensor('a.weight', 'F32', [ROWS, WIDTH], ramp());
+  return put(directory, `${dtype}.safetensors`, safetensorsBytes([good, bad]));
+}
+const little = (array: { buffer: ArrayBufferLike }) => new Uint8Array(array.buffer);
+
+const failure = async (options: Partial<QuantizeOptions> & { input: string }): Promise<QuantizeError> => {
+  rmSync(output, { force: true });
+  const error = await quantize({ output, threads: 1, ...options }).then(
+    () => new Error('the run succeeded'),
+    (reason) => reason,
+  );
+  expect(readdirSync(directory)).not.toContain('m.gguf');
+  return error;
+};
+
+describe('a weight that is not finite', () => {
+  const doubles = (value: number) => little(Float64Array.of(value));
+  const floats = (value: number) => little(Float32Array.of(value));
+  const halves = (bits: number) => little(Uint16Array.of(bits));
+  it.each([
+    ['F32', 4, 'NaN', floats(Number.NaN)],
+    ['F32', 4, 'Infinity', floats(Number.POSITIVE_INFINITY)],
+    ['F32', 4, '-Infinity', floats(Number.NEGATIVE_INFINITY)],
+    ['BF16', 2, 'NaN', halves(0x7fc0)],
+    ['BF16', 2, '-Infinity', halves(0xff80)],
+    ['F16', 2, 'NaN', halves(0x7e00)],
+    ['F16', 2, 'Infinity', halves(0x7c00)],
+    ['F8_E4M3', 1, 'NaN', Uint8Array.of(0x7f)],
+    ['F8_E5M2', 1, 'NaN', Uint8Array.of(0x7e)],
+    ['F8_E5M2', 1, '-Infinity', Uint8Array.of(0xfc)],
+    ['F64', 8, 'NaN', doubles(Number.NaN)],
+    ['F64', 8, 'Infinity', doubles(Number.POSITIVE_INFINITY)],
+  ] as const)('%s (%i bytes): %s', async (dtype, width, value, bytes) => {
+    const input = planted(dtype, width, bytes);
+    for (const options of [
+      { type: 'Q4_K_M' },
+      { type: 'Q8_0', kernels: 'scalar' as const },
+      { type: 'F32' },
+      { method: 'zero-point', bits: 8 },
+    ]) {
+      const error = await failure({ input, ...options });
+      expect(error).toBeInstanceOf(NotFiniteWeightError);
+      expect(error.exitCode).toBe(1);
+      expect(error.details).toMatchObject({
+        file: input,
+        tensor: 'layer.weight',
+        got: `${value} at row ${ROW}, column ${COLUMN}`,
+      });
+    }
+  });
+
+  it('is looked for in tensors that are only copied', async () => {
+    const vector = floatTensor('bias', 'F32', [4], [1, 2, Number.NaN, 4]);
+    const input = put(directory, 'bias.safetensors', safetensorsBytes([vector]));
+    const error = await failure({ input, type: 'Q8_0' });
+    expect(error).toBeInstanceOf(NotFiniteWeightError);
+    expect(error.details).toMatchObject({ tensor: 'bias', got: 'NaN at row 0, column 2' });
+  });
+
+  it('may be a double that float32 does not reach', async () => {
+    const input = planted('F64', 8, doubles(-1e300));
+    for (const options of [{ type: 'Q4_0' }, { method: 'zero-point', bits: 8 }]) {
+      const error = await failure({ input, ...options });
+      expect(error).toBeInstanceOf(NotFiniteWeightError);
+      expect(error.message).toMatch(/^a weight is beyond the range of float32\n/);
+      expect(error.details.got).toBe(`-1e+300 at row ${ROW}, column ${COLUMN}`);
+    }
+  });
+
+  it('is named as stored: by the name and the row of the checkpoint, whatever order the output has', async () => {
+    const model = join(directory, 'model');
+    cpSync(bundledModel, model, { recursive: true });
+    const path = join(model, 'model.safetensors');
+    const file = readFileSync(path);
+    const header = JSON.parse(file.toString('utf8', 8, 8 + Number(file.readBigUInt64LE(0))));
+    const name = 'model.layers.2.self_attn.k_proj.weight';
+    const start = 8 + Number(file.readBigUInt64LE(0)) + header[name].data_offsets[0];
+    // Rotary order moves the second half of a head's rows between those of the first.
+    file.writeUInt16LE(0x7fc0, start + 2 * (40 * 256 + 77));
+    writeFileSync(path, file);
+    const error = await failure({ input: model, type: 'Q4_K_M' });
+    expect(error).toBeInstanceOf(NotFiniteWeightError);
+    expect(error.details).toMatchObject({
+      file: path,
+      tensor: `blk.2.attn_k.weight (stored as ${name})`,
+      got: 'NaN at row 40, column 77',
+    });
+  });
+});
+
+describe('a weight beyond the reach of its type', () => {
+  const large = (value: number) => planted('F32', 4, little(Float32Array.of(value)));
+  const blocks = ['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q2_K', 'Q3_K_S', 'Q4_K_S', 'Q5_K_S', 'Q6_K'];
+  it.each([...blocks, 'IQ4_NL', 'IQ4_XS', 'TQ1_0', 'TQ2_0', 'Q1_0', 'Q2_0'])('%s', async (type) => {
+    const input = large(1e9);
+    for (const kernels of ['simd', 'scalar'] as const) {
+      const error = await failure({ input, type, kernels });
+      expect(error).toBeInstanceOf(ScaleOverflowError);
+      expect(error.message).toMatch(/^a block has a scale beyond the reach of /);
+      expect(error.details).toMatchObject({
+        file: input,
+        tensor: 'layer.weight',
+        advice: "keep this tensor in a wider type, for example --tensor-type 'layer.weight=BF16'",
+      });
+      expect(error.details.got).toBe(
+        `values that are not finite, from a block with 1000000000 at row ${ROW}, column ${COLUMN}`,
+      );
+    }
+  });
+
+  it('ternary codes around the mean', async () => {
+    const data = new Float32Array(ROWS * WIDTH).fill(1e6);
+    const all = floatTensor('layer.weight', 'F32', [ROWS, WIDTH], data);
+    const input = put(directory, 'all.safetensors', safetensorsBytes([all]));
+    expect(await failure({ input, method: 'ternary' })).toBeInstanceOf(ScaleOverflowError);
+  });
+
+  it.each([
+    ['F16', 70_000, 'BF16'],
+    ['BF16', 3.4e38, 'F32'],
+  ])('%s', async (type, value, wider) => {
+    const input = large(value);
+    const error = await failure({ input, type });
+    expect(error).toBeInstanceOf(ScaleOverflowError);
+    expect(error.message).toMatch(`a weight is beyond the reach of ${type}\n`);
+    expect(error.details).toMatchObject({
+      file: input,
+      got: `${Math.fround(value)} at row ${ROW}, column ${COLUMN}`,
+      advice: `keep this tensor in a wider type, for example --tensor-type 'layer.weight=${wider}'`,
+    });
+    await quantize({ input, output, threads: 1, type: wider });
+    rmSync(output);
+  });
+
+  it('large weights that fit are no failure', async () => {
+    await quantize({ input: large(1e6), output, threads: 1, type: 'Q8_0' });
+    await quantize({ input: large(1e9), output, threads: 1, method: 'zero-point', bits: 8, force: true });
+    rmSync(output);
+  });
+});
+
+describe('an input that changes while it is read', () => {
+  const input = () => put(directory, 'changing.safetensors', safetensorsBytes([good()]));
+  const good = () => floatTensor('layer.weight', 'F32', [ROWS, WIDTH], ramp());
+  const change = (act: (path: string) => void, options: Partial<QuantizeOptions>) => {
+    const path = input();
+    return quantize({ input: path, output, threads: 2, ...options }, (event) => {
+      if (event.kind === 'plan') act(path);
+    }).then(
+      () => new Error('the run succeeded'),
+      (reason) => reason as QuantizeError,
+    );
+  };
+
+  it.each([{ type: 'Q4_0' }, { method: 'zero-point', bits: 8 }])('cut short: %j', async (options) => {
+    const error = (await change((path) => truncateSync(path, 5000), options)) as QuantizeError;
+    expect(error).toBeInstanceOf(InputChangedError);
+    expect(error.details).toMatchObject({
+      file: join(directory, 'changing.safetensors'),
+      tensor: 'layer.weight',
+    });
+  });
+
+  it('gone', async () => {
+    const error = (await change((path) => rmSync(path), { type: 'Q4_0' })) as QuantizeError;
+    expect(error).toBeInstanceOf(ReadError);
+    expect(error.details.got).toContain('ENOENT');
+  });
+});
+
+describe('an aborted run', () => {
+  const abortAt = async (when: (event: PipelineEvent) => boolean, options: Partial<QuantizeOptions> = {}) => {
+    const place = join(directory, 'aborted');
+    rmSync(place, { recursive: true, force: true });
+    mkdirSync(place);
+    const controller = new AbortController();
+    const events: PipelineEvent[] = [];
+    const settings = {
+      input: bundledModel,
+      output: join(place, 'm.gguf'),
+      threads: 2,
+      chunkSize: 32768,
+      ...options,
+    };
+    const error = await quantize({ ...settings, signal: controller.signal }, (event) => {
+      events.push(event);
+      if (when(event)) controller.abort('SIGTERM');
+    }).catch((reason) => reason);
+    return { error, events, place, settings };
+  };
+
+  it('before it writes has written nothing', async () => {
+    const { error, events, place } = await abortAt(
+      (event) => event.kind === 'stage' && event.stage === 'calibrate',
+      {
+        method: 'zero-point',
+        bits: 8,
+      },
+    );
+    expect(error).toBeInstanceOf(InterruptedError);
+    expect(error.details.got).toBe('nothing was written');
+    expect(events.some(({ kind }) => kind === 'kept')).toBe(false);
+    expect(readdirSync(place)).toEqual([]);
+  });
+
+  it('says what it keeps, and the same program can run it again', async () => {
+    const { error, events, place, settings } = await abortAt((event) => event.kind === 'progress', {
+      type: 'Q4_0',
+    });
+    expect(error).toBeInstanceOf(InterruptedError);
+    expect(error.message).toMatch(/^interrupted by SIGTERM\n/);
+    expect(events.at(-1)).toEqual({
+      kind: 'kept',
+      paths: [join(place, 'm.gguf.partial'), join(place, 'm.gguf.partial.json')],
+    });
+    expect(readdirSync(place)).toEqual(['m.gguf.partial', 'm.gguf.partial.json']);
+    await quantize(settings);
+    expect(readdirSync(place)).toEqual(['m.gguf']);
+  });
+});
