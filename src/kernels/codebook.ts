@@ -3,7 +3,8 @@
  * four of 0..7 (radix 8); a point's number is level[0] + radix * level[1] + ... (core/codebooks.ts).
  *
  * A point's code holds its coordinates as odd numbers, 2 * level + 1, coordinate i in bits 4i..4i+3: what ggml's
- * tables hold a byte each. A book is a stretch of zero bytes, `BOOK_BYTES + 4 * entries` long, where
+ * tables hold a byte each. A book is a stretch of zero bytes (which take no room in the module, and no memory before
+ * they are used), `BOOK_BYTES + 4 * entries` long, where
  *   CODES     u32 for each member, by index: its code;
  *   MAP       i32 for each point, by number: the index of a member, or minus the address of its neighbours;
  *   then lists of neighbours, for each point that is no member: u32 count, then the codes of the neighbours, the last
@@ -11,21 +12,18 @@
  * `entries` is the sum over all lists of 1 + count rounded up to four.
  */
 
-/** Most members of a codebook, and most points of a space. */
-const MEMBERS: usize = 2048;
-const POINTS: usize = 6561;
-
-const HAS_LISTS: usize = 4; // i32, not 0 once the lists are there
 const SIZE: usize = 0; // i32, number of members; 0 before anything is built
+const HAS_LISTS: usize = 4; // i32, not 0 once the lists are there
 // @ts-ignore: decorator
 @inline
-export const CODES: usize = 16;
+export const CODES: usize = 16; // for 2048 members
 // @ts-ignore: decorator
 @inline
-export const MAP: usize = CODES + 4 * MEMBERS;
+export const MAP: usize = 8208; // for 6561 points
+/** Bytes before the lists. */
 // @ts-ignore: decorator
 @inline
-export const BOOK_BYTES: i32 = 16 + 4 * 2048 + 4 * 6576;
+export const BOOK_BYTES: i32 = 34464;
 
 /** Distance of each member from the point whose neighbours are sought, u8. */
 const distances: usize = memory.data(2048, 16);

@@ -13,8 +13,8 @@ import { floatOfHalf, halfOf } from './half';
  */
 
 const bookXXS = memory.data(BOOK_BYTES + 4 * 128973, 16);
-const bookXS = memory.data(BOOK_BYTES + 4 * 200000, 16);
-const bookS = memory.data(BOOK_BYTES + 4 * 70000, 16);
+const bookXS = memory.data(BOOK_BYTES + 4 * 196777, 16);
+const bookS = memory.data(BOOK_BYTES + 4 * 59901, 16);
 
 /** Magnitudes at the places of coordinates 1, 3 and 5. */
 // @ts-ignore: decorator

@@ -12,7 +12,7 @@ import { floatOfHalf, halfOf } from './half';
  * `quantize_row_iq3_s_impl`. Without importances an error counts x^2.
  */
 
-const bookXXS = memory.data(BOOK_BYTES + 4 * 28000, 16);
+const bookXXS = memory.data(BOOK_BYTES + 4 * 27992, 16);
 const bookS = memory.data(BOOK_BYTES + 4 * 33292, 16);
 
 /** The members of two fours side by side, as one of eight coordinates. */
