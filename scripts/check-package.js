@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const expected = [
   /^bin\/quantize\.js$/,
   /^dist\/[\w/.-]+\.(js|d\.ts|wasm)$/,
-  /^docs\/[\w-]+\.(md|json|png)$/,
+  /^docs\/[\w.-]+\.(md|json|png)$/,
   /^(package\.json|README\.md|ARCHITECTURE\.md|LICENSE|CHANGELOG\.md)$/,
 ];
 const folder = mkdtempSync(join(tmpdir(), 'quantize-package-'));
