@@ -5,6 +5,7 @@
  * and do not overlap.
  */
 export * from './float';
+export * from './fp4';
 export * from './full-range';
 export * from './iq4';
 export * from './measure';

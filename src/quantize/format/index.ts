@@ -2,6 +2,7 @@ import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
 import type { TypeName } from '../../core/types.ts';
 import type { Decode, Encode, Format } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
+import { MXFP4, NVFP4 } from './fp4.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
 import { IQ4_NL, IQ4_XS } from './iq4.ts';
 import { Q4_1, Q5_1 } from './min-max.ts';
@@ -22,6 +23,7 @@ const formats: readonly Format[] = [
   ...[Q2_K, Q3_K, Q4_K, Q5_K, Q6_K],
   ...[IQ4_NL, IQ4_XS],
   ...[TQ1_0, TQ2_0],
+  ...[MXFP4, NVFP4],
   ...stored,
 ];
 
