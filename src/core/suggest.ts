@@ -12,6 +12,21 @@ export function closest(word: string, candidates: Iterable<string>): string | un
   return best;
 }
 
+/** The names closest to what was typed, best first: those at the smallest edit distance or one more, three at most. */
+export function nearest(typed: string, names: readonly string[]): string[] {
+  const ranked = names
+    .map((name) => ({ name, distance: editDistance(letters(typed), letters(name)) }))
+    .sort((a, b) => a.distance - b.distance);
+  const limit = ranked[0].distance + 1;
+  return ranked
+    .filter(({ distance }) => distance <= limit)
+    .slice(0, 3)
+    .map(({ name }) => name);
+}
+
+/** Case and punctuation are what people get wrong in the names of types; they count for nothing. */
+const letters = (name: string): string => name.toUpperCase().replace(/[^A-Z0-9]/g, '');
+
 /**
  * Insertions, deletions, replacements and swaps of neighbours that turn a into b (Damerau-Levenshtein, optimal string
  * alignment).

@@ -51,14 +51,14 @@ export function quantize_Q2_K(src: usize, dst: usize, n: i32): void {
 }
 
 export function dequantize_Q2_K(src: usize, dst: usize, n: i32): void {
-  const two = i8x16.splat(3);
+  const twoBits = i8x16.splat(3);
   for (const end = dst + (<usize>n << 2); dst < end; src += 84) {
     const d = floatOfHalf(load<u16>(src, 80)), dmin = floatOfHalf(load<u16>(src, 82));
     for (let j: usize = 0; j < 16; j++, dst += 64) {
       const scales = <u32>load<u8>(src + j);
       // Sub-blocks 0, 2, 4, 6 share 16 bytes, 1, 3, 5, 7 the next, and so on.
       const bytes = v128.load(src + 16 + ((j & 8) << 2) + ((j & 1) << 4));
-      const codes = v128.and(i8x16.shr_u(bytes, <i32>(j & 6)), two);
+      const codes = v128.and(i8x16.shr_u(bytes, <i32>(j & 6)), twoBits);
       decode16(codes, f32x4.splat(d * <f32>(scales & 15)), f32x4.splat(dmin * <f32>(scales >> 4)), dst);
     }
   }

@@ -102,9 +102,9 @@ export function generalMetadata(metadata: MetadataBuilder, files: ModelFiles, co
   for (const [key, type, names] of SAMPLING) {
     const name = names.find((candidate) => files.generationConfig?.[candidate] !== undefined);
     const value = name === undefined ? undefined : files.generationConfig?.[name];
-    if (typeof value === (type === 'STRING' ? 'string' : 'number')) {
-      metadata.set(`general.sampling.${key}`, type, value as number | string);
-    }
+    const fits =
+      type === 'INT32' ? Number.isInteger(value) : typeof value === (type === 'STRING' ? 'string' : 'number');
+    if (fits) metadata.set(`general.sampling.${key}`, type, value as number | string);
   }
 
   const card = readModelCard(files.readme);

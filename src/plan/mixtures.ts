@@ -1,6 +1,6 @@
 import { UsageError } from '../core/errors.ts';
+import { nearest } from '../core/suggest.ts';
 import { dataTypes, type TypeName } from '../core/types.ts';
-import { nearest } from './nearest.ts';
 
 /**
  * What `--type` can name: a type for the bulk of the weights, and (by mixture-rules.ts) other types for the tensors

@@ -1,8 +1,8 @@
 import { UsageError } from '../core/errors.ts';
 import type { EncoderName } from '../core/plan.ts';
+import { nearest } from '../core/suggest.ts';
 import type { TypeName } from '../core/types.ts';
 import { type Mixture, type MixtureName, mixtures, parseMixture } from './mixtures.ts';
-import { nearest } from './nearest.ts';
 
 /** Named choices of grid, range and rounding (`--method`). */
 export const methods = ['absmax', 'zero-point', 'kquant', 'ternary', 'binary'] as const;

@@ -22,30 +22,12 @@ const EMBEDDING = 'model.embed_tokens.weight';
 const HEAD = 'lm_head.weight';
 const NAMED_AT_MOST = 8;
 
-/** Python's order of strings, which is by code point (JavaScript's own is by UTF-16 unit). */
-function byCodePoint(a: string, b: string): number {
-  for (let i = 0; i < a.length && i < b.length; ) {
-    const [x, y] = [a.codePointAt(i)!, b.codePointAt(i)!];
-    if (x !== y) return x - y;
-    i += x > 0xffff ? 2 : 1;
-  }
-  return a.length - b.length;
-}
-
-/** Tensors in the order the official converter visits them: files by name, then tensors by name. */
-export function inConverterOrder(checkpoint: Checkpoint): StoredTensor[] {
-  const paths = checkpoint.files.map((file) => file.path);
-  return [...checkpoint.tensors.values()].sort(
-    (a, b) => byCodePoint(paths[a.file], paths[b.file]) || byCodePoint(a.name, b.name),
-  );
-}
-
 /**
  * The converter's guess for `--outtype auto`: the 16-bit type of the first matrix that has one, F16 when none
  * has.
  */
 export function guessFloatType(checkpoint: Checkpoint): 'F16' | 'BF16' {
-  for (const { shape, type } of inConverterOrder(checkpoint)) {
+  for (const { shape, type } of checkpoint.tensors.values()) {
     if (shape.length >= 2 && (type === 'F16' || type === 'BF16')) return type;
   }
   return 'F16';
@@ -137,7 +119,7 @@ export function mapTensors(
   for (const { name, values } of architecture.extraTensors?.(config) ?? []) {
     mapped.push({ name, shape: [values.length], source: { kind: 'values', values }, keep: 'F32' });
   }
-  for (const tensor of inConverterOrder(checkpoint)) {
+  for (const tensor of checkpoint.tensors.values()) {
     if (SKIPPED.some((suffix) => tensor.name.endsWith(suffix))) {
       skipped++;
       continue;

@@ -64,8 +64,7 @@ describe('names', () => {
 });
 
 describe('model card', () => {
-  const card = (...lines: string[]) =>
-    Object.fromEntries(readModelCard(['---', ...lines, '---', 'text'].join('\n')));
+  const card = (...lines: string[]) => Object.fromEntries(readModelCard(lines.join('\n')));
 
   it('scalars in every notation', () => {
     expect(
@@ -125,7 +124,7 @@ describe('model card', () => {
     });
   });
 
-  it.each([null, '', '# title', 'text\n---\na: b\n---'])('none in %j', (readme) => {
+  it.each([null, '', '\n', '# comment\n'])('none in %j', (readme) => {
     expect(readModelCard(readme).size).toBe(0);
   });
 });
@@ -141,7 +140,7 @@ describe('general metadata', () => {
   });
 
   it('prefers the card, then _name_or_path, then the directory', () => {
-    const readme = '---\nmodel_name: Card Name\n---\n';
+    const readme = 'model_name: Card Name\n';
     expect(general({ readme, config: { _name_or_path: 'acme/Foo-7B-chat' } })).toEqual({
       name: 'Card Name',
       organization: 'Acme',
@@ -154,7 +153,6 @@ describe('general metadata', () => {
 
   it('lineage, tags and languages', () => {
     const readme = [
-      '---',
       'license: [mit, apache-2.0]',
       'base_model:',
       '- meta-llama/Llama-2-7b-hf',
@@ -164,7 +162,6 @@ describe('general metadata', () => {
       'tags: [a]',
       'pipeline_tag: text-generation',
       'language: en',
-      '---',
     ].join('\n');
     expect(general({ readme })).toEqual({
       name: 'Tiny',

@@ -130,6 +130,11 @@ describe.skipIf(engineDirectory === null)('types equal those of libllama', () =>
     });
   }
 
+  it.each([1, 2, 3, 4])('llama, %i experts', (experts) => {
+    const network = { architecture: 'llama', layers: 9, heads: 8, kvHeads: 4, experts, tied: false };
+    expect(differences(network, compared), describeNetwork(network)).toEqual([]);
+  });
+
   it('IQ3_XXS without an importance matrix', () => {
     for (const [layers, experts, kvHeads] of [
       [33, 0, 2],

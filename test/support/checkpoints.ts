@@ -25,10 +25,9 @@ export function openTrusted(directory: string): { checkpoint: Checkpoint; files:
     const bytes = readFileSync(path);
     const length = Number(bytes.readBigUInt64LE(0));
     const header = JSON.parse(bytes.toString('utf8', 8, 8 + length));
-    for (const [name, tensor] of Object.entries<{ dtype: TypeName; shape: number[]; data_offsets: number[] }>(
-      header,
-    )) {
-      if (name === '__metadata__') continue;
+    delete header.__metadata__;
+    for (const name of Object.keys(header).sort()) {
+      const tensor: { dtype: TypeName; shape: number[]; data_offsets: number[] } = header[name];
       const [start, end] = tensor.data_offsets;
       const { dtype: type, shape } = tensor;
       tensors.set(name, { name, type, shape, file, offset: 8 + length + start, byteLength: end - start });
@@ -54,7 +53,7 @@ export function openTrusted(directory: string): { checkpoint: Checkpoint; files:
       addedTokens: json(join(directory, 'added_tokens.json')),
       chatTemplate: text(join(directory, 'chat_template.jinja')),
       tokenizerModel: existsSync(modelPath) ? readFileSync(modelPath) : null,
-      readme: text(join(directory, 'README.md')),
+      readme: text(join(directory, 'README.md'))?.split(/^---$/m)[1] ?? null,
     },
   };
 }

@@ -6,7 +6,7 @@ import { bytesOf, type TypeName } from '../../src/core/types.ts';
 
 export type Shapes = Record<string, readonly number[]>;
 
-/** A checkpoint that exists only as its headers: enough for a stage that reads no data. */
+/** A checkpoint that exists only as its headers, in the reader's order: enough for a stage that reads no data. */
 export function headersOnly(
   shapes: Shapes,
   options: { type?: TypeName; files?: readonly string[]; fileOf?: (name: string) => number } = {},
@@ -14,12 +14,15 @@ export function headersOnly(
   const type = options.type ?? 'BF16';
   const tensors = new Map<string, StoredTensor>();
   let offset = 100;
-  for (const [name, shape] of Object.entries(shapes)) {
+  const fileOf = options.fileOf ?? (() => 0);
+  const names = Object.keys(shapes).sort((a, b) => fileOf(a) - fileOf(b) || (a < b ? -1 : 1));
+  for (const name of names) {
+    const shape = shapes[name];
     const byteLength = bytesOf(
       type,
       shape.reduce((product, extent) => product * extent, 1),
     );
-    tensors.set(name, { name, type, shape, file: options.fileOf?.(name) ?? 0, offset, byteLength });
+    tensors.set(name, { name, type, shape, file: fileOf(name), offset, byteLength });
     offset += byteLength;
   }
   const paths = options.files ?? ['/models/tiny/model.safetensors'];

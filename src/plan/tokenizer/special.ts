@@ -55,6 +55,9 @@ export function addSpecialTokens(
   }
 }
 
+/** tokenizer_config.json while what the post-processor says is laid over it. */
+type MutableConfig = Record<string, JsonValue | undefined>;
+
 class SpecialTokens {
   readonly ids = new Map<string, number>();
   readonly adds = new Map<string, boolean>();
@@ -82,7 +85,7 @@ class SpecialTokens {
     if (!this.ids.has(kind)) this.ids.set(kind, id);
   }
 
-  #readConfig(config: Record<string, JsonValue | undefined>, files: ModelFiles): void {
+  #readConfig(config: MutableConfig, files: ModelFiles): void {
     const template = config.chat_template === undefined ? files.chatTemplate : config.chat_template;
     if (typeof template === 'string' || Array.isArray(template)) this.chatTemplate = template;
     const added = objectsIn(files.tokenizer?.added_tokens);
@@ -95,7 +98,7 @@ class SpecialTokens {
   }
 
   /** Which special tokens the tokenizer puts around a text, and which texts that makes bos, eos and sep. */
-  #readPostProcessor(tokenizer: JsonObject, config: Record<string, JsonValue | undefined> | null): void {
+  #readPostProcessor(tokenizer: JsonObject, config: MutableConfig | null): void {
     const names: Names = {
       bos: config?.bos_token || null,
       cls: config?.cls_token || null,
@@ -126,7 +129,7 @@ class SpecialTokens {
     single: readonly JsonObject[],
     pair: readonly JsonObject[],
     names: Names,
-    config: Record<string, JsonValue | undefined> | null,
+    config: MutableConfig | null,
   ): void {
     const first = single.length > 1 ? specialId(single[0]) : null;
     const last = single.length > 1 ? specialId(single.at(-1)) : null;
@@ -161,7 +164,7 @@ class SpecialTokens {
     pair: readonly JsonObject[],
     ends: { first: string | null; last: string | null },
     names: Names,
-    config: Record<string, JsonValue | undefined> | null,
+    config: MutableConfig | null,
   ): void {
     const start = ends.first !== null && specialId(pair[0]) === ends.first ? 1 : 0;
     const stop = ends.last !== null && specialId(pair.at(-1)) === ends.last ? -1 : undefined;

@@ -1,6 +1,6 @@
 import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
 import type { TypeName } from '../../core/types.ts';
-import type { Decode, Encode, Format } from './codec.ts';
+import type { Decode, Encode, EncodeWeighted, Format } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
 import { MXFP4, NVFP4 } from './fp4.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
@@ -30,6 +30,11 @@ const formats: readonly Format[] = [
 export const encoders = Object.assign({}, ...formats.map((format) => format.encoders)) as Readonly<
   Partial<Record<BlockEncoder, Encode>>
 >;
+
+/** Of the types whose coding in ggml follows an importance matrix. */
+export const weightedEncoders = Object.fromEntries(
+  formats.flatMap(({ type, weighted }) => (weighted === undefined ? [] : [[type, weighted]])),
+) as Readonly<Partial<Record<TypeName, EncodeWeighted>>>;
 
 export const decoders = Object.fromEntries(formats.map((format) => [format.type, format.decode])) as Readonly<
   Partial<Record<TypeName, Decode>>

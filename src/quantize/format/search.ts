@@ -41,7 +41,7 @@ export function searchScaleMin(
     sumW = f(sumW + weights[i]);
     sumX = f(sumX + f(weights[i] * x[i]));
   }
-  let offset = low > 0 ? 0 : low;
+  let offset = Math.min(low, 0);
   codes.fill(0);
   if (high === offset) return { scale: 0, min: -offset };
 
