@@ -25,7 +25,7 @@ export const CODES: usize = 16;
 export const MAP: usize = CODES + 4 * MEMBERS;
 // @ts-ignore: decorator
 @inline
-export const BOOK_BYTES: usize = (MAP + 4 * POINTS + 15) & ~15;
+export const BOOK_BYTES: i32 = 16 + 4 * 2048 + 4 * 6576;
 
 /** Distance of each member from the point whose neighbours are sought, u8. */
 const distances: usize = memory.data(2048, 16);

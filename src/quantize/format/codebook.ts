@@ -70,7 +70,10 @@ export class Codebook {
           .map((bit) => 5 * i + bit),
       );
       const points = numbers.map((number) =>
-        Array.from({ length: this.dimensions }, (_, i) => Math.floor(number / this.#radix ** i) % this.#radix),
+        Array.from(
+          { length: this.dimensions },
+          (_, i) => Math.floor(number / this.#radix ** i) % this.#radix,
+        ),
       );
       this.#built = { points, indices: new Map(numbers.map((number, index) => [number, index])) };
     }
