@@ -1,5 +1,5 @@
 import { IQ1_POINTS } from '../core/codebooks';
-import { BOOK_BYTES, CODES, DISTANCES, MAP, codeOf, measureDistances, nextDistance, openBook, pointsOf } from './codebook';
+import { BOOK_BYTES, CODES, codeOf, distances, MAP, measureDistances, nextDistance, openBook, pointsOf } from './codebook';
 import { integers } from './rounding';
 
 /**
@@ -10,13 +10,13 @@ import { integers } from './rounding';
  * that is no member minus (16 * its first group + the number of its groups).
  */
 
-const GROUPS = 22647; // in all lists
-const GROUP_BYTES: usize = 32;
+const GROUPS: i32 = 22647; // in all lists
+const GROUP_BYTES: i32 = 32;
 const SHELLS = 3; // distances that count as near
 
 /** A book as codebook.ts describes it, without that file's lists. */
-export const BOOK: usize = memory.data(34528, 16);
-const LISTS: usize = memory.data(724704, 16);
+export const BOOK: usize = memory.data(BOOK_BYTES, 16);
+const LISTS: usize = memory.data(GROUP_BYTES * GROUPS, 16);
 /** Members' coordinates as in the lists, u16 by index. */
 const PACKED: usize = memory.data(4096, 16);
 /** Number of a point of four coordinates, u8 by its packed byte. */
@@ -70,7 +70,7 @@ function writeList(size: usize, list: usize): i32 {
     shell = nextDistance(size, shell);
     const wanted = i8x16.splat(<i8>shell);
     for (let from: usize = 0; from < size; from += 16) {
-      let equal = i8x16.bitmask(i8x16.eq(v128.load(DISTANCES + from), wanted));
+      let equal = i8x16.bitmask(i8x16.eq(v128.load(distances + from), wanted));
       for (; equal != 0; equal &= equal - 1) {
         packed = load<u16>(PACKED + ((from + <usize>ctz(equal)) << 1));
         writeEntry(list, count++, packed);
