@@ -18,6 +18,9 @@ const shapesOf = (type: TypeName): readonly (readonly [rows: number, rowLength: 
   ...(dataTypes[type].blockSize === 32 ? ([[3, 416]] as const) : []),
 ];
 
+/** Where sums of the codebook searches leave float32, ggml finds no neighbour and ends the process. */
+const aborts = (type: TypeName, kind: string) => /^IQ[123]/.test(type) && kind === 'near the largest float32';
+
 function encode(kernels: Kernels, type: TypeName, x: Float32Array, importance: Float32Array): Uint8Array {
   const { base, buffer } = kernels;
   const importanceAt = base + 4 * x.length;
@@ -48,6 +51,7 @@ describe.skipIf(engineDirectory === null)('importance-weighted coding, byte iden
       for (const [rows, rowLength] of shapesOf(type)) {
         const x = distributions[name](rows * rowLength, 1);
         for (const [kind, importanceOf] of Object.entries(importances)) {
+          if (aborts(type, kind)) continue;
           const importance = importanceOf(rowLength, 2);
           const expected = ggml.quantize(type, x, rowLength, importance);
           for (const kernels of implementations) {

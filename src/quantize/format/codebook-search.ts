@@ -75,7 +75,7 @@ export function searchSuperBlock(
     return searchSubBlock(x.subarray(from, to), weights.subarray(from, to), search);
   });
   const scales = parts.map((part) => part?.scale ?? 0);
-  const max = Math.max(...scales);
+  const max = scales.reduce((largest, scale) => (scale > largest ? scale : largest), 0);
   const d = f(max / 31);
   const levelOf = (scale: number) => nearestCode(f(0.5 * f(f(f(1 / d) * scale) - 1)), 15);
   return { parts, zero: max === 0, d, levels: scales.map((scale) => (max === 0 ? 0 : levelOf(scale))) };
