@@ -2,7 +2,7 @@ import { codesAround, levelsByDivision, levelsByProduct, storeScaled } from './l
 import { floatOfHalf, halfOf } from './half';
 import { EPS, interleave, signedMaximum } from './lanes';
 import { nearestInt } from './nearest';
-import { searchSymmetric, WEIGHTS, XS } from './symmetric';
+import { searchSymmetric, weighBySquares, WEIGHTS, XS } from './symmetric';
 
 /**
  * Q6_K: 256 weights as 16 sub-blocks of 16; x = d * scale * (code - 32). A block is 128 bytes of low
@@ -20,10 +20,7 @@ export function quantize_Q6_K(src: usize, dst: usize, n: i32): void {
     for (let group: usize = 0; group < 4; group++) {
       const x = src + (group << 8);
       interleave(x, x + 64, x + 128, x + 192, 16, XS);
-      for (let i: usize = 0; i < 256; i += 16) {
-        const x = v128.load(XS + i);
-        v128.store(WEIGHTS + i, f32x4.mul(x, x));
-      }
+      weighBySquares(16);
       searchSymmetric(16, 32, scales + (group << 4), inverses + (group << 4));
     }
     encodeBlock(src, dst);
@@ -32,10 +29,9 @@ export function quantize_Q6_K(src: usize, dst: usize, n: i32): void {
 
 export function quantize_Q6_K_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
   for (let row = 0; row < rows; row++) {
-    const columns = importance - src;
-    for (const end = src + (<usize>rowLength << 2); src < end; src += 1024, dst += 210) {
+    for (let column: usize = 0; column < <usize>rowLength << 2; column += 1024, src += 1024, dst += 210) {
       for (let group: usize = 0; group < 4; group++) {
-        const x = src + (group << 8), w = x + columns;
+        const x = src + (group << 8), w = importance + column + (group << 8);
         interleave(x, x + 64, x + 128, x + 192, 16, XS);
         interleave(w, w + 64, w + 128, w + 192, 16, WEIGHTS);
         searchSymmetric(16, 32, scales + (group << 4), inverses + (group << 4));

@@ -1,5 +1,6 @@
-import { EPS, signedMaxima } from './lanes';
-import { ROUNDER } from './nearest';
+import { weightOf } from './importance';
+import { EPS, signedMaxima, signedMaximum } from './lanes';
+import { nearestInt, nearestInts, ROUNDER } from './nearest';
 
 /**
  * The search for the scale of a sub-block on a grid around zero (x ~ scale * level, level in -middle .. middle - 1), on
@@ -74,6 +75,23 @@ function sixMoments(first: usize, end: usize, middle: f32, below: bool): void {
   v128.store(sumsLl + at, ll5, 80);
 }
 
+/** Weights of the four sub-blocks in XS without importance: x^2. */
+export function weighBySquares(size: i32): void {
+  for (let i: usize = 0; i < <usize>size << 4; i += 16) {
+    const x = v128.load(XS + i);
+    v128.store(WEIGHTS + i, f32x4.mul(x, x));
+  }
+}
+
+/** Turns importances in WEIGHTS into weights: importance * sqrt(variance + x^2), with the variance of each sub-block. */
+// @ts-ignore: decorator
+@inline
+export function weighByImportance(size: i32, variance: v128): void {
+  for (let i: usize = 0; i < <usize>size << 4; i += 16) {
+    v128.store(WEIGHTS + i, weightOf(v128.load(XS + i), v128.load(WEIGHTS + i), variance));
+  }
+}
+
 /**
  * Scales of the four sub-blocks of `size` weights in XS under WEIGHTS, and the inverse scales that won: of 19 around
  * -middle / max, the one whose least-squares scale leaves the least weighted error. Four float32 each to `scales` and
@@ -113,4 +131,52 @@ export function searchSymmetric(size: i32, middle: f32, scales: usize, inverses:
   const nonzero = f32x4.ge(f32x4.abs(max), f32x4.splat(EPS));
   v128.store(scales, v128.and(scale, nonzero));
   v128.store(inverses, v128.and(inverse, nonzero));
+}
+
+/**
+ * The same for one sub-block of 16 float32 at xs under 16 weights, whose values may be infinite or NaN: here the
+ * candidates are lanes. Returns the scale and writes codes level + middle as bytes, 0 for a sub-block of zeros.
+ */
+export function searchSymmetricOne(xs: usize, weights: usize, middle: f32, codes: usize): f32 {
+  const largest = signedMaximum(xs, 16);
+  memory.fill(codes, 0, 16);
+  if (abs<f32>(largest) < EPS) return 0;
+
+  store<f32>(candidates, -middle / largest);
+  for (let i = 1; i < 20; i++) {
+    const step: f32 = <f32>(i < 10 ? i - 10 : min(i - 9, 9)); // -9..-1, 1..9; the last twice, to fill the lanes
+    store<f32>(candidates + (<usize>i << 2), -(middle + <f32>0.1 * step) / largest);
+  }
+  const least = i32x4.splat(<i32>-middle), most = i32x4.splat(<i32>middle - 1);
+  for (let at: usize = 0; at < 80; at += 16) {
+    const inverse = v128.load(candidates + at);
+    let lx = f32x4.splat(0), ll = lx;
+    for (let i: usize = 0; i < 64; i += 4) {
+      const x = v128.load32_splat(xs + i), w = v128.load32_splat(weights + i);
+      const nearest = nearestInts(f32x4.mul(inverse, x));
+      const level = f32x4.convert_i32x4_s(i32x4.max_s(least, i32x4.min_s(most, nearest)));
+      lx = f32x4.add(lx, f32x4.mul(f32x4.mul(w, x), level));
+      ll = f32x4.add(ll, f32x4.mul(f32x4.mul(w, level), level));
+    }
+    v128.store(sumsLx + at, lx);
+    v128.store(sumsLl + at, ll);
+  }
+
+  let inverse = load<f32>(candidates), lx = load<f32>(sumsLx), ll = load<f32>(sumsLl);
+  let scale: f32 = ll != 0 ? lx / ll : 0;
+  let best = scale * lx;
+  for (let at: usize = 4; at < 76; at += 4) {
+    lx = load<f32>(sumsLx + at);
+    ll = load<f32>(sumsLl + at);
+    if (ll > 0 && lx * lx > best * ll) {
+      inverse = load<f32>(candidates + at);
+      scale = lx / ll;
+      best = scale * lx;
+    }
+  }
+  for (let i: usize = 0; i < 16; i++) {
+    const level = nearestInt(inverse * load<f32>(xs + (i << 2)));
+    store<u8>(codes + i, <u8>(max(<i32>-middle, min(<i32>middle - 1, level)) + <i32>middle));
+  }
+  return scale;
 }

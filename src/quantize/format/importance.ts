@@ -20,6 +20,9 @@ export function eachRow(
 export const sumOfSquares = (x: Float32Array): number =>
   x.reduce((sum, value) => f(sum + f(value * value)), 0);
 
+/** Sum in order, in float32. */
+export const total = (x: Float32Array): number => x.reduce((sum, value) => f(sum + value), 0);
+
 /**
  * What the error of each weight counts: importance * sqrt(variance + x^2), where `variance` is the mean (in some types
  * twice the mean) of x^2 over the row or super-block.
