@@ -3,10 +3,10 @@ import { largestLane, largestMagnitudes, largestOfEach } from './group';
 import { integers, signedBytes } from './rounding';
 
 /**
- * MXFP4 and NVFP4: 4-bit floating point numbers (E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives) on a shared
- * scale. Here, as in ggml, the grid is doubled to integers and the scale d halved. Must agree with
- * `quantize_row_mxfp4_ref` and `quantize_row_nvfp4_ref`, which give each weight the first of the nearest grid values:
- * of two as near the smaller magnitude, for zero code 0.
+ * MXFP4 and NVFP4: 4-bit floating point numbers (E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives) on a
+ * shared scale. Here, as in ggml, the grid is doubled to integers and the scale d halved. Must agree with
+ * `quantize_row_mxfp4_ref` and `quantize_row_nvfp4_ref`, which give each weight the first of the nearest grid
+ * values: of two as near the smaller magnitude, for zero code 0.
  */
 
 // @ts-ignore: decorator
@@ -16,9 +16,9 @@ function grid(): v128 {
 }
 
 /**
- * Twice |x| / d, rounded up, with the sign of x, given d / 2. The grid's midpoints, doubled, are the integers 1, 3, 5,
- * 7, 10, 14 and 20, so that all beyond 20 is alike. They times d are float32 numbers; a float32 above such a product
- * is so far above that the quotient cannot round down to the midpoint.
+ * Twice |x| / d, rounded up, with the sign of x, given d / 2. The grid's midpoints, doubled, are the integers
+ * 1, 3, 5, 7, 10, 14 and 20, so that all beyond 20 is alike. They times d are float32 numbers; a float32
+ * above such a product is so far above that the quotient cannot round down to the midpoint.
  */
 // @ts-ignore: decorator
 @inline
@@ -50,9 +50,9 @@ function codes(x: usize, halfD: v128): v128 {
 }
 
 /**
- * Exponent code of a block of MXFP4: that of 2^floor(log2(amax)) / 4, log2 as a float32. It may round up to an integer
- * that amax itself does not reach. Below 2^-125 the code wraps around, as ggml's does on x86: all weights are then far
- * below the scale.
+ * Exponent code of a block of MXFP4: that of 2^floor(log2(amax)) / 4, log2 as a float32. It may round up to
+ * an integer that amax itself does not reach. Below 2^-125 the code wraps around, as ggml's does on x86: all
+ * weights are then far below the scale.
  */
 function exponentCode(amax: f32): u32 {
   if (amax == 0) return 0;
@@ -90,8 +90,9 @@ export function dequantize_MXFP4(src: usize, dst: usize, n: i32): void {
 }
 
 /**
- * Four positive float32 to UE4M3 codes, one a lane: exponent of 4 bits and bias 7, mantissa of 3 bits, half away from
- * zero. What would reach exponent 15 becomes 0x7e, 448; subnormals do not round up into the normal range.
+ * Four positive float32 to UE4M3 codes, one a lane: exponent of 4 bits and bias 7, mantissa of 3 bits, half
+ * away from zero. What would reach exponent 15 becomes 0x7e, 448; subnormals do not round up into the normal
+ * range.
  */
 // @ts-ignore: decorator
 @inline
@@ -114,11 +115,16 @@ function scalesOfCodes(code: v128): v128 {
   return v128.andnot(value, i32x4.eq(code, i32x4.splat(0x7f)));
 }
 
-/** From here on the float32 distances of a weight to two grid values on the largest scale may round to the same. */
+/**
+ * From here on the float32 distances of a weight to two grid values on the largest scale may round to the
+ * same.
+ */
 const FAR: f32 = 536870912; // 2^29
 const LARGEST: f32 = 224;
 
-/** ggml's choice word for word, for a sub-block beyond FAR: the first code whose float32 distance is least. */
+/**
+ * ggml's choice word for word, for a sub-block beyond FAR: the first code whose float32 distance is least.
+ */
 function encodeFar(x: usize, dst: usize): void {
   store<u64>(dst, 0);
   for (let i: usize = 0; i < 16; i++) {
@@ -139,8 +145,8 @@ function encodeFar(x: usize, dst: usize): void {
 }
 
 /**
- * A block: UE4M3 scales of four sub-blocks of 16, then 8 bytes of two codes for each, its first 8 weights in the low
- * halves.
+ * A block: UE4M3 scales of four sub-blocks of 16, then 8 bytes of two codes for each, its first 8 weights in
+ * the low halves.
  */
 export function quantize_NVFP4(src: usize, dst: usize, n: i32): void {
   for (const end = src + (<usize>n << 2); src < end; src += 256, dst += 36) {

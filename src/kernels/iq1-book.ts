@@ -5,9 +5,9 @@ import { integers } from './rounding';
 /**
  * The codebook of IQ1_S and IQ1_M, and the search for the best neighbour of a point that is no member.
  *
- * Lists of neighbours are kept in groups of sixteen, the last neighbour repeated to fill a group: 16 bytes with the
- * levels of coordinates 0..3 of each, then 16 with those of 4..7, two bits a level. In the book, MAP holds for a point
- * that is no member minus (16 * its first group + the number of its groups).
+ * Lists of neighbours are kept in groups of sixteen, the last neighbour repeated to fill a group: 16 bytes
+ * with the levels of coordinates 0..3 of each, then 16 with those of 4..7, two bits a level. In the book, MAP
+ * holds for a point that is no member minus (16 * its first group + the number of its groups).
  */
 
 const GROUPS: i32 = 22647; // in all lists
@@ -61,7 +61,10 @@ export function openNeighbours(): void {
   }
 }
 
-/** Writes the list that the distances give, nearest first, equals in order of index; returns its number of groups. */
+/**
+ * Writes the list that the distances give, nearest first, equals in order of index; returns its number of
+ * groups.
+ */
 function writeList(size: usize, list: usize): i32 {
   let count: usize = 0;
   let packed: u32 = 0;
@@ -128,16 +131,17 @@ function excesses(e0: v128, e1: v128, least0: v128, least1: v128, inverse: v128)
 }
 
 /**
- * Number of the neighbour of a point (given by what MAP holds for it) with the least weighted square error from the 8
- * weights at x, w being what their errors count; the first of equals. Must agree with `iq1_find_best_neighbour2`, which
- * adds up float32 errors in order of the coordinates.
+ * Number of the neighbour of a point (given by what MAP holds for it) with the least weighted square error
+ * from the 8 weights at x, w being what their errors count; the first of equals. Must agree with
+ * `iq1_find_best_neighbour2`, which adds up float32 errors in order of the coordinates.
  *
- * Errors are first compared as bytes, sixteen neighbours at a time: each weight's error in excess of its least is
- * rounded to a multiple of a unit, so that a sum of eight is off by 4 units at most. Only neighbours within 8 units of
- * the smallest sum can be the best; float32 sums decide between them. The unit is large enough against the errors
- * themselves that float32 rounding is far below it.
+ * Errors are first compared as bytes, sixteen neighbours at a time: each weight's error in excess of its
+ * least is rounded to a multiple of a unit, so that a sum of eight is off by 4 units at most. Only neighbours
+ * within 8 units of the smallest sum can be the best; float32 sums decide between them. The unit is large
+ * enough against the errors themselves that float32 rounding is far below it.
  *
- * Where no error is below the largest float32, ggml reads outside its block; here the first neighbour is taken.
+ * Where no error is below the largest float32, ggml reads outside its block; here the first neighbour is
+ * taken.
  */
 export function nearestNeighbour(entry: i32, x: usize, w: usize, scale: f32, shift: f32): i32 {
   const groups = <usize>(-entry & 15);

@@ -6,29 +6,40 @@ import { interleave } from './lanes';
 import { nearestInt } from './nearest';
 
 /**
- * What IQ1_S and IQ1_M share. A super-block's 256 weights are taken four sub-blocks (of n = 32 or 16 weights) at a time.
- * A weight has one of three levels, which stand for -1, 0 and 1, all moved up or down by 1/8. First the weights are
- * ranked: the best split (iq1_s.ts, iq1_m.ts) gives the smallest of them the lowest level, the largest the highest.
- * Then groups of eight levels are moved onto the codebook.
+ * What IQ1_S and IQ1_M share. A super-block's 256 weights are taken four sub-blocks (of n = 32 or 16 weights)
+ * at a time. A weight has one of three levels, which stand for -1, 0 and 1, all moved up or down by 1/8.
+ * First the weights are ranked: the best split (iq1_s.ts, iq1_m.ts) gives the smallest of them the lowest
+ * level, the largest the highest. Then groups of eight levels are moved onto the codebook.
  */
 
 /** What the error of each weight of the super-block counts, f32. */
 export const ERRORS: usize = memory.data(1024, 16);
 
-/** Of four sub-blocks side by side, one a lane: weights, and how many come before each in ascending order (i32). */
+/**
+ * Of four sub-blocks side by side, one a lane: weights, and how many come before each in ascending order
+ * (i32).
+ */
 export const LANES: usize = memory.data(512, 16);
 export const LANE_RANKS: usize = memory.data(512, 16);
 /** The same ranks as bytes, sub-block after sub-block. */
 export const RANKS: usize = memory.data(128, 16);
 
-/** The best splits of the four: ranks from which on the level is 1 and 2 (i32), the first -1 where there is no split. */
+/**
+ * The best splits of the four: ranks from which on the level is 1 and 2 (i32), the first -1 where there is no
+ * split.
+ */
 export const FIRSTS: usize = memory.data(16, 16);
 export const SECONDS: usize = memory.data(16, 16);
-/** Their scales (f32; a negative one turns levels and shifts round), and shifts of both halves (f32, 1 or -1). */
+/**
+ * Their scales (f32; a negative one turns levels and shifts round), and shifts of both halves (f32, 1 or -1).
+ */
 export const SPLIT_SCALES: usize = memory.data(16, 16);
 export const SPLIT_SHIFTS: usize = memory.data(32, 16);
 
-/** The super-block as coded: scales by sub-block (f32), indices (u16) and shifts (i8, 1 or -1) by group of eight. */
+/**
+ * The super-block as coded: scales by sub-block (f32), indices (u16) and shifts (i8, 1 or -1) by group of
+ * eight.
+ */
 export const SCALES: usize = memory.data(64, 16);
 export const INDICES: usize = memory.data(64, 16);
 export const SHIFTS: usize = memory.data(32, 16);
@@ -37,7 +48,10 @@ export const SHIFTS: usize = memory.data(32, 16);
 export const PRODUCTS_QX: usize = memory.data(512, 16);
 export const PRODUCTS_QQ: usize = memory.data(512, 16);
 
-/** Fills ERRORS: importance * sqrt(variance + x^2), the variance being twice the mean of x^2; without (0), x^2. */
+/**
+ * Fills ERRORS: importance * sqrt(variance + x^2), the variance being twice the mean of x^2; without (0),
+ * x^2.
+ */
 export function weighErrors(src: usize, importance: usize): void {
   if (importance == 0) {
     for (let i: usize = 0; i < 1024; i += 16) {
@@ -52,7 +66,10 @@ export function weighErrors(src: usize, importance: usize): void {
   }
 }
 
-/** Ranks four sub-blocks of n weights; equal weights stay in order, as ggml's qsort (glibc's merge sort) leaves them. */
+/**
+ * Ranks four sub-blocks of n weights; equal weights stay in order, as ggml's qsort (glibc's merge sort)
+ * leaves them.
+ */
 export function rankFour(src: usize, n: i32): void {
   const bytes = <usize>n << 2, end = <usize>n << 4;
   interleave(src, src + bytes, src + 2 * bytes, src + 3 * bytes, n, LANES);
@@ -108,7 +125,10 @@ function numbersOf(levels: v128): v128 {
   return i32x4.add(sums, v128.shuffle<i32>(sums, sums, 1, 0, 3, 2));
 }
 
-/** Eight times the values of sixteen weights, as bytes, from the codes of their two groups and the shifts of these. */
+/**
+ * Eight times the values of sixteen weights, as bytes, from the codes of their two groups and the shifts of
+ * these.
+ */
 // @ts-ignore: decorator
 @inline
 export function eightfold(code0: u32, code1: u32, shifts: v128): v128 {
@@ -154,8 +174,8 @@ export function sixteenProducts(x: usize, w: usize, low: v128, high: v128, at: u
 }
 
 /**
- * Moves the splits of four sub-blocks of n weights at x onto the codebook, the j-th and following of the super-block:
- * writes their indices, shifts and scales. Returns the largest scale.
+ * Moves the splits of four sub-blocks of n weights at x onto the codebook, the j-th and following of the
+ * super-block: writes their indices, shifts and scales. Returns the largest scale.
  */
 export function codeFour(x: usize, n: usize, j: usize): f32 {
   const bytes = n << 2;

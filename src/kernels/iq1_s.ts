@@ -1,15 +1,17 @@
 import { storeScaled } from './decode';
 import { floatOfHalf, halfOf } from './half';
 import {
-  codeFour, codeOfMember, eightfold, ERRORS, FIRSTS, INDICES, LANE_RANKS, prefixSums, rankFour, RANKS, scaleCode,
-  SCALES, SECONDS, SHIFTS, SPLIT_SCALES, SPLIT_SHIFTS, vanishes, weighErrors,
+  codeFour, codeOfMember, eightfold, ERRORS, FIRSTS, INDICES, LANE_RANKS, prefixSums, rankFour, RANKS, scaleCode, SCALES,
+  SHIFTS, vanishes, weighErrors,
 } from './iq1';
 import { openMembers, openNeighbours } from './iq1-book';
-import { countBelow, offerStart, openStarts, startingScore } from './iq1-split';
+import {
+  closeChoice, countBelow, leastScore, offer, offerStarts, openChoice, openStarts, sumsBefore,
+} from './iq1-split';
 
 /**
- * IQ1_S: sub-blocks of 32 weights. Must agree with `quantize_row_iq1_s_impl`, whose search tries all splits of a
- * sub-block into three runs, with both shifts.
+ * IQ1_S: sub-blocks of 32 weights. Must agree with `quantize_row_iq1_s_impl`, whose search tries all splits
+ * of a sub-block into three runs, with both shifts.
  */
 
 const STRIDE: usize = 160;
@@ -21,13 +23,32 @@ const sortedW: usize = memory.data(512, 16);
 const sumsWX: usize = memory.data(640, 16);
 const sumsW: usize = memory.data(640, 16);
 /**
- * What the highest level adds to the sums of w q x and w q^2 with either shift, by the rank it starts from. Beyond the
- * last rank a sum of w q^2 is infinite.
+ * For the split being sought, by rank: X2, the sum of w x before it; the largest qx of either shift with that
+ * rank as the lower boundary, from which X2 of the upper one is taken; and what either boundary adds to the
+ * least qx^2, which is infinite beyond the last rank. 160 bytes each.
  */
-const upQX: usize = memory.data(144, 16);
-const upQQ: usize = memory.data(144, 16);
-const downQX: usize = memory.data(144, 16);
-const downQQ: usize = memory.data(144, 16);
+const table: usize = memory.data(1120, 16);
+// @ts-ignore: decorator
+@inline
+const X2: usize = 0;
+// @ts-ignore: decorator
+@inline
+const LIMIT2_UP: usize = 160;
+// @ts-ignore: decorator
+@inline
+const LIMIT2_DOWN: usize = 320;
+// @ts-ignore: decorator
+@inline
+const X1_UP: usize = 480;
+// @ts-ignore: decorator
+@inline
+const X1_DOWN: usize = 640;
+// @ts-ignore: decorator
+@inline
+const LIMIT1_UP: usize = 800;
+// @ts-ignore: decorator
+@inline
+const LIMIT1_DOWN: usize = 960;
 
 /** Fills the sums of four sub-blocks whose weights are at x and whose errors count what is at w. */
 function sumFour(x: usize, w: usize): void {
@@ -45,113 +66,167 @@ function sumFour(x: usize, w: usize): void {
   prefixSums(sortedW, 32, sumsW, STRIDE);
 }
 
-/** Tries one split of sub-block k with both shifts, as a candidate to begin with. */
-function tryAt(k: usize, first: usize, second: usize): void {
-  const wx = sumsWX + k * STRIDE, w = sumsW + k * STRIDE;
-  const x1 = load<f32>(wx + (first << 2)), x2 = load<f32>(wx + (second << 2)), x3 = load<f32>(wx, 128);
-  const w1 = load<f32>(w + (first << 2)), w2 = load<f32>(w + (second << 2)), w3 = load<f32>(w, 128);
-  const middleX = (x2 - x1) * 0.125, highX = x3 - x2;
-  const middleW = (w2 - w1) * 0.125 * 0.125, highW = w3 - w2;
-  offerStart(k, x1 * -0.875 + middleX + highX * 1.125, w1 * 0.875 * 0.875 + middleW + highW * 1.125 * 1.125);
-  offerStart(k, x1 * -1.125 - middleX + highX * 0.875, w1 * 1.125 * 1.125 + middleW + highW * 0.875 * 0.875);
+/**
+ * The squares of the values, and by how much a weight below a boundary has a greater one: exact in float32.
+ */
+// @ts-ignore: decorator
+@inline
+const HIGH_UP: f32 = 1.265625;
+// @ts-ignore: decorator
+@inline
+const HIGH_DOWN: f32 = 0.765625;
+
+/** Offers one split of each sub-block, with both shifts, for the search to start from. */
+function start(first: v128, second: v128, totalWX: v128, totalW: v128): void {
+  const x = f32x4.add(sumsBefore(first, sumsWX, STRIDE), sumsBefore(second, sumsWX, STRIDE));
+  const low = sumsBefore(first, sumsW, STRIDE), high = sumsBefore(second, sumsW, STRIDE);
+  offerStarts(
+    f32x4.sub(f32x4.mul(totalWX, f32x4.splat(1.125)), x),
+    f32x4.add(
+      f32x4.mul(totalW, f32x4.splat(HIGH_UP)),
+      f32x4.sub(f32x4.mul(low, f32x4.splat(0.75)), f32x4.mul(high, f32x4.splat(1.25))),
+    ),
+  );
+  offerStarts(
+    f32x4.sub(f32x4.mul(totalWX, f32x4.splat(0.875)), x),
+    f32x4.add(
+      f32x4.mul(totalW, f32x4.splat(HIGH_DOWN)),
+      f32x4.sub(f32x4.mul(low, f32x4.splat(1.25)), f32x4.mul(high, f32x4.splat(0.75))),
+    ),
+  );
 }
 
-/** A short descent: levels by the scale of the best split so far, and the scale by the levels. */
-function descend(): void {
-  openStarts();
-  for (let k: usize = 0; k < 4; k++) tryAt(k, 10, 22);
-  for (let round = 0; round < ROUNDS; round++) {
-    v128.store(counts, countBelow(-0.375, 32));
-    v128.store(counts, countBelow(0.625, 32), 16);
-    v128.store(counts, countBelow(-0.625, 32), 32);
-    v128.store(counts, countBelow(0.375, 32), 48);
-    for (let k: usize = 0; k < 4; k++) {
-      const at = counts + (k << 2);
-      tryAt(k, load<u32>(at), load<u32>(at, 16));
-      tryAt(k, load<u32>(at, 32), load<u32>(at, 48));
-    }
-  }
-}
 const ROUNDS = 3;
-const counts: usize = memory.data(64, 16);
 
-// The best split so far, and sums of w q x and w q^2 of four candidates with either shift.
-let bestScore: f32 = 0, bestScale: f32 = 0, bestShift: f32 = 0;
-let bestFirst = -1, bestSecond = 0;
-const candidates: usize = memory.data(64, 16);
-
-/** Goes through the four candidates in order, of which `second` may lie beyond the last rank. */
-function takeBetter(first: i32, second: i32): void {
-  for (let at = candidates; at < candidates + 16; at += 4, second++) {
-    if (second > 32) return;
-    offer(load<f32>(at), load<f32>(at, 16), first, second, 1);
-    offer(load<f32>(at, 32), load<f32>(at, 48), first, second, -1);
+/**
+ * A short descent from a split at zero: levels by the scale of the best split so far, and the scale by the
+ * levels.
+ */
+function descend(): void {
+  const all = i32x4.splat(32);
+  const totalWX = sumsBefore(all, sumsWX, STRIDE), totalW = sumsBefore(all, sumsW, STRIDE);
+  openStarts();
+  const negative = countBelow(0, 32);
+  start(negative, negative, totalWX, totalW);
+  for (let round = 0; round < ROUNDS; round++) {
+    const low = countBelow(-0.375, 32), high = countBelow(0.625, 32);
+    const lower = countBelow(-0.625, 32), higher = countBelow(0.375, 32);
+    start(low, high, totalWX, totalW);
+    start(lower, higher, totalWX, totalW);
   }
 }
 
-function offer(qx: f32, qq: f32, first: i32, second: i32, shift: f32): void {
-  if (!(qq > 0 && qx * qx > bestScore * qq)) return;
-  bestScale = qx / qq;
-  bestScore = bestScale * qx;
-  bestFirst = first;
-  bestSecond = second;
-  bestShift = shift;
+/** Offers the splits at two ranks (times 4) with both shifts, by ggml's formula. */
+function consider(wx: usize, w: usize, first: usize, second: usize): void {
+  const x1 = load<f32>(wx + first), x2 = load<f32>(wx + second), w1 = load<f32>(w + first), w2 = load<f32>(w + second);
+  const middleX = (x2 - x1) * 0.125, highX = load<f32>(wx, 128) - x2;
+  const middleW = (w2 - w1) * 0.125 * 0.125, highW = load<f32>(w, 128) - w2;
+  first >>= 2;
+  second >>= 2;
+  offer(x1 * -0.875 + middleX + highX * 1.125, w1 * 0.875 * 0.875 + middleW + highW * 1.125 * 1.125, first, second, 0);
+  offer(x1 * -1.125 - middleX + highX * 0.875, w1 * 1.125 * 1.125 + middleW + highW * 0.875 * 0.875, first, second, 3);
 }
 
 /** Finds the best split of sub-block k, whose sums are filled. */
 function search(k: usize): void {
   const wx = sumsWX + k * STRIDE, w = sumsW + k * STRIDE;
-  const totalX = v128.load32_splat(wx, 128), totalW = v128.load32_splat(w, 128);
-  const less = f32x4.splat(0.875), more = f32x4.splat(1.125), eighth = f32x4.splat(0.125);
-  for (let at: usize = 0; at < 144; at += 16) {
-    const highX = f32x4.sub(totalX, v128.load(wx + at)), highW = f32x4.sub(totalW, v128.load(w + at));
-    v128.store(upQX + at, f32x4.mul(highX, more));
-    v128.store(upQQ + at, f32x4.mul(f32x4.mul(highW, more), more));
-    v128.store(downQX + at, f32x4.mul(highX, less));
-    v128.store(downQQ + at, f32x4.mul(f32x4.mul(highW, less), less));
-  }
-  for (let at: usize = 132; at < 144; at += 4) {
-    store<f32>(upQQ + at, Infinity);
-    store<f32>(downQQ + at, Infinity);
-  }
-  bestFirst = -1;
-  bestScore = startingScore(k, load<f32>(w, 128));
-  let score = f32x4.splat(bestScore);
-  for (let first: usize = 0; first <= 128; first += 4) {
-    const lowX = v128.load32_splat(wx + first), lowW = v128.load32_splat(w + first);
-    const lowUpQX = f32x4.mul(lowX, f32x4.splat(-0.875)), lowDownQX = f32x4.mul(lowX, f32x4.splat(-1.125));
-    const lowUpQQ = f32x4.mul(f32x4.mul(lowW, less), less), lowDownQQ = f32x4.mul(f32x4.mul(lowW, more), more);
-    for (let second = first; second <= 128; second += 16) {
-      const middleX = f32x4.mul(f32x4.sub(v128.load(wx + second), lowX), eighth);
-      const middleW = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(w + second), lowW), eighth), eighth);
-      const qxUp = f32x4.add(f32x4.add(lowUpQX, middleX), v128.load(upQX + second));
-      const qqUp = f32x4.add(f32x4.add(lowUpQQ, middleW), v128.load(upQQ + second));
-      const qxDown = f32x4.add(f32x4.sub(lowDownQX, middleX), v128.load(downQX + second));
-      const qqDown = f32x4.add(f32x4.add(lowDownQQ, middleW), v128.load(downQQ + second));
-      const better = v128.or(
-        f32x4.gt(f32x4.mul(qxUp, qxUp), f32x4.mul(score, qqUp)),
-        f32x4.gt(f32x4.mul(qxDown, qxDown), f32x4.mul(score, qqDown)),
-      );
-      if (v128.any_true(better)) {
-        v128.store(candidates, qxUp);
-        v128.store(candidates, qqUp, 16);
-        v128.store(candidates, qxDown, 32);
-        v128.store(candidates, qqDown, 48);
-        takeBetter(<i32>(first >> 2), <i32>(second >> 2));
-        score = f32x4.splat(bestScore);
-      }
+  const total = load<f32>(w, 128);
+  const least = leastScore(k, total);
+  openChoice();
+  if (least > 0) considerNear(wx, w, least);
+  else if (total > 0) {
+    for (let first: usize = 0; first <= 128; first += 4) {
+      for (let second = first; second <= 128; second += 4) consider(wx, w, first, second);
     }
   }
-  store<i32>(FIRSTS + (k << 2), bestFirst);
-  store<i32>(SECONDS + (k << 2), bestSecond);
-  store<f32>(SPLIT_SCALES + (k << 2), bestScale);
-  store<f32>(SPLIT_SHIFTS + (k << 3), bestShift);
-  store<f32>(SPLIT_SHIFTS + (k << 3), bestShift, 4);
+  closeChoice(k);
+}
+
+/** Considers, in order, the splits that may reach a score. */
+function considerNear(wx: usize, w: usize, score: f32): void {
+  const totalWX = load<f32>(wx, 128), totalW = load<f32>(w, 128);
+  const xUp = f32x4.splat(totalWX * 1.125), xDown = f32x4.splat(totalWX * 0.875);
+  const limitUp = f32x4.splat(score * totalW * HIGH_UP), limitDown = f32x4.splat(score * totalW * HIGH_DOWN);
+  for (let i: usize = 0; i < 144; i += 16) {
+    const at = table + i;
+    const before = v128.load(wx + i), weight = f32x4.mul(f32x4.splat(score), v128.load(w + i));
+    const less = f32x4.mul(weight, f32x4.splat(0.75)), more = f32x4.mul(weight, f32x4.splat(1.25));
+    v128.store(at, before, X2);
+    v128.store(at, f32x4.neg(more), LIMIT2_UP);
+    v128.store(at, f32x4.neg(less), LIMIT2_DOWN);
+    v128.store(at, f32x4.sub(xUp, before), X1_UP);
+    v128.store(at, f32x4.sub(xDown, before), X1_DOWN);
+    v128.store(at, f32x4.add(limitUp, less), LIMIT1_UP);
+    v128.store(at, f32x4.add(limitDown, more), LIMIT1_DOWN);
+  }
+  for (let at = table + 132; at < table + 144; at += 4) {
+    store<f32>(at, Infinity, LIMIT2_UP);
+    store<f32>(at, Infinity, LIMIT2_DOWN);
+  }
+  considerRows(wx, w, 0, 0, 9);
+  considerRows(wx, w, 4, 16, 8);
+  considerRows(wx, w, 20, 32, 7);
+  considerRows(wx, w, 36, 48, 6);
+  considerRows(wx, w, 52, 64, 5);
+  considerRows(wx, w, 68, 80, 4);
+  considerRows(wx, w, 84, 96, 3);
+  considerRows(wx, w, 100, 112, 2);
+  considerRows(wx, w, 116, 128, 1);
 }
 
 /**
- * A block: float16 d; lower bytes of the indices; for each sub-block 16 bits with the upper three bits of its four
- * indices, its scale, and whether it is shifted down.
+ * Of four splits, from the lower boundary `at` and the upper ones from `offset` above it on: all bits where
+ * near.
+ */
+// @ts-ignore: decorator
+@inline
+function nearAt(at: usize, offset: usize, xUp: v128, xDown: v128, limitUp: v128, limitDown: v128): v128 {
+  const x2 = v128.load(at + offset, X2);
+  const qxUp = f32x4.sub(xUp, x2), qxDown = f32x4.sub(xDown, x2);
+  return v128.or(
+    f32x4.gt(f32x4.mul(qxUp, qxUp), f32x4.add(limitUp, v128.load(at + offset, LIMIT2_UP))),
+    f32x4.gt(f32x4.mul(qxDown, qxDown), f32x4.add(limitDown, v128.load(at + offset, LIMIT2_DOWN))),
+  );
+}
+
+/**
+ * Considers the splits with lower boundaries `from`..`to` (times 4), for which the upper ones fill a known
+ * number of vectors, so that there is one branch for all of them.
+ */
+// @ts-ignore: decorator
+@inline
+function considerRows(wx: usize, w: usize, from: usize, to: usize, vectors: i32): void {
+  for (let first = from; first <= to; first += 4) {
+    const at = table + first;
+    const xUp = v128.load32_splat(at, X1_UP), xDown = v128.load32_splat(at, X1_DOWN);
+    const limitUp = v128.load32_splat(at, LIMIT1_UP), limitDown = v128.load32_splat(at, LIMIT1_DOWN);
+    let near = nearAt(at, 0, xUp, xDown, limitUp, limitDown);
+    if (vectors > 1) near = v128.or(near, nearAt(at, 16, xUp, xDown, limitUp, limitDown));
+    if (vectors > 2) near = v128.or(near, nearAt(at, 32, xUp, xDown, limitUp, limitDown));
+    if (vectors > 3) near = v128.or(near, nearAt(at, 48, xUp, xDown, limitUp, limitDown));
+    if (vectors > 4) near = v128.or(near, nearAt(at, 64, xUp, xDown, limitUp, limitDown));
+    if (vectors > 5) near = v128.or(near, nearAt(at, 80, xUp, xDown, limitUp, limitDown));
+    if (vectors > 6) near = v128.or(near, nearAt(at, 96, xUp, xDown, limitUp, limitDown));
+    if (vectors > 7) near = v128.or(near, nearAt(at, 112, xUp, xDown, limitUp, limitDown));
+    if (vectors > 8) near = v128.or(near, nearAt(at, 128, xUp, xDown, limitUp, limitDown));
+    if (v128.any_true(near)) considerRow(wx, w, first);
+  }
+}
+
+/** Considers the near splits with one lower boundary. */
+function considerRow(wx: usize, w: usize, first: usize): void {
+  const at = table + first;
+  const xUp = v128.load32_splat(at, X1_UP), xDown = v128.load32_splat(at, X1_DOWN);
+  const limitUp = v128.load32_splat(at, LIMIT1_UP), limitDown = v128.load32_splat(at, LIMIT1_DOWN);
+  for (let second = first; second <= 128; second += 16) {
+    let near = i32x4.bitmask(nearAt(table + second, 0, xUp, xDown, limitUp, limitDown));
+    for (; near != 0; near &= near - 1) consider(wx, w, first, second + (<usize>ctz(near) << 2));
+  }
+}
+
+/**
+ * A block: float16 d; lower bytes of the indices; for each sub-block 16 bits with the upper three bits of its
+ * four indices, its scale, and whether it is shifted down.
  */
 export function quantize_IQ1_S_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
   openNeighbours();

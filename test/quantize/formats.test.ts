@@ -8,6 +8,8 @@ import { distributions } from '../support/distributions.ts';
 
 /** Blocks of each type, for each distribution; the codebook types take longest. */
 const blocksOf = (type: TypeName) => (/^IQ[123]/.test(type) ? 64 : 1024);
+/** ggml's first IQ1 block waits for its lists of neighbours, 10 s of sorting. */
+const ENGINE_TIMEOUT = 300_000;
 const ARENA = 16 << 20;
 const module = compileKernels();
 const implementations: Kernels[] = [simdKernels(module, ARENA), scalarKernels(ARENA)];
@@ -51,19 +53,23 @@ describe.skipIf(engineDirectory === null)('byte identity with ggml', () => {
 
     describe(encoder, () => {
       for (const [name, values] of Object.entries(distributions)) {
-        it(`${name}`, () => {
-          const x = values(n, 1);
-          const expected = ggml.quantize(type, x);
-          for (const kernels of implementations) {
-            expect(difference(encode(kernels, encoder, x), expected, type), kernels.flavour).toBeNull();
-          }
-          if (dataTypes[type].kind !== 'quantized') return;
-          const decoded = bitsOf(ggml.dequantize(type, expected, n));
-          for (const kernels of implementations) {
-            const got = bitsOf(decode(kernels, type, expected, n));
-            expect(difference(got, decoded, 'F32'), `${kernels.flavour} decoding`).toBeNull();
-          }
-        });
+        it(
+          `${name}`,
+          () => {
+            const x = values(n, 1);
+            const expected = ggml.quantize(type, x);
+            for (const kernels of implementations) {
+              expect(difference(encode(kernels, encoder, x), expected, type), kernels.flavour).toBeNull();
+            }
+            if (dataTypes[type].kind !== 'quantized') return;
+            const decoded = bitsOf(ggml.dequantize(type, expected, n));
+            for (const kernels of implementations) {
+              const got = bitsOf(decode(kernels, type, expected, n));
+              expect(difference(got, decoded, 'F32'), `${kernels.flavour} decoding`).toBeNull();
+            }
+          },
+          ENGINE_TIMEOUT,
+        );
       }
     });
   }

@@ -7,6 +7,8 @@ import { distributions } from '../support/distributions.ts';
 import { importances } from '../support/importances.ts';
 
 const ARENA = 1 << 20;
+/** ggml's first IQ1 block waits for its lists of neighbours, 10 s of sorting. */
+const ENGINE_TIMEOUT = 300_000;
 const GUARD = 64; // bytes behind the blocks that must stay
 const implementations = [simdKernels(compileKernels(), ARENA), scalarKernels(ARENA)];
 const types = Object.keys(weightedEncoders) as TypeName[];
@@ -47,21 +49,25 @@ describe.skipIf(engineDirectory === null)('importance-weighted coding, byte iden
   const ggml = engineDirectory === null ? null! : loadGgml();
 
   for (const type of types) {
-    it.each(Object.keys(distributions))(`${type}, %s`, (name) => {
-      for (const [rows, rowLength] of shapesOf(type)) {
-        const x = distributions[name](rows * rowLength, 1);
-        for (const [kind, importanceOf] of Object.entries(importances)) {
-          if (aborts(type, kind)) continue;
-          const importance = importanceOf(rowLength, 2);
-          const expected = ggml.quantize(type, x, rowLength, importance);
-          for (const kernels of implementations) {
-            const got = encode(kernels, type, x, importance);
-            const context = `${kernels.flavour}, ${rows} x ${rowLength}, importances ${kind}`;
-            expect(difference(got, expected, type), context).toBeNull();
+    it.each(Object.keys(distributions))(
+      `${type}, %s`,
+      (name) => {
+        for (const [rows, rowLength] of shapesOf(type)) {
+          const x = distributions[name](rows * rowLength, 1);
+          for (const [kind, importanceOf] of Object.entries(importances)) {
+            if (aborts(type, kind)) continue;
+            const importance = importanceOf(rowLength, 2);
+            const expected = ggml.quantize(type, x, rowLength, importance);
+            for (const kernels of implementations) {
+              const got = encode(kernels, type, x, importance);
+              const context = `${kernels.flavour}, ${rows} x ${rowLength}, importances ${kind}`;
+              expect(difference(got, expected, type), context).toBeNull();
+            }
           }
         }
-      }
-    });
+      },
+      ENGINE_TIMEOUT,
+    );
   }
 });
 

@@ -7,8 +7,9 @@ const f = Math.fround;
 const grid = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /**
- * MXFP4: 32 weights as an exponent byte e and 4-bit codes; x = 2^(e - 128) * grid[code]; byte j holds the codes of
- * weights j and j + 16. e is the exponent of max|x| less 2. ggml: quantize_row_mxfp4_ref, dequantize_row_mxfp4.
+ * MXFP4: 32 weights as an exponent byte e and 4-bit codes; x = 2^(e - 128) * grid[code]; byte j holds the
+ * codes of weights j and j + 16. e is the exponent of max|x| less 2. ggml: quantize_row_mxfp4_ref,
+ * dequantize_row_mxfp4.
  */
 export const MXFP4: Format = {
   type: 'MXFP4',
@@ -30,9 +31,9 @@ export const MXFP4: Format = {
 };
 
 /**
- * NVFP4: 64 weights as 4 sub-blocks of 16; x = d * grid[code], d half the sub-block's UE4M3 scale. A block is the 4
- * scales, then 8 bytes of codes a sub-block; byte j holds those of weights j and j + 8. The scale is max|x| / 6.
- * ggml: quantize_row_nvfp4_ref, dequantize_row_nvfp4.
+ * NVFP4: 64 weights as 4 sub-blocks of 16; x = d * grid[code], d half the sub-block's UE4M3 scale. A block is
+ * the 4 scales, then 8 bytes of codes a sub-block; byte j holds those of weights j and j + 8. The scale is
+ * max|x| / 6. ggml: quantize_row_nvfp4_ref, dequantize_row_nvfp4.
  */
 export const NVFP4: Format = {
   type: 'NVFP4',
@@ -91,16 +92,17 @@ function nearest(x: number, d: number): number {
 }
 
 /**
- * log2 is a float32 here, so that it may round up to an integer that amax does not reach. Below 2^-125 the code wraps
- * around, as a negative float turned into a byte does on x86.
+ * log2 is a float32 here, so that it may round up to an integer that amax does not reach. Below 2^-125 the
+ * code wraps around, as a negative float turned into a byte does on x86.
  */
 const exponentCode = (amax: number): number => (amax > 0 ? (Math.floor(f(Math.log2(amax))) + 125) & 255 : 0);
 
 const scaleOfExponent = (e: number): number => 2 ** (e - 128);
 
 /**
- * UE4M3, no sign: exponent of 4 bits with bias 7, mantissa of 3 bits, rounded half up. 448 (0x7e) is the largest, also
- * for what would round to the exponent above it; a subnormal does not round up to the smallest normal number.
+ * UE4M3, no sign: exponent of 4 bits with bias 7, mantissa of 3 bits, rounded half up. 448 (0x7e) is the
+ * largest, also for what would round to the exponent above it; a subnormal does not round up to the smallest
+ * normal number.
  */
 function toUE4M3(x: number): number {
   if (x < 2 ** -6) return Math.min(7, Math.floor(f(f(x * 512) + 0.5)));

@@ -1,9 +1,13 @@
 const f = Math.fround;
 
 /** What the levels 0, 1, 2 stand for, in units of the scale, moved up or down by 1/8. */
-export const shifted = (shift: 1 | -1): readonly number[] => (shift > 0 ? [-0.875, 0.125, 1.125] : [-1.125, -0.125, 0.875]);
+export const shifted = (shift: 1 | -1): readonly number[] =>
+  shift > 0 ? [-0.875, 0.125, 1.125] : [-1.125, -0.125, 0.875];
 
-/** A coding of a sub-block with three levels: its scale, the level of each weight, the shift of each group of 8. */
+/**
+ * A coding of a sub-block with three levels: its scale, the level of each weight, the shift of each group of
+ * 8.
+ */
 export interface IQ1Split {
   readonly scale: number;
   readonly levels: readonly number[];
@@ -11,8 +15,8 @@ export interface IQ1Split {
 }
 
 /**
- * Candidates are judged by the weighted square error that is left at their own best scale, qx / qq: it is the sum of
- * w x^2 less qx^2 / qq.
+ * Candidates are judged by the weighted square error that is left at their own best scale, qx / qq: it is the
+ * sum of w x^2 less qx^2 / qq.
  */
 class Best {
   #score = Number.NEGATIVE_INFINITY;
@@ -27,10 +31,16 @@ class Best {
   }
 }
 
-/** Indices in ascending order of the values; of equal values in order of index, as the C library's qsort leaves them. */
+/**
+ * Indices in ascending order of the values; of equal values in order of index, as the C library's qsort
+ * leaves them.
+ */
 const ascending = (x: Float32Array): number[] => [...x.keys()].sort((a, b) => x[a] - x[b]);
 
-/** Levels 0 for the `first` smallest weights, 2 from the `second` on, 1 between; turned round for a negative scale. */
+/**
+ * Levels 0 for the `first` smallest weights, 2 from the `second` on, 1 between; turned round for a negative
+ * scale.
+ */
 function finish({ found }: Best, order: readonly number[]): IQ1Split | null {
   if (found === null) return null;
   const { scale, first, second, shifts } = found;
@@ -55,8 +65,8 @@ const prefixSums = (values: readonly number[]): number[] => {
 };
 
 /**
- * The best split of 32 weights in ascending order into three runs with the levels 0, 1, 2, and the best of two shifts:
- * all are tried. Null if no weight counts. ggml: the search in quantize_row_iq1_s_impl.
+ * The best split of 32 weights in ascending order into three runs with the levels 0, 1, 2, and the best of
+ * two shifts: all are tried. Null if no weight counts. ggml: the search in quantize_row_iq1_s_impl.
  */
 export function searchIQ1S(x: Float32Array, errors: Float32Array): IQ1Split | null {
   const n = x.length;
@@ -64,7 +74,10 @@ export function searchIQ1S(x: Float32Array, errors: Float32Array): IQ1Split | nu
   const wx = prefixSums(order.map((i) => f(errors[i] * x[i])));
   const w = prefixSums(order.map((i) => errors[i]));
   const best = new Best();
-  const choices = ([1, -1] as const).map((shift) => ({ values: shifted(shift), shifts: [shift, shift, shift, shift] }));
+  const choices = ([1, -1] as const).map((shift) => ({
+    values: shifted(shift),
+    shifts: [shift, shift, shift, shift],
+  }));
   for (let first = 0; first <= n; first++) {
     for (let second = first; second <= n; second++) {
       const runs = [
@@ -73,7 +86,10 @@ export function searchIQ1S(x: Float32Array, errors: Float32Array): IQ1Split | nu
         [f(wx[n] - wx[second]), f(w[n] - w[second])],
       ];
       for (const { values, shifts } of choices) {
-        const terms = runs.map(([wx, w], level) => [f(wx * values[level]), f(f(w * values[level]) * values[level])]);
+        const terms = runs.map(([wx, w], level) => [
+          f(wx * values[level]),
+          f(f(w * values[level]) * values[level]),
+        ]);
         const qx = f(f(terms[0][0] + terms[1][0]) + terms[2][0]);
         const qq = f(f(terms[0][1] + terms[1][1]) + terms[2][1]);
         best.offer(qx, qq, first, second, shifts);
@@ -84,9 +100,9 @@ export function searchIQ1S(x: Float32Array, errors: Float32Array): IQ1Split | nu
 }
 
 /**
- * As `searchIQ1S` for 16 weights, of which each half has its own shift. Sums are kept by half. With neighbouring values
- * 1 apart, a half's sum of w q x is its total times the highest value, less the sums before both boundaries. ggml: the
- * search in quantize_row_iq1_m_impl.
+ * As `searchIQ1S` for 16 weights, of which each half has its own shift. Sums are kept by half. With
+ * neighbouring values 1 apart, a half's sum of w q x is its total times the highest value, less the sums
+ * before both boundaries. ggml: the search in quantize_row_iq1_m_impl.
  */
 export function searchIQ1M(x: Float32Array, errors: Float32Array): IQ1Split | null {
   const n = x.length;
@@ -111,7 +127,8 @@ export function searchIQ1M(x: Float32Array, errors: Float32Array): IQ1Split | nu
         }),
       );
       for (const a of sums[0]) {
-        for (const b of sums[1]) best.offer(f(a.qx + b.qx), f(a.qq + b.qq), first, second, [a.shift, b.shift]);
+        for (const b of sums[1])
+          best.offer(f(a.qx + b.qx), f(a.qq + b.qq), first, second, [a.shift, b.shift]);
       }
     }
   }

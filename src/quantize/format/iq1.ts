@@ -7,14 +7,18 @@ import { sumOfSquares, weigh } from './importance.ts';
 import { type IQ1Split, searchIQ1M, searchIQ1S, shifted } from './iq1-search.ts';
 import { nearestCode } from './nearest.ts';
 
-/** IQ1_S and IQ1_M: groups of 8 weights are members of a codebook with three levels, -1, 0, 1, moved by 1/8. */
+/**
+ * IQ1_S and IQ1_M: groups of 8 weights are members of a codebook with three levels, -1, 0, 1, moved by 1/8.
+ */
 const book = new Codebook(IQ1_POINTS, 3, 3);
+const LARGEST = (2 - 2 ** -23) * 2 ** 127; // float32
 const f = Math.fround;
 
 /**
- * IQ1_S: 256 weights as 8 sub-blocks of 32; x = d * (2 * scale + 1) * (level - 1 ± 1/8). A block is float16 d; the low
- * bytes of the groups' indices; for each sub-block 16 bits: the high 3 bits of its four indices, a scale of 3 bits,
- * and whether its levels are moved down. Needs importance. ggml: quantize_row_iq1_s_impl, dequantize_row_iq1_s.
+ * IQ1_S: 256 weights as 8 sub-blocks of 32; x = d * (2 * scale + 1) * (level - 1 ± 1/8). A block is float16
+ * d; the low bytes of the groups' indices; for each sub-block 16 bits: the high 3 bits of its four indices, a
+ * scale of 3 bits, and whether its levels are moved down. Needs importance. ggml: quantize_row_iq1_s_impl,
+ * dequantize_row_iq1_s.
  */
 export const IQ1_S: Format = {
   type: 'IQ1_S',
@@ -40,9 +44,14 @@ export const IQ1_S: Format = {
       const errors = weigh(weights, importance.subarray(column, column + 256), variance(weights));
       clear(block);
       const parts = Array.from({ length: 8 }, (_, j) =>
-        encodePart(weights.subarray(32 * j, 32 * j + 32), errors.subarray(32 * j, 32 * j + 32), 1e-12, searchIQ1S),
+        encodePart(
+          weights.subarray(32 * j, 32 * j + 32),
+          errors.subarray(32 * j, 32 * j + 32),
+          1e-12,
+          searchIQ1S,
+        ),
       );
-      const largest = Math.max(...parts.map((part) => part?.scale ?? 0));
+      const largest = largestScale(parts);
       const inverse = f(1 / f(largest / 15));
       parts.forEach((part, j) => {
         let bits = part !== null && part.shifts[0] < 0 && largest > 0 ? 0x8000 : 0;
@@ -59,10 +68,11 @@ export const IQ1_S: Format = {
 };
 
 /**
- * IQ1_M: 256 weights as 16 sub-blocks of 16; x = d * (2 * scale + 1) * (level - 1 ± 1/8), where each of the two groups
- * of a sub-block has its own sign. A block is the low bytes of the groups' indices; for each group 4 bits, the high 3
- * bits of its index and whether its levels are moved down; four times 16 bits with four scales of 3 bits and, at the
- * top, 4 bits of the float16 d. ggml: quantize_row_iq1_m_impl, dequantize_row_iq1_m.
+ * IQ1_M: 256 weights as 16 sub-blocks of 16; x = d * (2 * scale + 1) * (level - 1 ± 1/8), where each of the
+ * two groups of a sub-block has its own sign. A block is the low bytes of the groups' indices; for each group
+ * 4 bits, the high 3 bits of its index and whether its levels are moved down; four times 16 bits with four
+ * scales of 3 bits and, at the top, 4 bits of the float16 d. ggml: quantize_row_iq1_m_impl,
+ * dequantize_row_iq1_m.
  */
 export const IQ1_M: Format = {
   type: 'IQ1_M',
@@ -95,7 +105,11 @@ export const IQ1_M: Format = {
   weighted: (x, y, rowLength, importance) =>
     eachBlock('IQ1_M', x, y, (weights, block, start) => {
       const column = start % rowLength;
-      encodeIQ1M(weights, weigh(weights, importance.subarray(column, column + 256), variance(weights)), block);
+      encodeIQ1M(
+        weights,
+        weigh(weights, importance.subarray(column, column + 256), variance(weights)),
+        block,
+      );
     }),
 };
 
@@ -105,7 +119,7 @@ function encodeIQ1M(weights: Float32Array, errors: Float32Array, block: DataView
     const [from, to] = [16 * j, 16 * j + 16];
     return encodePart(weights.subarray(from, to), errors.subarray(from, to), 1e-7, searchIQ1M);
   });
-  const largest = Math.max(...parts.map((part) => part?.scale ?? 0));
+  const largest = largestScale(parts);
   const inverse = f(1 / f(largest / 15));
   const quarters = [0, 0, 0, 0];
   let [qx, qq] = [0, 0];
@@ -137,14 +151,20 @@ function encodeIQ1M(weights: Float32Array, errors: Float32Array, block: DataView
   });
 }
 
-/** How a sub-block is coded: its groups' indices in the codebook, and the direction in which their levels move. */
+/**
+ * How a sub-block is coded: its groups' indices in the codebook, and the direction in which their levels
+ * move.
+ */
 interface Part {
   readonly scale: number;
   readonly indices: readonly number[];
   readonly shifts: readonly (1 | -1)[];
 }
 
-/** The best coding without the codebook, moved onto it group by group; null for zeros, or where nothing counts. */
+/**
+ * The best coding without the codebook, moved onto it group by group; null for zeros, or where nothing
+ * counts.
+ */
 function encodePart(
   x: Float32Array,
   errors: Float32Array,
@@ -165,7 +185,13 @@ function encodePart(
     let index = book.indexOf(levels);
     if (index === undefined) {
       refit = true;
-      index = nearestNeighbour(levels, x.subarray(at, at + 8), errors.subarray(at, at + 8), split.scale, values);
+      index = nearestNeighbour(
+        levels,
+        x.subarray(at, at + 8),
+        errors.subarray(at, at + 8),
+        split.scale,
+        values,
+      );
     }
     indices.push(index);
     for (let i = 0; i < 8; i++) {
@@ -181,8 +207,8 @@ function encodePart(
 
 /**
  * Of the neighbours of a point that is no member, the first of least weighted square error. ggml:
- * iq1_find_best_neighbour2 (which, where no error is below the largest float32, reads outside its block; here the first
- * neighbour is taken).
+ * iq1_find_best_neighbour2 (which, where no error is below the largest float32, reads outside its block; here
+ * the first neighbour is taken).
  */
 function nearestNeighbour(
   levels: ArrayLike<number>,
@@ -193,7 +219,7 @@ function nearestNeighbour(
 ): number {
   const neighbours = book.neighboursOf(levels);
   let best = neighbours[0];
-  let least = Number.POSITIVE_INFINITY;
+  let least = LARGEST;
   for (const index of neighbours) {
     const cost = book.points[index].reduce((sum, level, i) => {
       const difference = f(f(scale * values[level]) - x[i]);
@@ -206,6 +232,9 @@ function nearestNeighbour(
   }
   return best;
 }
+
+const largestScale = (parts: readonly (Part | null)[]): number =>
+  parts.reduce((largest, part) => (part !== null && part.scale > largest ? part.scale : largest), 0);
 
 /** Twice the mean of x^2. */
 const variance = (x: Float32Array): number => f(f(2 * sumOfSquares(x)) / 256);
