@@ -5,7 +5,10 @@
  * and do not overlap.
  */
 export * from './float';
+export * from './fp4';
 export * from './full-range';
+export * from './iq1_m';
+export * from './iq1_s';
 export * from './iq2';
 export * from './iq3';
 export * from './iq4';
