@@ -1,4 +1,5 @@
-// One thread of bench/kernels.js: encodes or decodes the same rows again and again for a given time.
+// One thread of bench/kernels.js: encodes or decodes the same rows again and again for a given time, an eighth of them
+// in a pass, so that a slow coding does not take much longer than that.
 import { parentPort, workerData } from 'node:worker_threads';
 import { fromBfloat16, toBfloat16 } from '../dist/core/float.js';
 import { bytesOf, dataTypes } from '../dist/core/types.js';
@@ -6,47 +7,72 @@ import { simdKernels } from '../dist/quantize/kernels.js';
 import { loadLibrary } from '../test/engine/library.js';
 
 const { module, barrier, rows, rowLength } = workerData;
-const n = rows * rowLength;
-const x = gaussianRows(n);
-const blocks = new Uint8Array(4 * n);
-const decoded = new Float32Array(n);
+const PASSES = 8; // over all rows
+const all = rows * rowLength;
+const passRows = rows / PASSES;
+const n = passRows * rowLength;
+const x = normals(all, 1, (normal) => fromBfloat16(toBfloat16(0.02 * normal)));
+const blocks = new Uint8Array(4 * all);
+const decoded = new Float32Array(all);
+const importance = normals(rowLength, 2, Math.exp);
 
-const kernels = simdKernels(module, 12 * n);
+const kernels = simdKernels(module, 12 * all + 4 * rowLength);
 const source = kernels.base;
-const encoded = source + 4 * n;
-const output = encoded + 4 * n;
-new Float32Array(kernels.buffer, source, n).set(x);
+const encoded = source + 4 * all;
+const output = encoded + 4 * all;
+const importanceAt = output + 4 * all;
+new Float32Array(kernels.buffer, source, all).set(x);
+new Float32Array(kernels.buffer, importanceAt, rowLength).set(importance);
+const parts = Array.from({ length: PASSES }, (_, part) => x.subarray(part * n, (part + 1) * n));
 
 const ggml = loadLibrary();
 
 const operations = {
   ours: {
     encode:
-      ({ encoder }) =>
-      () =>
-        kernels.quantize(encoder, source, encoded, n),
+      ({ encoder, type }) =>
+      (part) =>
+        kernels.quantize(encoder, source + 4 * n * part, encoded + bytesOf(type, n) * part, n),
+    encodeWeighted:
+      ({ type }) =>
+      (part) => {
+        const [src, dst] = [source + 4 * n * part, encoded + bytesOf(type, n) * part];
+        kernels.quantizeWeighted(type, src, dst, passRows, rowLength, importanceAt);
+      },
     decode: ({ encoder, type }) => {
-      kernels.quantize(encoder, source, encoded, n);
-      return () => kernels.dequantize(type, encoded, output, n);
+      kernels.quantize(encoder, source, encoded, all);
+      return (part) => kernels.dequantize(type, encoded + bytesOf(type, n) * part, output + 4 * n * part, n);
     },
   },
   ggml: {
-    encode: ({ type }) => {
-      const { ggmlId } = dataTypes[type];
-      return () => ggml.quantizeChunk(ggmlId, x, blocks, rows, rowLength, null);
-    },
+    encode: ({ type }) => encodeByGgml(type, null),
+    encodeWeighted: ({ type }) => encodeByGgml(type, importance),
     decode: ({ type }) => {
       const { ggmlId } = dataTypes[type];
       const toFloat = ggml.toFloat(ggmlId);
-      ggml.quantizeChunk(ggmlId, x, blocks.subarray(0, bytesOf(type, n)), rows, rowLength, null);
-      return () => toFloat(blocks, decoded, n);
+      const coded = blocksOf(type);
+      const floats = Array.from({ length: PASSES }, (_, part) => decoded.subarray(part * n, (part + 1) * n));
+      ggml.quantizeChunk(ggmlId, x, blocks, rows, rowLength, null);
+      return (part) => toFloat(coded[part], floats[part], n);
     },
   },
 };
 
-/** Standard normal numbers (Box-Muller over mulberry32) times 0.02, as bfloat16 holds them. */
-function gaussianRows(count) {
-  let state = 1;
+function encodeByGgml(type, weights) {
+  const { ggmlId } = dataTypes[type];
+  const coded = blocksOf(type);
+  return (part) => ggml.quantizeChunk(ggmlId, parts[part], coded[part], passRows, rowLength, weights);
+}
+
+/** The blocks of each pass. */
+function blocksOf(type) {
+  const bytes = bytesOf(type, n);
+  return Array.from({ length: PASSES }, (_, part) => blocks.subarray(part * bytes, (part + 1) * bytes));
+}
+
+/** Functions of seeded standard normal numbers (Box-Muller over mulberry32). */
+function normals(count, seed, value) {
+  let state = seed;
   const uniform = () => {
     state = (state + 0x6d2b79f5) >>> 0;
     let t = state;
@@ -55,7 +81,7 @@ function gaussianRows(count) {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
   const normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  return Float32Array.from({ length: count }, () => fromBfloat16(toBfloat16(0.02 * normal())));
+  return Float32Array.from({ length: count }, () => value(normal()));
 }
 
 /** Returns when `threads` threads have arrived: [arrived, generation]. */
@@ -78,8 +104,7 @@ parentPort.on('message', (job) => {
   let passes = 0;
   let elapsed = 0;
   do {
-    pass();
-    passes++;
+    pass(passes++ % PASSES);
     elapsed = performance.now() - start;
   } while (elapsed < job.ms);
   parentPort.postMessage((passes * n * 1000) / elapsed);

@@ -1,6 +1,8 @@
 // Our kernels against ggml_quantize_chunk of the real library, one thread each and two threads each.
 //
-//   npm run bench:kernels -- [--types Q8_0,Q4_0] [--json FILE] [--runs N]
+//   npm run bench:kernels -- [--types "Q8_0,Q4_0 +importance"] [--json FILE] [--runs N]
+//
+// A row "Q4_0 +importance" codes under an importance matrix. All rows take less than two minutes.
 //
 // Runs alternate (ours, ggml, ours, ggml, ...), so that whatever else the machine does hits both alike; a ratio is
 // that of two neighbouring runs. Rates are weights encoded (or decoded) per second.
@@ -10,25 +12,31 @@ import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { typeOfEncoder } from '../dist/core/plan.js';
 import { bitsPerWeight } from '../dist/core/types.js';
-import { encoders } from '../dist/quantize/format/index.js';
+import { encoders, weightedEncoders } from '../dist/quantize/format/index.js';
 import { compileKernels } from '../dist/quantize/kernels.js';
 import { engineDirectory } from '../test/engine/library.js';
 
 const ROWS = 64;
 const ROW_LENGTH = 4096;
-const WARM_UP_MS = 120;
-const RUN_MS = 50;
-const DATA = `${ROWS} rows of ${ROW_LENGTH} weights, Gaussian with deviation 0.02 rounded to bfloat16, seeded`;
+const WARM_UP_MS = 60;
+const RUN_MS = 30;
+const DATA =
+  `${ROWS} rows of ${ROW_LENGTH} weights, Gaussian with deviation 0.02 rounded to bfloat16; ` +
+  'importances log-normal, sigma 1; seeded';
+const IMPORTANCE = ' +importance';
 
 const { values: options } = parseArgs({
   options: { types: { type: 'string' }, json: { type: 'string' }, runs: { type: 'string', default: '7' } },
 });
 if (engineDirectory === null) throw new Error('the engine (@node-llama-cpp/linux-x64) is not installed');
 const runs = Number(options.runs);
-const selected = options.types?.split(',') ?? Object.keys(encoders);
-const unknown = selected.filter((encoder) => !(encoder in encoders));
-if (unknown.length > 0)
-  throw new Error(`no encoder ${unknown.join(', ')}; there are ${Object.keys(encoders).join(', ')}`);
+const codings = [
+  ...Object.keys(encoders),
+  ...Object.keys(weightedEncoders).map((type) => `${type}${IMPORTANCE}`),
+];
+const selected = options.types?.split(',') ?? codings;
+const unknown = selected.filter((coding) => !codings.includes(coding));
+if (unknown.length > 0) throw new Error(`no coding ${unknown.join(', ')}; there are ${codings.join(', ')}`);
 
 const barrier = new SharedArrayBuffer(8);
 const module = compileKernels();
@@ -57,7 +65,12 @@ async function rate(threads, job) {
 
 /** The least ratio to ggml on one thread that the project asks of each coding. */
 const REQUIRED = { Q4_K: 3.5, Q5_K: 3, Q6_K: 3, Q2_K: 3, Q3_K: 1.5, Q8_0: 3, Q4_0: 1.5 };
-const requiredOf = (encoder) => REQUIRED[encoder] ?? 1;
+const REQUIRED_OF_IMPORTANCE = { Q4_K: 3, Q5_K: 3, Q6_K: 3, Q2_K: 3, IQ4_XS: 3, IQ4_NL: 3 };
+
+function requiredOf(type, weighted) {
+  if (!weighted) return REQUIRED[type] ?? 1;
+  return REQUIRED_OF_IMPORTANCE[type] ?? (type.startsWith('IQ') ? 2 : 1.5);
+}
 
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
@@ -92,29 +105,32 @@ console.log(
 );
 console.log('Rates in million weights per second.\n');
 const titles = ['encode, 1 thread', 'encode, 2 threads', 'decode, 1 thread'];
-console.log(`${''.padEnd(22)}|${titles.map((title) => title.padEnd(40)).join('|')}`);
+console.log(`${''.padEnd(28)}|${titles.map((title) => title.padEnd(40)).join('|')}`);
 const columns = `${'ours'.padStart(7)} ${'ggml'.padStart(7)}${'ratio'.padStart(24)} `;
-console.log(`${'type'.padEnd(14)}required|${columns}|${columns}|${columns}`);
+console.log(`${'type'.padEnd(19)}required |${columns}|${columns}|${columns}`);
 
 const results = [];
-for (const encoder of selected) {
+for (const coding of selected) {
+  const weighted = coding.endsWith(IMPORTANCE);
+  const encoder = weighted ? coding.slice(0, -IMPORTANCE.length) : coding;
   const type = typeOfEncoder(encoder);
   const withGgml = !encoder.includes(':');
-  const encode = { encoder, type, operation: 'encode' };
+  const encode = { encoder, type, operation: weighted ? 'encodeWeighted' : 'encode' };
   const decode = { encoder, type, operation: 'decode' };
   const result = {
-    encoder,
+    encoder: coding,
     bitsPerWeight: bitsPerWeight(type),
-    required: withGgml ? requiredOf(encoder) : null,
+    required: withGgml ? requiredOf(type, weighted) : null,
     encode1: await duel(1, encode, withGgml),
     encode2: await duel(2, encode, withGgml),
-    decode1: await duel(1, decode, type !== 'F32'), // ggml has no function for F32
+    // Decoding does not depend on importance; ggml has no function for F32.
+    decode1: weighted ? null : await duel(1, decode, type !== 'F32'),
   };
   results.push(result);
-  const cells = [result.encode1, result.encode2, result.decode1].map(
-    ({ ours, ggml, ratio }) => `${millions(ours)} ${millions(ggml)}${ratioText(ratio)} `,
+  const cells = [result.encode1, result.encode2, result.decode1].map((cell) =>
+    cell === null ? '' : `${millions(cell.ours)} ${millions(cell.ggml)}${ratioText(cell.ratio)} `,
   );
-  console.log(`${encoder.padEnd(14)}${`${result.required ?? '-'}`.padStart(7)} |${cells.join('|')}`);
+  console.log(`${coding.padEnd(18)}${`${result.required ?? '-'}`.padStart(9)} |${cells.join('|')}`);
 }
 await Promise.all(workers.map((worker) => worker.terminate()));
 

@@ -5,6 +5,7 @@ import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ggufCases } from './malformed/gguf.js';
+import { splitCases } from './malformed/gguf-split.js';
 import { safetensorsCases } from './malformed/safetensors.js';
 import { shardCases } from './malformed/shards.js';
 
@@ -13,7 +14,7 @@ import { shardCases } from './malformed/shards.js';
  * { sparse: SIZE, bytes } for a file extended with zeros that take no room on disk, { link: TARGET }, { pipe: true }
  * or { directory: true }. `error` is the class that must be thrown, `tensor` the name its message must give.
  */
-const cases = [...safetensorsCases, ...shardCases, ...ggufCases];
+const cases = [...safetensorsCases, ...shardCases, ...ggufCases, ...splitCases];
 
 export function writeMalformed(directory) {
   for (const { files } of cases) {

@@ -9,31 +9,36 @@ import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { QuantizeError, UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import { type RunResult, type Stage, stages } from './core/result.ts';
-import { bytesOf, elementsOf } from './core/types.ts';
+import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { peakResidentBytes } from './peak-memory.ts';
+import type { ImportanceSource } from './plan/importance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
-import { canEncode } from './quantize/format/index.ts';
+import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
 import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
+import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
 import { type Layout, layOut } from './write/gguf.ts';
 import { openOutput } from './write/output.ts';
+import { bySizeOfType, layOutSafetensors } from './write/safetensors.ts';
 import { type OutputTarget, resolveTarget } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends PlanOptions {
+export interface QuantizeOptions extends Omit<PlanOptions, 'container'> {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
   readonly output?: string;
+  /** Importance matrix of llama-imatrix, GGUF or .dat. */
+  readonly imatrix?: string;
   /** Worker threads; by default one for each processor. */
   readonly threads?: number;
   /** Weights a thread handles at a time, a multiple of 32768; sets the memory a thread takes. */
@@ -79,14 +84,30 @@ export function planQuantization(
 ): PlannedRun {
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
-  const modelFiles = readModelFiles(checkpoint.directory);
+  const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
+  const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
+  const importance = readImportance(options);
   onStage('plan');
-  const plan = makePlan(checkpoint, modelFiles, options);
+  const container = containerOf(options);
+  const plan = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }, importance));
+  requireDecoders(plan);
   requireEncoders(plan);
-  const layout = layOut(plan.metadata, plan.tensors);
+  const layout =
+    container === 'gguf' ? layOut(plan.metadata, plan.tensors) : layOutSafetensors(...torchView(plan));
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
-  const inputs = [...checkpoint.files.map(({ path }) => path), ...modelFilePaths(checkpoint.directory)];
-  return { plan, layout, output, inputs };
+  const beside = whole ? [] : modelFilePaths(checkpoint.directory);
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside];
+  return { plan, layout, output, inputs: options.imatrix ? [...inputs, options.imatrix] : inputs };
+}
+
+/** What the output is, by its name. */
+function containerOf({ output, decode }: QuantizeOptions): 'gguf' | 'safetensors' {
+  if (output === undefined || !/\.safetensors$/i.test(output)) return 'gguf';
+  if (decode) return 'safetensors';
+  throw new UsageError('the output is a GGUF file, and its name says safetensors', {
+    file: output,
+    advice: 'name it .gguf; safetensors are written by `quantize dequantize`',
+  });
 }
 
 /**
@@ -198,12 +219,46 @@ export async function quantize(
   };
 }
 
+/** @throws UsageError for filters that contradict each other or have nothing to filter, and errors of the reader */
+function readImportance({
+  imatrix,
+  includeWeights = [],
+  excludeWeights = [],
+}: QuantizeOptions): ImportanceSource | undefined {
+  const filtered = includeWeights.length > 0 ? '--include-weights' : '--exclude-weights';
+  if (includeWeights.length > 0 && excludeWeights.length > 0) {
+    throw new UsageError('--include-weights and --exclude-weights contradict each other', {
+      advice: 'pass one of them, as often as needed',
+    });
+  }
+  if (imatrix !== undefined) return { matrix: readImatrix(imatrix), takes: canWeigh };
+  if (includeWeights.length + excludeWeights.length === 0) return undefined;
+  throw new UsageError(`${filtered} chooses entries of an importance matrix, and there is none`, {
+    advice: 'pass --imatrix FILE too',
+  });
+}
+
 /** A type that llama-quantize knows but this version cannot write. */
 export class UnsupportedTypeError extends QuantizeError {}
 
+/** A type that this version cannot decode, in a file to be read. */
+export class UndecodableTypeError extends QuantizeError {}
+
+function requireDecoders({ tensors, checkpoint }: Plan): void {
+  for (const { source, name } of tensors) {
+    const type = storedTypeOf(source);
+    if (type === null || type in decoders) continue;
+    throw new UndecodableTypeError(`this version cannot decode ${type} yet`, {
+      file: checkpoint.path,
+      tensor: name,
+    });
+  }
+}
+
 function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
-    ({ encoder, source }) => encoder !== storedTypeOf(source) && !canEncode(encoder),
+    ({ encoder, source, importance }) =>
+      encoder !== storedTypeOf(source) && importance === undefined && !canEncode(encoder),
   );
   if (missing === undefined) return;
   throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {
@@ -215,8 +270,25 @@ function requireEncoders({ tensors, checkpoint }: Plan): void {
 }
 
 /** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
-const storedTypeOf = (source: PlannedTensor['source']): string | null =>
+const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
   source.kind === 'stored' ? source.parts[0].type : null;
+
+/** The plan with its tensors as its container orders them. */
+const inOrderOf = (container: 'gguf' | 'safetensors', plan: Plan): Plan =>
+  container === 'gguf' ? plan : { ...plan, tensors: bySizeOfType(plan.tensors) };
+
+/** A plan as safetensors: the texts of a GGUF's metadata, and tensors with their slowest axis first. */
+function torchView({ checkpoint, metadata, tensors }: Plan): Parameters<typeof layOutSafetensors> {
+  const texts = checkpoint.format === 'gguf' ? metadata : [];
+  return [
+    texts.flatMap(({ key, value }) => (typeof value === 'string' ? [{ key, value }] : [])),
+    tensors.map(({ name, type, shape, source }) => ({
+      name,
+      type,
+      shape: source.kind === 'stored' ? source.parts[0].shape : [...shape].reverse(),
+    })),
+  ];
+}
 
 /** Threads, chunk and kernels, checked. */
 function resolveResources(options: QuantizeOptions): {
@@ -251,8 +323,15 @@ function resolveResources(options: QuantizeOptions): {
 
 /** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */
 function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string, RowRanges>): TensorJob {
-  const { name, encoder, source } = tensor;
-  const job = { name, elements: elementsOf(tensor.shape), rowLength: tensor.shape[0] ?? 1, encoder, offset };
+  const { name, encoder, source, importance } = tensor;
+  const job = {
+    name,
+    elements: elementsOf(tensor.shape),
+    rowLength: tensor.shape[0] ?? 1,
+    encoder,
+    offset,
+    ...(importance && { importance }),
+  };
   if (source.kind !== 'row-range') {
     const own = ranges.get(name);
     return { ...job, source, ...(own && { ranges: own }) };

@@ -84,7 +84,6 @@ const rows = [
   ['overlap-partial', 'second tensor inside the first', 'GgufOverlapError', gguf({ tensors: [tensor('a', [16], F32, 0), tensor('b', [8], F32, 32)], data: 64 }), 'b'],
   ['out-of-order', 'second tensor before the first', 'GgufHoleError', gguf({ tensors: [tensor('a', [8], F32, 32), tensor('b', [8], F32, 0)], data: 64 }), 'a'],
   ['hole', '32 bytes between tensors', 'GgufHoleError', gguf({ tensors: [tensor('a', [8], F32, 0), tensor('b', [8], F32, 64)], data: 96 }), 'b'],
-  ['split', 'part of a split file', 'SplitGgufError', gguf({ pairs: [pair('split.count', 2, u8(2, 0))] })],
   ['sparse-string', 'string of 2^32 bytes that the file has', 'GgufHeaderTooLargeError', gguf({ pairs: [pair('k', T.STRING, u64(2 ** 32))] }), undefined, 2 ** 33],
   ['sparse-string-90-mb', 'string of 90 MB that the file has', 'GgufHeaderTooLargeError', gguf({ pairs: [pair('k', T.STRING, u64(90_000_000))] }), undefined, 2 ** 33],
   ['sparse-array', 'array of 2^32 bytes that the file has', 'GgufHeaderTooLargeError', gguf({ pairs: [array('k', T.UINT8, 2 ** 32)] }), undefined, 2 ** 33],

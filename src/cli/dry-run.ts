@@ -26,10 +26,12 @@ export async function showPlan(
   }));
   const weights = plan.tensors.reduce((total, { shape }) => total + elementsOf(shape), 0);
   const bytes = tensors.reduce((total, tensor) => total + tensor.bytes, 0);
+  const important = plan.tensors.filter(({ importance }) => importance !== undefined).length;
   const lines = [
     renderPlan(tensors, tableStyle(io.stdout, io.env)),
     '',
     `${plan.fileType} by ${plan.method}: ${formatCount(weights)} weights in ${tensors.length} tensors, ` +
+      (important > 0 ? `${important} under importance, ` : '') +
       `${((bytes * 8) / weights).toFixed(2)} bits per weight, file ${formatBytes(layout.fileBytes)}`,
     ...renderFallbacks(plan.tensors.flatMap(fallbackOf)),
     'nothing was written (--dry-run)',
@@ -52,6 +54,7 @@ export const planAsJson = (plan: Plan, layout: { fileBytes: number }) => ({
     name: tensor.name,
     type: tensor.type,
     encoder: tensor.encoder,
+    importance: tensor.importance !== undefined,
     shape: tensor.shape,
     bitsPerWeight: bitsPerWeight(tensor.type),
     bytes: tensorBytes(tensor),

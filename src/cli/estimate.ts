@@ -2,6 +2,7 @@ import type { Checkpoint } from '../core/checkpoint.ts';
 import { QuantizeError } from '../core/errors.ts';
 import type { Hyperparameters, MappedTensor } from '../core/model.ts';
 import { bytesOf, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
+import { describeGguf, type GgufDescription } from '../plan/gguf-model.ts';
 import { type Mixture, mixtures } from '../plan/mixtures.ts';
 import { describeModel } from '../plan/model.ts';
 import { modelNameOf } from '../plan/plan.ts';
@@ -53,32 +54,22 @@ export interface Estimate {
 /** Alignment of a GGUF that says nothing else. */
 const ALIGNMENT = 32;
 
-/** The model a checkpoint is, or its tensors where it is none that is known. A GGUF stands for itself. */
+/** The model a checkpoint is, or its tensors where it is none that is known. */
 export function sizedModel(checkpoint: Checkpoint): SizedModel {
-  if (checkpoint.format === 'gguf') {
-    const stored = [...checkpoint.tensors.values()];
-    const alignment = checkpoint.metadata.find(({ key }) => key === 'general.alignment')?.value;
-    return {
-      headerBytes: stored.reduce((least, { offset }) => Math.min(least, offset), checkpoint.files[0].size),
-      alignment: typeof alignment === 'number' ? alignment : ALIGNMENT,
-      tensors: stored.map((tensor) => ({
-        name: tensor.name,
-        shape: [...tensor.shape].reverse(),
-        source: { kind: 'stored', parts: [tensor], rows: { kind: 'file' } },
-        keep: dataTypes[tensor.type].kind === 'integer' ? tensor.type : 'F32',
-      })),
-      hyperparameters: null,
-    };
-  }
-  const model = describeModel(checkpoint, readModelFiles(checkpoint.directory), { fileType: 0 });
-  const { metadata, tensors } = model ?? describeWeights(checkpoint, modelNameOf(checkpoint), 0);
+  const { metadata, tensors, hyperparameters } = described(checkpoint);
   const kept = tensors.map(({ name, shape, keep }) => ({ name, shape, type: keep }));
   return {
     headerBytes: layOut(metadata, kept).header.length,
-    alignment: ALIGNMENT,
+    alignment: Number(metadata.find(({ key }) => key === 'general.alignment')?.value ?? ALIGNMENT),
     tensors,
-    hyperparameters: model?.hyperparameters ?? null,
+    hyperparameters,
   };
+}
+
+function described(checkpoint: Checkpoint): GgufDescription {
+  if (checkpoint.format === 'gguf') return describeGguf(checkpoint, 0);
+  const model = describeModel(checkpoint, readModelFiles(checkpoint.directory), { fileType: 0 });
+  return model ?? { hyperparameters: null, ...describeWeights(checkpoint, modelNameOf(checkpoint), 0) };
 }
 
 /**
@@ -195,10 +186,10 @@ export function estimateCommand(path: string, flags: { json?: boolean }, io: Io)
       { head: 'type' },
       { head: 'bits', align: 'right' },
       { head: 'file', align: 'right' },
-      { head: 'bytes', align: 'right' },
-      { head: '--pure', align: 'right' },
-      { head: 'file', align: 'right' },
-      { head: 'note', flexible: true },
+      { head: 'bytes', align: 'right', drop: 1 },
+      { head: '--pure', align: 'right', drop: 3 },
+      { head: 'file', align: 'right', drop: 2 },
+      { head: 'note', cut: 'late' },
     ],
     estimates.map(({ name, size, pure, notes }) => [
       name,

@@ -46,16 +46,17 @@ export interface ReportTarget {
  * A file for the report. A regular file is written beside its place and renamed over it, through links; a pipe or
  * device is written to directly. A file that is not a report is replaced only with `force`, and never beside the model.
  *
- * @throws UsageError when the report would overwrite `input` or `output`; ReportPathError when it cannot be placed.
+ * @throws UsageError when the report would overwrite one of `paths`; ReportPathError when it cannot be placed.
  */
 export function reportTarget(
   path: string,
-  paths: { input: string; output?: string | undefined },
+  paths: { input: string; output?: string | undefined; imatrix?: string | undefined },
   force: boolean,
 ): ReportTarget {
   for (const [what, other] of [
     ['input', paths.input],
     ['output', paths.output],
+    ['importance matrix', paths.imatrix],
   ]) {
     if (other !== undefined && samePlace(path, other)) {
       throw new UsageError(`--report and the ${what} are the same file: ${path}`);

@@ -13,6 +13,14 @@ export interface QuantizeFlags {
   outputTensorType?: string;
   tokenEmbeddingType?: string;
   tensorType?: { pattern: string; type: string }[];
+  imatrix?: string;
+  includeWeights?: string[];
+  excludeWeights?: string[];
+  allowRequantize?: boolean;
+  overrideKv?: string[];
+  pruneLayers?: number[];
+  /** Set by `quantize dequantize`. */
+  decode?: boolean;
   threads?: number;
   chunkSize?: number;
   kernels?: 'auto' | 'simd' | 'scalar';
@@ -82,4 +90,22 @@ export function parseTensorType(
     throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
   }
   return [...previous, { pattern, type }];
+}
+
+/** Parser for a repeatable option: its values in order. */
+export const collect = (text: string, previous: string[] = []): string[] => [...previous, text];
+
+/** Parser for layer numbers with commas between: each once, ascending. */
+export function parseLayers(text: string): number[] {
+  const layers = text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Number.NaN));
+  if (!layers.every(Number.isSafeInteger))
+    throw new InvalidArgumentError("Expected layer numbers, as in '3,5,7'.");
+  return [...new Set(layers)].sort((a, b) => a - b);
+}
+
+/** Parser for the types `dequantize` writes, in any case. */
+export function parseFloatType(text: string): string {
+  const type = text.trim().toUpperCase();
+  if (!['F32', 'F16', 'BF16'].includes(type)) throw new InvalidArgumentError('Expected F32, F16 or BF16.');
+  return type;
 }

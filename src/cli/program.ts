@@ -4,7 +4,16 @@ import { UsageError } from '../core/errors.ts';
 import { closest } from '../core/suggest.ts';
 import { version } from '../core/version.ts';
 import type { Io } from './io.ts';
-import { decimal, parseChunkSize, parseTensorType, type QuantizeFlags, wholeNumber } from './options.ts';
+import {
+  collect,
+  decimal,
+  parseChunkSize,
+  parseFloatType,
+  parseLayers,
+  parseTensorType,
+  type QuantizeFlags,
+  wholeNumber,
+} from './options.ts';
 
 const examples = `
 Examples:
@@ -13,7 +22,9 @@ Examples:
   quantize ./model --type Q4_K_M --tensor-type ffn_down=Q6_K --report report.json
   quantize ./model --type Q4_0 --min-sqnr 18                exit 3 if a tensor is worse
   quantize ./model --type Q8_0 -o - | ssh host 'cat > m.gguf'
+  quantize model-BF16.gguf --type Q4_K_M                    a GGUF, one file or the first of its parts
   quantize estimate ./model                                 sizes before anything runs
+  quantize dequantize model-Q4_K_M.gguf -o model.safetensors
 
 Exit status: 0 done, 1 bad input or failed run, 2 bad usage, 3 a quality bar is missed.`;
 
@@ -37,10 +48,10 @@ export function createProgram(io: Io): Command {
 
   return program
     .usage('<model> [options]')
-    .argument('<model>', 'Hugging Face directory, .safetensors file or index, or unquantized GGUF')
+    .argument('<model>', 'Hugging Face directory, .safetensors file or index, or GGUF')
     .allowExcessArguments() // refused below, with the likely mistake
     .optionsGroup('What to write:')
-    .option('--type <type>', 'type or mixture, as llama-quantize names them: Q4_K_M, Q8_0, F16, ...')
+    .option('--type <type>', 'type or mixture, as llama-quantize names them: Q4_K_M, Q8_0, F16, ..., COPY')
     .option('--method <method>', 'preset: absmax, zero-point, kquant, ternary, binary')
     .option('--bits <n>', 'bits per weight of the preset', wholeNumber(1))
     .option('--pure', 'the same type for every matrix, no mixture')
@@ -48,6 +59,17 @@ export function createProgram(io: Io): Command {
     .option('--output-tensor-type <type>', 'type of output.weight')
     .option('--token-embedding-type <type>', 'type of the token embeddings')
     .option('--tensor-type <regex=type>', 'type of tensors whose name matches (repeatable)', parseTensorType)
+    .option('--allow-requantize', 'quantize a GGUF that is quantized already (the errors add up)')
+    .option(
+      '--override-kv <k=type:value>',
+      'set a metadata key: int, float, bool or str (repeatable)',
+      collect,
+    )
+    .option('--prune-layers <n,n,...>', 'leave these layers out', parseLayers)
+    .optionsGroup('Importance:')
+    .option('--imatrix <file>', 'importance matrix of llama-imatrix, GGUF or .dat')
+    .option('--include-weights <text>', 'only for tensors whose name contains this (repeatable)', collect)
+    .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
     .option('--force', 'replace an existing output')
@@ -62,9 +84,7 @@ export function createProgram(io: Io): Command {
     .optionsGroup('Machine:')
     .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
     .option('--chunk-size <n>', 'weights a thread handles at a time (default: 1048576)', parseChunkSize)
-    .addOption(
-      new Option('--kernels <kind>', 'inner loops (default: auto)').choices(['auto', 'simd', 'scalar']),
-    )
+    .addOption(kernelsOption())
     .addHelpText('after', examples)
     .action(async (model: string, flags: QuantizeFlags, { args }: Command) => {
       if (args.length > 1) throw excessArguments(program, args);
@@ -112,6 +132,29 @@ function addCommands(program: Command, io: Io): void {
       });
     });
 
+  subcommand('dequantize', 'decode a model to plain numbers: a GGUF in F32, F16 or BF16, or safetensors')
+    .argument('<file>', 'GGUF, model directory, .safetensors file or index')
+    .requiredOption(
+      '-o, --output <file>',
+      "GGUF, or safetensors if it ends in .safetensors; '-' for standard output",
+    )
+    .option('--to <type>', 'F32, F16 or BF16 (default: F32)', parseFloatType)
+    .option('--force', 'replace an existing output')
+    .option('--report <file>', "write what the decoding lost as JSON, '-' for standard output")
+    .option('--verbose', 'every tensor in the table, times and memory')
+    .option('--quiet', 'print errors only')
+    .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
+    .option('--chunk-size <n>', 'weights a thread handles at a time (default: 1048576)', parseChunkSize)
+    .addOption(kernelsOption())
+    .action(async (file: string, { to, ...flags }: QuantizeFlags & { to?: string }) => {
+      requireCompatible(flags);
+      const [{ quantizeCommand }, pipeline] = await Promise.all([
+        import('./quantize.ts'),
+        import('../pipeline.ts'),
+      ]);
+      await quantizeCommand(file, { ...flags, type: to ?? 'F32', decode: true }, io, pipeline);
+    });
+
   subcommand('estimate', 'print file sizes in every type, without quantizing')
     .argument('<file>', 'model directory, .safetensors file or index, or GGUF')
     .action(async (file: string, flags: { json?: boolean }) => {
@@ -119,6 +162,9 @@ function addCommands(program: Command, io: Io): void {
       estimateCommand(file, flags, io);
     });
 }
+
+const kernelsOption = (): Option =>
+  new Option('--kernels <kind>', 'inner loops (default: auto)').choices(['auto', 'simd', 'scalar']);
 
 const commandNames = (program: Command): string[] => ['help', ...program.commands.map((c) => c.name())];
 

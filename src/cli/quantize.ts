@@ -71,7 +71,7 @@ export async function quantizeCommand(
  * @throws UsageError
  */
 function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
-  const { output, json, report, force } = flags;
+  const { output, json, report, force, imatrix } = flags;
   const jsonOnStdout = json === true || report === '-';
   const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
@@ -87,7 +87,9 @@ function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportT
   const targets: ReportTarget[] = [];
   if (jsonOnStdout) targets.push({ write: (text) => void io.stdout.write(text) });
   if (report !== undefined && report !== '-') {
-    targets.push(reportTarget(report, { input, output: toStdout ? undefined : output }, force === true));
+    targets.push(
+      reportTarget(report, { input, output: toStdout ? undefined : output, imatrix }, force === true),
+    );
   }
   if (targets.length === 0) return null;
   return {

@@ -27,9 +27,10 @@ export interface Checkpoint {
   readonly path: string;
   /** Directory in which configuration and tokenizer files lie. */
   readonly directory: string;
+  /** For a split GGUF its parts in order. */
   readonly files: readonly CheckpointFile[];
   /** In the order the official converter visits them: by file, then by name; a GGUF keeps its own order. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
-  /** Key-value pairs of a GGUF file; empty for safetensors. */
+  /** Key-value pairs of a GGUF file, of the first part where it is split; empty for safetensors. */
   readonly metadata: readonly MetadataEntry[];
 }

@@ -8,8 +8,10 @@ export interface MappedTensor {
   /** GGUF order: row length first. */
   readonly shape: readonly number[];
   readonly source: ReadableSource;
-  /** The type the converter gives it (`--outtype auto`), which it keeps when it is not quantized. */
+  /** The type it keeps when it is not quantized: the converter's (`--outtype auto`), or in a GGUF the stored one. */
   readonly keep: TypeName;
+  /** Its name before layers were pruned, where they were: importance matrices know it by that name. */
+  readonly unprunedName?: string;
 }
 
 /** What the type policy asks about a model (llama.cpp's hparams of the same meaning). */

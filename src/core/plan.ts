@@ -50,6 +50,11 @@ export interface PlannedTensor {
   readonly reason: string;
   /** Set when the row length does not allow the type the mixture wanted. */
   readonly fallbackFrom?: TypeName;
+  /**
+   * What an error in each column counts, as the encoder gets it: `shape[0]` values, then those of the next expert.
+   * Absent where the coding follows none.
+   */
+  readonly importance?: Float32Array;
 }
 
 /** Everything that will be done, decided before any tensor data is read. */

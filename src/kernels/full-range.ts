@@ -1,16 +1,21 @@
 import { fifthBits, storeScaled } from './decode';
 import { blockAt, finiteReciprocal, firstOfMagnitude, largestOfEach, smallestOfEach } from './group';
-import { floatOfHalf, halvesOf } from './half';
+import { floatOfHalf, halfOfQuotient, halvesOf } from './half';
+import { sumOfSquares } from './importance';
+import { interleave } from './lanes';
+import { codesAround, levelsByProduct } from './levels';
 import { unsignedBytes } from './rounding';
+import { searchSymmetric, weighByImportance, WEIGHTS, XS } from './symmetric';
 
 /**
  * Q4_0 and Q5_0: 32 weights as float16 d and unsigned codes around a middle of 8 or 16; x = d * (q - middle). Full
  * range with a signed scale: the weight of largest magnitude (the first of equals) gets code 0, so d is that weight
- * / -middle. Must agree with `quantize_row_q4_0_ref` and `quantize_row_q5_0_ref`.
+ * / -middle. Must agree with `quantize_row_q4_0_ref` and `quantize_row_q5_0_ref`; under importance, where d is
+ * searched, with `quantize_row_q4_0_impl` and `quantize_row_q5_0_impl`.
  */
 
-// What `scaleGroup` leaves for the four blocks of a group, 4 bytes a block.
-const scales = memory.data(16, 16); // d as float16 bits
+// What `scaleGroup` (or `searchGroup`) leaves for the four blocks of a group, 4 bytes a block.
+const scales = memory.data(16, 16); // d as float16 bits (float32)
 const inverses = memory.data(16, 16); // what weights are multiplied by, float32
 const offsets = memory.data(16, 16); // what is added before cutting off the fraction, float32
 
@@ -83,6 +88,79 @@ function codes(src: usize, inverse: v128, offset: v128): v128 {
   );
 }
 
+/** Writes a Q4_0 block: d as float16 bits, the codes of the first 16 weights and of the others. */
+// @ts-ignore: decorator
+@inline
+function store4(dst: usize, d: u16, low: v128, high: v128): void {
+  store<u16>(dst, d);
+  v128.store(dst, v128.or(low, i16x8.shl(high, 4)), 2);
+}
+
+/** Writes a Q5_0 block. */
+// @ts-ignore: decorator
+@inline
+function store5(dst: usize, d: u16, low: v128, high: v128): void {
+  const nibbles = v128.or(v128.and(low, i8x16.splat(15)), i16x8.shl(v128.and(high, i8x16.splat(15)), 4));
+  store<u16>(dst, d);
+  store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(low, 3)), 2);
+  store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(high, 3)), 4);
+  v128.store(dst, nibbles, 6);
+}
+
+/** Scales (float32) and inverses of a group of up to four blocks of a row, searched under importance. */
+function searchGroup(src: usize, importance: usize, count: i32, middle: f32, variance: f32): void {
+  interleave(src, blockAt(src, 1, count, 128), blockAt(src, 2, count, 128), blockAt(src, 3, count, 128), 32, XS);
+  interleave(
+    importance,
+    blockAt(importance, 1, count, 128),
+    blockAt(importance, 2, count, 128),
+    blockAt(importance, 3, count, 128),
+    32,
+    WEIGHTS,
+  );
+  weighByImportance(32, f32x4.splat(variance));
+  searchSymmetric(32, middle, scales, inverses);
+}
+
+/** Codes of 16 weights under the inverse scale that won the search; 0 for a block of zeros, which has none. */
+// @ts-ignore: decorator
+@inline
+function searchedCodes(x: usize, inverse: f32, middle: i8): v128 {
+  return inverse != 0 ? codesAround(middle, levelsByProduct(x, inverse)) : i8x16.splat(0);
+}
+
+export function quantize_Q4_0_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
+  for (let row = 0; row < rows; row++) {
+    const variance = sumOfSquares(src, rowLength) / <f32>rowLength;
+    let columns = importance;
+    for (let left = rowLength >> 5; left > 0; left -= 4, columns += 512) {
+      const count = min(left, 4);
+      searchGroup(src, columns, count, 8, variance);
+      for (let k: usize = 0; k < <usize>count; k++, src += 128, dst += 18) {
+        const inverse = load<f32>(inverses + (k << 2));
+        const d = halfOfQuotient(load<f32>(scales + (k << 2)));
+        store4(dst, d, searchedCodes(src, inverse, 8), searchedCodes(src + 64, inverse, 8));
+      }
+    }
+  }
+}
+
+export function quantize_Q5_0_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
+  for (let row = 0; row < rows; row++) {
+    const variance = sumOfSquares(src, rowLength) / <f32>rowLength;
+    let columns = importance;
+    for (let left = rowLength >> 5; left > 0; left -= 4, columns += 512) {
+      const count = min(left, 4);
+      searchGroup(src, columns, count, 16, variance);
+      for (let k: usize = 0; k < <usize>count; k++, src += 128, dst += 22) {
+        const inverse = load<f32>(inverses + (k << 2));
+        const d = halfOfQuotient(load<f32>(scales + (k << 2)));
+        store5(dst, d, searchedCodes(src, inverse, 16), searchedCodes(src + 64, inverse, 16));
+      }
+    }
+  }
+}
+
 export function quantize_Q4_0(src: usize, dst: usize, n: i32): void {
   for (let left = n >> 5; left > 0; left -= 4) {
     const count = min(left, 4);
@@ -92,8 +170,7 @@ export function quantize_Q4_0(src: usize, dst: usize, n: i32): void {
       const offset = v128.load32_splat(offsets + (k << 2));
       const low = i8x16.min_u(codes(src, inverse, offset), i8x16.splat(15));
       const high = i8x16.min_u(codes(src + 64, inverse, offset), i8x16.splat(15));
-      store<u16>(dst, load<u16>(scales + (k << 2)));
-      v128.store(dst, v128.or(low, i16x8.shl(high, 4)), 2);
+      store4(dst, load<u16>(scales + (k << 2)), low, high);
       src += 128;
       dst += 18;
     }
@@ -121,11 +198,7 @@ export function quantize_Q5_0(src: usize, dst: usize, n: i32): void {
       const offset = v128.load32_splat(offsets + (k << 2));
       const low = i8x16.min_u(codes(src, inverse, offset), i8x16.splat(31));
       const high = i8x16.min_u(codes(src + 64, inverse, offset), i8x16.splat(31));
-      const nibbles = v128.or(v128.and(low, i8x16.splat(15)), i16x8.shl(v128.and(high, i8x16.splat(15)), 4));
-      store<u16>(dst, load<u16>(scales + (k << 2)));
-      store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(low, 3)), 2);
-      store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(high, 3)), 4);
-      v128.store(dst, nibbles, 6);
+      store5(dst, load<u16>(scales + (k << 2)), low, high);
       src += 128;
       dst += 22;
     }

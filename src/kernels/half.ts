@@ -28,6 +28,13 @@ export function halfOf(x: f32): u16 {
   return <u16>i32x4.extract_lane(halvesOf(f32x4.splat(x)), 0);
 }
 
+/** As `halfOf`; a NaN becomes the one that x86 makes of inf / inf or 0 / 0, on every processor. */
+// @ts-ignore: decorator
+@inline
+export function halfOfQuotient(x: f32): u16 {
+  return x == x ? halfOf(x) : 0xfe00;
+}
+
 /** float16 bits in the low half of each lane (upper half zero) to float32, as `ggml_compute_fp16_to_fp32`. */
 // @ts-ignore: decorator
 @inline

@@ -6,6 +6,8 @@
  */
 export * from './float';
 export * from './full-range';
+export * from './iq2';
+export * from './iq3';
 export * from './iq4';
 export * from './measure';
 export * from './min-max';

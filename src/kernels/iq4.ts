@@ -1,18 +1,16 @@
 import { storeScaled } from './levels';
-import { floatOfHalf, halfOf } from './half';
+import { floatOfHalf, halfOf, halfOfQuotient } from './half';
+import { sumOfSquares } from './importance';
 import { EPS, interleave, signedMaxima, signedMaximum } from './lanes';
 import { nearestInt, ROUNDER } from './nearest';
+import { weighByImportance, weighBySquares, WEIGHTS, XS } from './symmetric';
 
 /**
  * IQ4_NL and IQ4_XS: 4-bit indices into a grid of 16 int8 values, x = d * grid[index] in blocks of 32. Must
- * agree with `quantize_row_iq4_nl_impl` (ntry 7, no importance). Byte i of 16 holds the indices of weights
+ * agree with `quantize_row_iq4_nl_impl` (ntry 7). Byte i of 16 holds the indices of weights
  * i and i + 16.
  */
 
-const X86_NAN: u16 = 0xfe00; // float16 of the NaN that x86 makes of inf / inf, when x^4 leaves float32
-
-const xs = memory.data(512, 16); // four blocks of 32, interleaved
-const weights = memory.data(512, 16); // x^2
 const scales = memory.data(32, 16); // f32 per block: NL four blocks, XS the eight sub-blocks
 
 // @ts-ignore: decorator
@@ -66,16 +64,11 @@ function indicesOf(v0: v128, v1: v128, v2: v128, v3: v128): v128 {
 }
 
 /**
- * Scales of four blocks of 32 at a, b, c, d, 0 where all is zero: of 16 inverse scales around -127 / max,
- * the one whose least-squares scale leaves the least error weighted by w = x^2. Here |x * inverse| < 135.
+ * Scales of the four blocks of 32 in XS under WEIGHTS, 0 where all is zero: of 16 inverse scales around -127 / max,
+ * the one whose least-squares scale leaves the least weighted error. Here |x * inverse| < 135.
  */
-function searchScales(a: usize, b: usize, c: usize, d: usize): v128 {
-  interleave(a, b, c, d, 32, xs);
-  const max = signedMaxima(xs, 32);
-  for (let i: usize = 0; i < 512; i += 16) {
-    const x = v128.load(xs + i);
-    v128.store(weights + i, f32x4.mul(x, x));
-  }
+function searchScales(): v128 {
+  const max = signedMaxima(XS, 32);
   let scale = f32x4.splat(0), best = f32x4.splat(0);
   for (let step = -8; step <= 7; step++) {
     const plain = step == -8; // the first candidate, tried before -7..7
@@ -85,8 +78,8 @@ function searchScales(a: usize, b: usize, c: usize, d: usize): v128 {
     const doubled = f32x4.add(inverse, inverse);
     let qx = f32x4.splat(0), qq = f32x4.splat(0);
     for (let i: usize = 0; i < 512; i += 64) {
-      const x0 = v128.load(xs + i), x1 = v128.load(xs + i, 16);
-      const x2 = v128.load(xs + i, 32), x3 = v128.load(xs + i, 48);
+      const x0 = v128.load(XS + i), x1 = v128.load(XS + i, 16);
+      const x2 = v128.load(XS + i, 32), x3 = v128.load(XS + i, 48);
       const index = indicesOf(
         f32x4.mul(doubled, x0),
         f32x4.mul(doubled, x1),
@@ -99,8 +92,8 @@ function searchScales(a: usize, b: usize, c: usize, d: usize): v128 {
       const q1 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(low));
       const q2 = f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(high));
       const q3 = f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(high));
-      const wq0 = f32x4.mul(v128.load(weights + i), q0), wq1 = f32x4.mul(v128.load(weights + i, 16), q1);
-      const wq2 = f32x4.mul(v128.load(weights + i, 32), q2), wq3 = f32x4.mul(v128.load(weights + i, 48), q3);
+      const wq0 = f32x4.mul(v128.load(WEIGHTS + i), q0), wq1 = f32x4.mul(v128.load(WEIGHTS + i, 16), q1);
+      const wq2 = f32x4.mul(v128.load(WEIGHTS + i, 32), q2), wq3 = f32x4.mul(v128.load(WEIGHTS + i, 48), q3);
       qx = f32x4.add(qx, f32x4.mul(wq0, x0));
       qq = f32x4.add(qq, f32x4.mul(wq0, q0));
       qx = f32x4.add(qx, f32x4.mul(wq1, x1));
@@ -158,16 +151,46 @@ function decodeIndices(src: usize, d: f32, dst: usize): void {
   storeScaled(dst + 64, d, i8x16.swizzle(grid(), v128.and(i16x8.shr_u(bytes, 4), nibble)));
 }
 
+/** Scales of four blocks at a, b, c, d, errors counting x^2. */
+function scalesPlain(a: usize, b: usize, c: usize, d: usize): v128 {
+  interleave(a, b, c, d, 32, XS);
+  weighBySquares(32);
+  return searchScales();
+}
+
 export function quantize_IQ4_NL(src: usize, dst: usize, n: i32): void {
   for (let blocks = n >> 5; blocks > 0; blocks -= 4) {
     const last = src + ((<usize>min(blocks, 4) - 1) << 7); // fills the lanes that have no block
-    v128.store(scales, searchScales(src, min(src + 128, last), min(src + 256, last), min(src + 384, last)));
-    for (let lane: usize = 0; src <= last; lane += 4, src += 128, dst += 18) {
-      const scale = load<f32>(scales + lane);
-      store<u16>(dst, scale == scale ? halfOf(scale) : X86_NAN);
-      encodeIndices(src, scale, dst + 2);
+    v128.store(scales, scalesPlain(src, min(src + 128, last), min(src + 256, last), min(src + 384, last)));
+    for (let lane: usize = 0; src <= last; lane += 4, src += 128, dst += 18) encodeBlock(src, load<f32>(scales + lane), dst);
+  }
+}
+
+export function quantize_IQ4_NL_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
+  for (let row = 0; row < rows; row++) {
+    let w = importance;
+    for (let blocks = rowLength >> 5; blocks > 0; blocks -= 4, w += 512) {
+      const last = src + ((<usize>min(blocks, 4) - 1) << 7), lastW = w + (last - src);
+      interleave(src, min(src + 128, last), min(src + 256, last), min(src + 384, last), 32, XS);
+      interleave(w, min(w + 128, lastW), min(w + 256, lastW), min(w + 384, lastW), 32, WEIGHTS);
+      let sum = f32x4.splat(0);
+      for (let i: usize = 0; i < 512; i += 16) {
+        const x = v128.load(XS + i);
+        sum = f32x4.add(sum, f32x4.mul(x, x));
+      }
+      weighByImportance(32, f32x4.mul(sum, f32x4.splat(0.0625)));
+      v128.store(scales, searchScales());
+      for (let lane: usize = 0; src <= last; lane += 4, src += 128, dst += 18) encodeBlock(src, load<f32>(scales + lane), dst);
     }
   }
+}
+
+/** Writes an IQ4_NL block. */
+// @ts-ignore: decorator
+@inline
+function encodeBlock(src: usize, scale: f32, dst: usize): void {
+  store<u16>(dst, halfOfQuotient(scale)); // NaN when x^4 leaves float32
+  encodeIndices(src, scale, dst + 2);
 }
 
 export function dequantize_IQ4_NL(src: usize, dst: usize, n: i32): void {
@@ -175,30 +198,50 @@ export function dequantize_IQ4_NL(src: usize, dst: usize, n: i32): void {
   for (; dst < end; src += 18, dst += 128) decodeIndices(src + 2, floatOfHalf(load<u16>(src)), dst);
 }
 
-/**
- * A block: float16 d, the high pairs of eight 6-bit scales, their low nibbles, indices; the scale's value
- * is 32 less.
- */
 export function quantize_IQ4_XS(src: usize, dst: usize, n: i32): void {
   const end = src + (<usize>n << 2);
   for (; src < end; src += 1024, dst += 136) {
-    v128.store(scales, searchScales(src, src + 128, src + 256, src + 384));
-    v128.store(scales, searchScales(src + 512, src + 640, src + 768, src + 896), 16);
-    const d = -signedMaximum(scales, 8) / 32;
-    const inverse = d != 0 ? <f32>1 / d : 0;
-    let low: u32 = 0, high: u32 = 0;
-    for (let j = 0; j < 8; j++) {
-      const scale = load<f32>(scales + (<usize>j << 2));
-      const level = max(-32, min(31, nearestInt(inverse * scale)));
-      low |= ((level + 32) & 15) << (4 * j);
-      high |= ((level + 32) >> 4) << (2 * j);
-      // The indices are for d as searched, not as stored.
-      encodeIndices(src + (<usize>j << 7), d * <f32>level, dst + 8 + (<usize>j << 4));
-    }
-    store<u16>(dst, halfOf(d));
-    store<u16>(dst, <u16>high, 2);
-    store<u32>(dst, low, 4);
+    v128.store(scales, scalesPlain(src, src + 128, src + 256, src + 384));
+    v128.store(scales, scalesPlain(src + 512, src + 640, src + 768, src + 896), 16);
+    encodeSuperBlock(src, dst);
   }
+}
+
+export function quantize_IQ4_XS_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
+  for (let row = 0; row < rows; row++) {
+    for (let column: usize = 0; column < <usize>rowLength << 2; column += 1024, src += 1024, dst += 136) {
+      const variance = f32x4.splat(sumOfSquares(src, 256) * <f32>0.0078125);
+      for (let half: usize = 0; half < 2; half++) {
+        const x = src + (half << 9), w = importance + column + (half << 9);
+        interleave(x, x + 128, x + 256, x + 384, 32, XS);
+        interleave(w, w + 128, w + 256, w + 384, 32, WEIGHTS);
+        weighByImportance(32, variance);
+        v128.store(scales + (half << 4), searchScales());
+      }
+      encodeSuperBlock(src, dst);
+    }
+  }
+}
+
+/**
+ * Writes an IQ4_XS block: float16 d, the high pairs of eight 6-bit scales, their low nibbles, indices; the scale's value
+ * is 32 less.
+ */
+function encodeSuperBlock(src: usize, dst: usize): void {
+  const d = -signedMaximum(scales, 8) / 32;
+  const inverse = d != 0 ? <f32>1 / d : 0;
+  let low: u32 = 0, high: u32 = 0;
+  for (let j = 0; j < 8; j++) {
+    const scale = load<f32>(scales + (<usize>j << 2));
+    const level = max(-32, min(31, nearestInt(inverse * scale)));
+    low |= ((level + 32) & 15) << (4 * j);
+    high |= ((level + 32) >> 4) << (2 * j);
+    // The indices are for d as searched, not as stored.
+    encodeIndices(src + (<usize>j << 7), d * <f32>level, dst + 8 + (<usize>j << 4));
+  }
+  store<u16>(dst, halfOf(d));
+  store<u16>(dst, <u16>high, 2);
+  store<u32>(dst, low, 4);
 }
 
 export function dequantize_IQ4_XS(src: usize, dst: usize, n: i32): void {

@@ -1,11 +1,16 @@
+import { CODES, codeSubBlock } from './codes';
 import { fifthBits, storeAffine } from './decode';
 import { blockAt, finiteReciprocal, firstOfMagnitude, largestOfEach, smallestOfEach } from './group';
-import { floatOfHalf, halvesOf } from './half';
+import { floatOfHalf, halfOf, halvesOf } from './half';
+import { sumOfSquares } from './importance';
+import { interleave } from './lanes';
 import { unsignedBytes } from './rounding';
+import { GROUP, LANES, MINS, SCALES, search, weighByImportance, WEIGHTS } from './search';
 
 /**
  * Q4_1 and Q5_1: 32 weights as float16 d, float16 minimum m and codes of 0..15 or 0..31; x = d * q + m with
- * d = (max - min) / 15 or 31. Must agree with `quantize_row_q4_1_ref` and `quantize_row_q5_1_ref`.
+ * d = (max - min) / 15 or 31. Must agree with `quantize_row_q4_1_ref` and `quantize_row_q5_1_ref`; under importance,
+ * where d and m are searched, with `quantize_row_q4_1_impl` and `quantize_row_q5_1_impl`.
  */
 
 // What `scaleGroup` leaves for the four blocks of a group, 4 bytes a block.
@@ -84,6 +89,83 @@ function codes(src: usize, minimum: v128, inverse: v128): v128 {
   );
 }
 
+/** Writes a Q4_1 block: d and m as float16 bits, the codes of the first 16 weights and of the others. */
+// @ts-ignore: decorator
+@inline
+function store4(dst: usize, d: u16, m: u16, low: v128, high: v128): void {
+  store<u16>(dst, d);
+  store<u16>(dst, m, 2);
+  v128.store(dst, v128.or(low, i16x8.shl(high, 4)), 4);
+}
+
+/** Writes a Q5_1 block. */
+// @ts-ignore: decorator
+@inline
+function store5(dst: usize, d: u16, m: u16, low: v128, high: v128): void {
+  const nibbles = v128.or(v128.and(low, i8x16.splat(15)), i16x8.shl(v128.and(high, i8x16.splat(15)), 4));
+  store<u16>(dst, d);
+  store<u16>(dst, m, 2);
+  store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(low, 3)), 4);
+  store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(high, 3)), 6);
+  v128.store(dst, nibbles, 8);
+}
+
+/** Four blocks of a row, from `first` of `count` on, with their importances, to a group of the search. */
+function loadBlocks(src: usize, importance: usize, first: i32, count: i32, variance: f32, group: usize): void {
+  for (let side: usize = 0; side < 2; side++) {
+    const at = side ? importance : src;
+    interleave(
+      blockAt(at, first, count, 128),
+      blockAt(at, first + 1, count, 128),
+      blockAt(at, first + 2, count, 128),
+      blockAt(at, first + 3, count, 128),
+      32,
+      group + side * WEIGHTS,
+    );
+  }
+  weighByImportance(group, 32, variance);
+}
+
+/** Scales, minima and codes of up to eight blocks of a row, to SCALES, MINS and CODES. */
+function searchBlocks(src: usize, importance: usize, count: i32, top: i32, variance: f32): void {
+  loadBlocks(src, importance, 0, count, variance, LANES);
+  loadBlocks(src, importance, 4, count, variance, LANES + GROUP);
+  search(32, <f32>top, -0.9, 0.05, 36, false, 0);
+  for (let k: usize = 0; k < <usize>count; k++) codeSubBlock(k, 32, src + (k << 7), 0, 0, top);
+}
+
+export function quantize_Q4_1_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
+  for (let row = 0; row < rows; row++) {
+    const variance = sumOfSquares(src, rowLength) / <f32>rowLength;
+    let columns = importance;
+    for (let left = rowLength >> 5; left > 0; left -= 8, columns += 1024) {
+      const count = min(left, 8);
+      searchBlocks(src, columns, count, 15, variance);
+      for (let k: usize = 0; k < <usize>count; k++, src += 128, dst += 20) {
+        const codes = CODES + (k << 5);
+        const d = halfOf(load<f32>(SCALES + (k << 2))), m = halfOf(-load<f32>(MINS + (k << 2)));
+        store4(dst, d, m, v128.load(codes), v128.load(codes, 16));
+      }
+    }
+  }
+}
+
+export function quantize_Q5_1_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
+  for (let row = 0; row < rows; row++) {
+    const variance = sumOfSquares(src, rowLength) / <f32>rowLength;
+    let columns = importance;
+    for (let left = rowLength >> 5; left > 0; left -= 8, columns += 1024) {
+      const count = min(left, 8);
+      searchBlocks(src, columns, count, 31, variance);
+      for (let k: usize = 0; k < <usize>count; k++, src += 128, dst += 24) {
+        const codes = CODES + (k << 5);
+        const d = halfOf(load<f32>(SCALES + (k << 2))), m = halfOf(-load<f32>(MINS + (k << 2)));
+        store5(dst, d, m, v128.load(codes), v128.load(codes, 16));
+      }
+    }
+  }
+}
+
 export function quantize_Q4_1(src: usize, dst: usize, n: i32): void {
   for (let left = n >> 5; left > 0; left -= 4) {
     const count = min(left, 4);
@@ -93,9 +175,7 @@ export function quantize_Q4_1(src: usize, dst: usize, n: i32): void {
       const inverse = v128.load32_splat(inverses + (k << 2));
       const low = codes(src, minimum, inverse);
       const high = codes(src + 64, minimum, inverse);
-      store<u16>(dst, load<u16>(scales + (k << 2)));
-      store<u16>(dst, load<u16>(minima16 + (k << 2)), 2);
-      v128.store(dst, v128.or(low, i16x8.shl(high, 4)), 4);
+      store4(dst, load<u16>(scales + (k << 2)), load<u16>(minima16 + (k << 2)), low, high);
       src += 128;
       dst += 20;
     }
@@ -124,12 +204,7 @@ export function quantize_Q5_1(src: usize, dst: usize, n: i32): void {
       const inverse = v128.load32_splat(inverses + (k << 2));
       const low = codes(src, minimum, inverse);
       const high = codes(src + 64, minimum, inverse);
-      const nibbles = v128.or(v128.and(low, i8x16.splat(15)), i16x8.shl(v128.and(high, i8x16.splat(15)), 4));
-      store<u16>(dst, load<u16>(scales + (k << 2)));
-      store<u16>(dst, load<u16>(minima16 + (k << 2)), 2);
-      store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(low, 3)), 4);
-      store<u16>(dst, <u16>i8x16.bitmask(i16x8.shl(high, 3)), 6);
-      v128.store(dst, nibbles, 8);
+      store5(dst, load<u16>(scales + (k << 2)), load<u16>(minima16 + (k << 2)), low, high);
       src += 128;
       dst += 24;
     }

@@ -1,12 +1,14 @@
-import { codesAround, levelsByDivision, storeScaled } from './levels';
-import { floatOfHalf, halfOf } from './half';
+import { codesAround, levelsByDivision, levelsByProduct, storeScaled } from './levels';
+import { floatOfHalf, halfOf, halfOfQuotient } from './half';
+import { sumOfSquares } from './importance';
 import { EPS, interleave, signedMaxima, signedMaximum } from './lanes';
 import { nearestInt, ROUNDER } from './nearest';
+import { searchSymmetric, searchSymmetricOne, weighByImportance, WEIGHTS, XS } from './symmetric';
 
 /**
  * Q3_K: 256 weights as 16 sub-blocks of 16; x = d * (scale - 32) * (code - 4). A block is 32 bytes of high
  * bits, 64 of low pairs, 12 of 6-bit scales and float16 d. Must agree with `quantize_row_q3_K_ref` and
- * `make_q3_quants` (do_rmse).
+ * `make_q3_quants` (do_rmse), and with `quantize_row_q3_K_impl` under importance, which searches otherwise.
  */
 
 const ZERO: i32 = 0x400000; // a level as `nearestInt` sees it before its subtraction: level + ZERO
@@ -19,6 +21,8 @@ const l2Terms = memory.data(256, 16); // w l^2
 const levels = memory.data(1024, 16); // i32, level + ZERO: four groups of four sub-blocks, interleaved
 const scales = memory.data(64, 16); // f32 per sub-block, as searched
 const present = memory.data(64, 16); // i32 per sub-block: -1, or 0 if all zero
+const totals = memory.data(64, 16); // f32 per sub-block, weighted coding: sum of weights
+const inverses = memory.data(64, 16); // f32 per sub-block, weighted coding: the inverse scale that won
 const storedScales = memory.data(16, 16); // u8 per sub-block: the 6-bit scale
 const codes = memory.data(256, 16); // u8 per weight, in order
 
@@ -165,6 +169,39 @@ export function quantize_Q3_K(src: usize, dst: usize, n: i32): void {
     }
     packScales(dst + 96);
     pack(dst);
+  }
+}
+
+export function quantize_Q3_K_weighted(src: usize, dst: usize, rows: i32, rowLength: i32, importance: usize): void {
+  for (let row = 0; row < rows; row++) {
+    for (let column: usize = 0; column < <usize>rowLength << 2; column += 1024, src += 1024, dst += 110) {
+      const variance = f32x4.splat(<f32>2 * sumOfSquares(src, 256) / 256);
+      for (let group: usize = 0; group < 4; group++) {
+        const x = src + (group << 8), w = importance + column + (group << 8);
+        interleave(x, x + 64, x + 128, x + 192, 16, XS);
+        interleave(w, w + 64, w + 128, w + 192, 16, WEIGHTS);
+        weighByImportance(16, variance);
+        let total = v128.load(WEIGHTS);
+        for (let i: usize = 16; i < 256; i += 16) total = f32x4.add(total, v128.load(WEIGHTS + i));
+        v128.store(totals + (group << 4), total);
+        searchSymmetric(16, 4, scales + (group << 4), inverses + (group << 4));
+      }
+
+      const half = halfOfQuotient(searchSymmetricOne(scales, totals, 32, storedScales));
+      const d = floatOfHalf(half);
+      store<u16>(dst, half, 108);
+      for (let j: usize = 0; j < 16; j++) {
+        const step = d * <f32>(<i32>load<u8>(storedScales + j) - 32);
+        const x = src + (j << 6), searched = load<f32>(inverses + (j << 2));
+        // Where the stored scale vanishes, the codes of the search stay: 0 for a sub-block of zeros.
+        let code = i8x16.splat(0);
+        if (step != 0) code = codesAround(4, levelsByDivision(x, step));
+        else if (searched != 0) code = codesAround(4, levelsByProduct(x, searched));
+        v128.store(codes + (j << 4), code);
+      }
+      packScales(dst + 96);
+      pack(dst);
+    }
   }
 }
 

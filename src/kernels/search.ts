@@ -1,8 +1,9 @@
+import { weightOf } from './importance';
 import { nearestInts, ROUNDER, ROUNDER_REACH } from './nearest';
 
 /**
  * The search for scale and minimum of a sub-block (x ~ scale * code - min), on eight sub-blocks at once. Must agree
- * with ggml's make_qkx2_quants bit for bit: each lane does that function's float operations, in its order, for one
+ * with ggml's make_qkx2_quants and make_qkx3_quants bit for bit: each lane does that function's float operations, in its order, for one
  * sub-block; its branches become masks. The eight sub-blocks are two groups of four, A and B: the processor works on
  * one group's sums while the other's chain of additions or its divisions are under way.
  *
@@ -29,9 +30,10 @@ const SUMS: usize = memory.data(48, 16);
 /** What `judge` leaves: the error of each of the eight lanes. */
 const ERRORS: usize = memory.data(32, 16);
 
-/** Results, one float32 a sub-block (16 at most): scale, minimum. */
+/** Results, one float32 a sub-block (16 at most): scale, minimum, sum of the weights. */
 export const SCALES: usize = memory.data(64, 16);
 export const MINS: usize = memory.data(64, 16);
+export const TOTALS: usize = memory.data(64, 16);
 /** The candidate that won: its codes are nearest_int(inverse * (x - offset)), clamped. */
 export const WON_INVERSES: usize = memory.data(64, 16);
 export const WON_OFFSETS: usize = memory.data(64, 16);
@@ -102,6 +104,16 @@ function codeAnywhere(group: usize, end: usize, top: f32, inverse: v128, offset:
   v128.store(SUMS, xl, 32);
 }
 
+/**
+ * Turns the importances beside the lanes of a group into weights, importance * sqrt(variance + x^2).
+ */
+export function weighByImportance(group: usize, size: usize, variance: f32): void {
+  const by = f32x4.splat(variance);
+  for (let at = group, end = group + (size << 4); at < end; at += 16) {
+    v128.store(at, weightOf(v128.load(at), v128.load(at, WEIGHTS), by), WEIGHTS);
+  }
+}
+
 /** Whether from <= least and most <= to in all lanes; false for NaN. */
 // @ts-ignore: decorator
 @inline
@@ -148,7 +160,7 @@ function judge(size: usize, absolute: bool, scaleA: v128, scaleB: v128, offsetA:
 /**
  * Searches the eight sub-blocks of `size` weights (16 or 32) in LANES. Candidates are the inverse scales
  * (first + delta * step + top) / range for step = 0..steps, judged by weighted absolute or square errors. Results go
- * to SCALES, MINS and WON_*, at byte `to`.
+ * to SCALES, MINS, TOTALS and WON_*, at byte `to`.
  */
 export function search(
   size: usize, top: f32, first: f32, delta: f32, steps: i32, absolute: bool, to: usize,
@@ -227,6 +239,8 @@ export function search(
   v128.store(SCALES + to, scaleB, 16);
   v128.store(MINS + to, f32x4.neg(offsetA));
   v128.store(MINS + to, f32x4.neg(offsetB), 16);
+  v128.store(TOTALS + to, sumWA);
+  v128.store(TOTALS + to, sumWB, 16);
   v128.store(WON_INVERSES + to, wonInverseA);
   v128.store(WON_INVERSES + to, wonInverseB, 16);
   v128.store(WON_OFFSETS + to, wonOffsetA);

@@ -2,19 +2,30 @@ import { basename, dirname, resolve } from 'node:path';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { QuantizeError } from '../core/errors.ts';
 import type { MetadataEntry } from '../core/metadata.ts';
-import type { MappedTensor, ModelDescription } from '../core/model.ts';
+import type { Hyperparameters, MappedTensor } from '../core/model.ts';
 import type { ModelFiles } from '../core/model-files.ts';
 import type { Plan, PlannedTensor } from '../core/plan.ts';
 import type { TypeName } from '../core/types.ts';
 
-import { parseTensorType } from './mixtures.ts';
+import { describeGguf, hyperparametersOf } from './gguf-model.ts';
+import {
+  assignImportance,
+  type ImportanceFilter,
+  type ImportanceSource,
+  importanceKeys,
+  selectImportance,
+} from './importance.ts';
+import { copiedTypes, copyScheme, decodedTypes, isCopy, requantizeWarnings } from './keep.ts';
+import { type Mixture, parseTensorType } from './mixtures.ts';
 import { describeModel } from './model.ts';
-import { chooseTypes, type TypedTensor } from './policy.ts';
+import { overrideWarnings, parseOverrides, type ScalarEntry, withOverrides } from './overrides.ts';
+import { chooseTypes, type TypeChoices, type TypedTensor } from './policy.ts';
 import { resolveScheme, type Scheme, type SchemeOptions } from './presets.ts';
+import { pruneLayers, pruneWarnings } from './prune.ts';
 import { describeWeights } from './weights.ts';
 
 /** The options that decide the output, as typed by the user. */
-export interface PlanOptions extends SchemeOptions {
+export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly pure?: boolean;
   readonly leaveOutputTensor?: boolean;
   readonly outputTensorType?: string;
@@ -22,43 +33,166 @@ export interface PlanOptions extends SchemeOptions {
   readonly tensorTypes?: readonly { readonly pattern: string; readonly type: string }[];
   /** `tokenizer.ggml.pre` to write instead of recognising the pre-tokenizer. */
   readonly pre?: string;
+  /** Quantize tensors of a GGUF that are quantized already. */
+  readonly allowRequantize?: boolean;
+  /** KEY=TYPE:VALUE, as in llama-quantize. */
+  readonly overrideKv?: readonly string[];
+  /** Layers to leave out. */
+  readonly pruneLayers?: readonly number[];
+  /** Decode every tensor to `type`, which is F32, F16 or BF16. */
+  readonly decode?: boolean;
+  /** What the output is; safetensors only with `decode`. GGUF unless told. */
+  readonly container?: 'gguf' | 'safetensors';
 }
 
 /** A tensor's name is longer than llama.cpp can hold. */
 export class TensorNameTooLongError extends QuantizeError {}
-
-/** The checkpoint is a GGUF file, which this version does not take as input. */
-export class GgufInputError extends QuantizeError {}
 
 /** `GGML_MAX_NAME`, the terminating zero included. */
 const MAX_NAME_BYTES = 64;
 
 /**
  * Decides the whole output: metadata, and for every tensor its name, shape, type, coding and source. Pure: the same
- * headers, files and options give the same plan.
+ * headers, files and options give the same plan. `files` are those beside the weights of a safetensors checkpoint.
  *
- * @throws UsageError, and the errors of describeModel and chooseTypes
+ * @throws UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes and assignImportance
  */
-export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: PlanOptions): Plan {
-  if (checkpoint.format === 'gguf') {
-    throw new GgufInputError('quantizing a GGUF file is not supported yet', {
-      file: checkpoint.path,
-      expected: 'a model as published: a Hugging Face directory or .safetensors files',
-      advice: 'pass the checkpoint this file was made from',
-    });
-  }
-  const scheme = resolveScheme(options);
+export function makePlan(
+  checkpoint: Checkpoint,
+  files: ModelFiles | null,
+  options: PlanOptions,
+  importance?: ImportanceSource,
+): Plan {
+  const overrides = parseOverrides(options.overrideKv ?? []);
+  const copy = isCopy(options.type);
+  const scheme = copy ? copyScheme(checkpoint, { ...options }, overrides) : resolveScheme(options);
   const { mixture } = scheme;
-  const float =
-    mixture.base === 'F32' || mixture.base === 'F16' || mixture.base === 'BF16' ? mixture.base : null;
-  const model = describeModel(checkpoint, files, {
-    fileType: mixture.fileType ?? 0,
-    ...(float && { keepFloat: float }),
-    ...(options.pre !== undefined && { pre: options.pre }),
-  });
-  const source: ModelDescription | ReturnType<typeof describeWeights> =
-    model ?? describeWeights(checkpoint, modelNameOf(checkpoint), mixture.fileType ?? 0);
-  const chosen = chooseTypes(source.tensors, mixture, model?.hyperparameters ?? null, {
+  const { selected, warnings: selection } = selectImportance(importance, options);
+  const described = describe(checkpoint, files, mixture, options, overrides);
+  const source = edited(described, options, overrides, selected ? importanceKeys(selected) : []);
+  const { model } = source;
+  const chosen = copy
+    ? { tensors: copiedTypes(source.tensors), warnings: [] }
+    : options.decode && (checkpoint.format === 'gguf' || options.container === 'safetensors')
+      ? { tensors: decodedTypes(source.tensors, mixture.base, model), warnings: [] }
+      : choose(source, mixture, options, checkpoint.format === 'gguf', selected !== null);
+  const requantized = requantizeWarnings(
+    chosen.tensors,
+    (options.allowRequantize ?? false) || (options.decode ?? false),
+    checkpoint,
+  );
+  const important =
+    selected && assignImportance(chosen.tensors, described.tensors, selected, mixture, scheme.encoderFor);
+  const runnable = runnability(source, scheme, checkpoint, options);
+  if (runnable.yes) checkNames(chosen.tensors, checkpoint.path);
+
+  const tensors = chosen.tensors.flatMap((typed) =>
+    plannedTensors(typed, scheme, important?.values.get(typed.tensor.name)),
+  );
+
+  return {
+    checkpoint,
+    fileType: mixture.name,
+    method: scheme.method,
+    modelName: modelNameOf(checkpoint),
+    architecture: model?.architecture ?? null,
+    runnable,
+    metadata: source.metadata,
+    tensors,
+    warnings: [
+      ...scheme.notes,
+      ...source.warnings,
+      ...chosen.warnings,
+      ...shortRowWarnings(tensors),
+      ...requantized,
+      ...selection,
+      ...(important?.warnings ?? []),
+    ],
+  };
+}
+
+/** A checkpoint understood, whatever its format. */
+interface Source {
+  /** Null for weights of no known architecture. */
+  readonly model: Hyperparameters | null;
+  /** In the order of the output. */
+  readonly metadata: readonly MetadataEntry[];
+  readonly tensors: readonly MappedTensor[];
+  readonly warnings: readonly string[];
+}
+
+function describe(
+  checkpoint: Checkpoint,
+  files: ModelFiles | null,
+  mixture: Mixture,
+  options: PlanOptions,
+  overrides: readonly ScalarEntry[],
+): Source {
+  const fileType = mixture.fileType ?? 0;
+  const float = floatOf(mixture);
+  const ordered = (metadata: readonly MetadataEntry[], quantized = float === null) =>
+    orderMetadata(metadata, quantized, mixture.fileType === null);
+  if (checkpoint.format === 'gguf') {
+    const { hyperparameters, metadata, tensors } = describeGguf(checkpoint, fileType, overrides);
+    return { model: hyperparameters, metadata: ordered(metadata, true), tensors, warnings: [] };
+  }
+  // Tensors that go from safetensors to safetensors keep their names and rows.
+  const described =
+    options.container === 'safetensors' || files === null
+      ? null
+      : describeModel(checkpoint, files, {
+          fileType,
+          ...(float && { keepFloat: float }),
+          ...(options.pre !== undefined && { pre: options.pre }),
+        });
+  if (described === null) {
+    const { metadata, tensors, warnings } = describeWeights(checkpoint, modelNameOf(checkpoint), fileType);
+    return { model: null, metadata: ordered(metadata), tensors, warnings };
+  }
+  const { metadata, tensors, warnings } = described;
+  const model =
+    overrides.length === 0
+      ? described.hyperparameters
+      : hyperparametersOf(metadata, overrides, checkpoint.path);
+  return { model, metadata: ordered(metadata), tensors, warnings };
+}
+
+/** The source with keys overridden, importance named, layers pruned: the order in which llama-quantize sets keys. */
+function edited(
+  source: Source,
+  { pruneLayers: pruned }: PlanOptions,
+  overrides: readonly ScalarEntry[],
+  importance: readonly ScalarEntry[],
+): Source {
+  const { model, metadata, tensors } = source;
+  const overridden = withOverrides(withOverrides(metadata, overrides), importance);
+  const warnings = [...source.warnings, ...overrideWarnings(metadata, overrides)];
+  if (pruned === undefined || pruned.length === 0) return { ...source, metadata: overridden, warnings };
+  const left = pruneLayers(tensors, pruned);
+  if (model === null) return { ...source, metadata: overridden, tensors: left.tensors, warnings };
+  const count: ScalarEntry = {
+    key: `${model.architecture}.block_count`,
+    type: 'UINT32',
+    value: left.layers,
+  };
+  return {
+    model,
+    metadata: withOverrides(overridden, [count]),
+    tensors: left.tensors,
+    warnings: [...warnings, ...pruneWarnings(metadata, model.architecture, model.layers)],
+  };
+}
+
+const choose = (
+  source: Source,
+  mixture: Mixture,
+  options: PlanOptions,
+  stored: boolean,
+  importance: boolean,
+): TypeChoices =>
+  chooseTypes(source.tensors, mixture, source.model, {
+    stored,
+    importance,
     pure: options.pure,
     leaveOutputTensor: options.leaveOutputTensor,
     outputTensorType: parsed(options.outputTensorType, '--output-tensor-type'),
@@ -69,31 +203,35 @@ export function makePlan(checkpoint: Checkpoint, files: ModelFiles, options: Pla
     })),
   });
 
-  const runnable: Plan['runnable'] =
-    model === null
-      ? { yes: false, reason: 'there is no config.json to say what model these weights are' }
-      : scheme.runnable;
-  if (runnable.yes) checkNames(chosen.tensors, checkpoint.path);
-
-  const tensors = chosen.tensors.flatMap((typed) => plannedTensors(typed, scheme));
+function runnability(
+  { model }: Source,
+  scheme: Scheme,
+  { format }: Checkpoint,
+  { container }: PlanOptions,
+): Plan['runnable'] {
+  if (container === 'safetensors') return { yes: false, reason: 'it is no GGUF file' };
+  if (model !== null) return scheme.runnable;
   return {
-    checkpoint,
-    fileType: mixture.name,
-    method: scheme.method,
-    modelName: modelNameOf(checkpoint),
-    architecture: model?.hyperparameters.architecture ?? null,
-    runnable,
-    metadata: orderMetadata(source.metadata, float === null, mixture.fileType === null),
-    tensors,
-    warnings: [...scheme.notes, ...source.warnings, ...chosen.warnings, ...shortRowWarnings(tensors)],
+    yes: false,
+    reason:
+      format === 'gguf'
+        ? 'its metadata does not say what model these weights are'
+        : 'there is no config.json to say what model these weights are',
   };
 }
+
+const floatOf = ({ base }: Mixture): 'F32' | 'F16' | 'BF16' | null =>
+  base === 'F32' || base === 'F16' || base === 'BF16' ? base : null;
 
 const parsed = (type: string | undefined, option: string): TypeName | undefined =>
   type === undefined ? undefined : parseTensorType(type, option);
 
 /** A tensor of the output and, where its coding needs them, the tensors of its scales and zero points. */
-function plannedTensors(typed: TypedTensor, scheme: Scheme): PlannedTensor[] {
+function plannedTensors(
+  typed: TypedTensor,
+  scheme: Scheme,
+  importance: Float32Array | undefined,
+): PlannedTensor[] {
   const { tensor, type, reason, fallbackFrom } = typed;
   const { name, shape, source } = tensor;
   const quantized = type !== tensor.keep;
@@ -106,6 +244,7 @@ function plannedTensors(typed: TypedTensor, scheme: Scheme): PlannedTensor[] {
     source,
     reason,
     ...(fallbackFrom && { fallbackFrom }),
+    ...(importance && { importance }),
   };
   if (encoder !== 'I8:zero-point') return [planned];
   const stem = name.replace(/\.weight$/, '');
@@ -149,8 +288,8 @@ function shortRowWarnings(tensors: readonly PlannedTensor[]): string[] {
 }
 
 /**
- * Keys in the order the file will have. The converter writes version and file type among the others; llama-quantize
- * sets them anew, which moves them to the end.
+ * Keys in the order the file will have, options aside. The converter writes version and file type among the others;
+ * llama-quantize sets them anew, which moves them to the end.
  */
 function orderMetadata(
   metadata: readonly MetadataEntry[],
@@ -179,10 +318,15 @@ function checkNames(tensors: readonly { tensor: MappedTensor }[], file: string):
   }
 }
 
+/** The type at the end of a GGUF's name, which is not the output's. */
+const TYPE_SUFFIX = /(?<=.)[-._]((BF|FP?)(16|32)|I?Q\d_\w+|TQ\d_0|MXFP4(_MOE)?|NVFP4|COPY)$/i;
+
 /** What people would call the model: its directory, or its file where that has a name of its own. */
 export function modelNameOf(checkpoint: Checkpoint): string {
   const path = resolve(checkpoint.path);
-  const stem = basename(path).replace(/(\.safetensors(\.index\.json)?|\.gguf)$/, '');
+  const stem = basename(path)
+    .replace(/(\.safetensors(\.index\.json)?|(-\d{5}-of-\d{5})?\.gguf)$/, '')
+    .replace(checkpoint.format === 'gguf' ? TYPE_SUFFIX : /$^/, '');
   const generic =
     path === resolve(checkpoint.directory) || /^(model|consolidated|pytorch_model)\b/.test(stem);
   return generic ? basename(dirname(checkpoint.files[0] ? resolve(checkpoint.files[0].path) : path)) : stem;

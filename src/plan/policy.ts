@@ -32,6 +32,8 @@ export interface TypeOptions {
   readonly tensorTypes?: readonly TensorTypeOverride[] | undefined;
   /** Whether an importance matrix, or a method that stands in for one, is there. */
   readonly importance?: boolean | undefined;
+  /** The tensors are those of a GGUF: types and order are llama-quantize's for F32, F16 and BF16 as well. */
+  readonly stored?: boolean | undefined;
 }
 
 export interface TypedTensor {
@@ -66,8 +68,8 @@ interface Decision {
  *
  * - Quantized mixtures on a known architecture: the types and the order of llama-quantize of llama.cpp v0.5.0, for
  *   the same file as the converter writes it (`llama_tensor_get_type`, `tensor_allows_quantization`).
- * - F32, F16, BF16: the types and the order of the converter with that `--outtype`; options for single tensors count
- *   here too, where llama-quantize ignores `--tensor-type`.
+ * - F32, F16, BF16: the types and the order of the converter with that `--outtype`, or of llama-quantize where the
+ *   tensors come from a GGUF; options for single tensors count here too, where llama-quantize ignores `--tensor-type`.
  * - `model` null (weights of no known architecture): every tensor of two or more dimensions gets the base type, with
  *   the same fallbacks and options; the others keep theirs. Order unchanged.
  *
@@ -80,7 +82,7 @@ export function chooseTypes(
   model: Hyperparameters | null,
   options: TypeOptions = {},
 ): TypeChoices {
-  const converterOnly = dataTypes[mixture.base].kind === 'float';
+  const converterOnly = dataTypes[mixture.base].kind === 'float' && !options.stored;
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const ordered =
     converterOnly || model === null ? tensors : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
@@ -105,7 +107,7 @@ export function chooseTypes(
 
   function decide({ name, shape, keep, source }: MappedTensor): Decision {
     const whole = source.kind === 'stored' && dataTypes[source.parts[0].type].kind === 'integer';
-    if (dataTypes[keep].kind !== 'float' || (model === null && whole)) {
+    if (dataTypes[keep].kind === 'integer' || (model === null && whole)) {
       return { type: keep, reason: 'kept: integers' };
     }
     if (options.leaveOutputTensor && name === 'output.weight') {
@@ -162,7 +164,7 @@ export function chooseTypes(
 
   const choices = ordered.map((tensor): TypedTensor => {
     const decision = decide(tensor);
-    if (!important) requireNoImportance(tensor.name, decision.type, mixture);
+    if (!important && decision.type !== tensor.keep) requireNoImportance(tensor.name, decision.type, mixture);
     return { tensor, ...decision };
   });
 
@@ -232,18 +234,28 @@ const impossibleAlone: ReadonlySet<TypeName> = new Set(['IQ1_S', 'IQ2_XXS', 'IQ2
 /** Types that llama-quantize refuses without one, token embeddings and output aside (`tensor_requires_imatrix`). */
 const uselessAlone: ReadonlySet<TypeName> = new Set(['IQ1_M', 'IQ2_S', 'IQ3_XXS', ...impossibleAlone]);
 
-function requireNoImportance(name: string, type: TypeName, mixture: Mixture): void {
-  const robust = name === 'output.weight' || name === 'token_embd.weight' || name === PER_LAYER_EMBEDDING;
-  const needed =
+/** Whether a tensor of this type cannot be coded without importance. */
+export function needsImportance(name: string, type: TypeName, mixture: Mixture): boolean {
+  const exempt = name === 'output.weight' || name === 'token_embd.weight' || name === PER_LAYER_EMBEDDING;
+  return (
     impossibleAlone.has(type) ||
-    (!robust && (uselessAlone.has(type) || (type === 'Q2_K' && mixture.name === 'Q2_K_S')));
-  if (!needed) return;
+    (!exempt && (uselessAlone.has(type) || (type === 'Q2_K' && mixture.name === 'Q2_K_S')))
+  );
+}
+
+function requireNoImportance(name: string, type: TypeName, mixture: Mixture): void {
+  if (!needsImportance(name, type, mixture)) return;
   throw new ImportanceRequiredError(
     `${mixture.name} needs an importance matrix: without one, ${type} is too coarse to be of use.`,
     {
       tensor: name,
-      expected: 'an importance matrix, which this version cannot make or read yet; a later one will',
-      advice: 'choose a larger type, such as Q2_K, Q3_K_S or IQ4_XS',
+      expected:
+        '--imatrix FILE (token embeddings and output.weight need none, ' +
+        `unless they are ${[...impossibleAlone].join(', ')})`,
+      advice:
+        'make one by llama.cpp: quantize this model to --type F16, then ' +
+        'llama-imatrix -m <that file> -f <some text> -o imatrix.gguf, then --imatrix imatrix.gguf; ' +
+        'or choose a larger type, such as Q2_K, Q3_K_S or IQ4_XS',
     },
   );
 }

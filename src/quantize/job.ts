@@ -2,6 +2,7 @@ import type { CheckpointFile } from '../core/checkpoint.ts';
 import type { EncoderName, ReadableSource } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
+import { longestSpan } from './span.ts';
 
 /** Scale and zero point of each row of a tensor coded with `I8:zero-point`, in memory that threads share. */
 export interface RowRanges {
@@ -20,6 +21,8 @@ export interface TensorJob {
   /** Absolute offset of its data in the output file. */
   readonly offset: number;
   readonly ranges?: RowRanges;
+  /** Importance of each column, expert after expert, in shared memory. */
+  readonly importance?: Float32Array;
 }
 
 /** What a pool of workers does: every tensor, cut into chunks of `chunk` weights in file order. */
@@ -69,16 +72,20 @@ export class ChunkIndex {
   }
 }
 
-/** Largest stored and encoded sizes of a chunk in bytes, which fix a worker's arena. */
-export function chunkBytes(job: Job): { stored: number; encoded: number } {
-  let stored = 0;
-  let encoded = 0;
-  for (const { elements, source, encoder } of job.tensors) {
-    const count = Math.min(elements, job.chunk);
-    stored = Math.max(stored, bytesOf(storedType(source), count));
-    encoded = Math.max(encoded, bytesOf(typeOfEncoder(encoder), count));
+/**
+ * Largest sizes of a chunk in bytes, which fix a worker's arena: as stored, as coded (both with the rest of the rows it
+ * touches where rows are coded whole), and as encoded and handed over.
+ */
+export function chunkBytes(job: Job): { stored: number; coded: number; encoded: number } {
+  let [stored, coded, encoded] = [0, 0, 0];
+  for (const tensor of job.tensors) {
+    const type = typeOfEncoder(tensor.encoder);
+    const span = longestSpan(tensor, job.chunk);
+    stored = Math.max(stored, bytesOf(storedType(tensor.source), span));
+    coded = Math.max(coded, bytesOf(type, span));
+    encoded = Math.max(encoded, bytesOf(type, Math.min(tensor.elements, job.chunk)));
   }
-  return { stored, encoded };
+  return { stored, coded, encoded };
 }
 
 /** Bytes a chunk of a tensor becomes. */

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import type { BlockEncoder } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
-import { decoders, encoders } from './format/index.ts';
+import { decoders, encoders, weightedEncoders } from './format/index.ts';
 import { decodeZeroPoint, encodeZeroPoint, rangeOf, type ZeroPoint } from './zero-point.ts';
 
 /**
@@ -17,6 +17,18 @@ export interface Kernels {
   readonly base: number;
   /** float32 at src to blocks at dst. Weights must be finite. */
   quantize(encoder: BlockEncoder, src: number, dst: number, n: number): void;
+  /**
+   * `rows` rows of float32 at src to blocks of the type at dst, under `rowLength` float32 importances, one a column:
+   * finite, not negative. Only the types of `weightedEncoders`.
+   */
+  quantizeWeighted(
+    type: TypeName,
+    src: number,
+    dst: number,
+    rows: number,
+    rowLength: number,
+    importance: number,
+  ): void;
   /** Stored values at src to float32 at dst. */
   dequantize(type: TypeName, src: number, dst: number, n: number): void;
   /** float32 at src to int8 codes at dst, over a range given from outside (`zeroPointOf`); n may be any count. */
@@ -69,6 +81,8 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
     buffer: exports.memory.buffer,
     base,
     quantize: (encoder, src, dst, n) => void named(`quantize_${symbol(encoder)}`)(src, dst, n),
+    quantizeWeighted: (type, src, dst, rows, rowLength, importance) =>
+      void named(`quantize_${type}_weighted`)(src, dst, rows, rowLength, importance),
     dequantize: (type, src, dst, n) => void named(`dequantize_${type}`)(src, dst, n),
     quantizeZeroPoint: (src, dst, n, { scale, zeroPoint }) =>
       void exports.quantize_I8_zero_point(src, dst, n, scale, zeroPoint),
@@ -89,6 +103,11 @@ export function scalarKernels(bytes: number): Kernels {
     base: 0,
     quantize(encoder, src, dst, n) {
       encoders[encoder]!(floats(src, n), new Uint8Array(buffer, dst, bytesOf(typeOfEncoder(encoder), n)));
+    },
+    quantizeWeighted(type, src, dst, rows, rowLength, importance) {
+      const n = rows * rowLength;
+      const blocks = new Uint8Array(buffer, dst, bytesOf(type, n));
+      weightedEncoders[type]!(floats(src, n), blocks, rowLength, floats(importance, rowLength));
     },
     dequantize(type, src, dst, n) {
       decoders[type]!(new Uint8Array(buffer, src, bytesOf(type, n)), floats(dst, n));

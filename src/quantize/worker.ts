@@ -13,6 +13,8 @@ import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL, SUMS_PER_TILE } from './pool.ts';
+import { needsWholeRows, spanOf } from './span.ts';
+import { rowFloats, type WeightedArena, weightedCoder } from './weighted.ts';
 
 const data = workerData as WorkerData;
 const { job, control, target } = data;
@@ -22,11 +24,11 @@ const post = (message: WorkerMessage) => parentPort!.postMessage(message);
 const STOP_POLL_MS = 100;
 
 /** Arena addresses, each a multiple of 16. */
-interface Arena {
+interface Arena extends WeightedArena {
   kernels: Kernels;
-  /** Stored bytes of a chunk. */
+  /** Stored bytes of a chunk, or of the rows it touches (`spanOf`). */
   stored: number;
-  /** Encoded bytes of a chunk. */
+  /** Encoded bytes of the same weights. */
   encoded: number;
   /** One tile as float32: the source values, the decoded blocks. */
   x: number;
@@ -40,12 +42,17 @@ const aligned = (bytes: number) => Math.ceil(bytes / 16) * 16;
 function layOutArena(): Arena {
   const sizes = chunkBytes(job);
   const tile = 4 * SUM_RANGE;
-  const total = aligned(sizes.stored) + aligned(sizes.encoded) + 2 * tile + 128;
+  const weighted = job.tensors.filter(({ importance }) => importance !== undefined);
+  const rows = Math.max(0, ...weighted.filter(needsWholeRows).map((tensor) => rowFloats(tensor.rowLength)));
+  const row = Math.max(0, ...weighted.map(({ rowLength }) => rowLength));
+  const total =
+    aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + aligned(4 * rows) + aligned(4 * row);
   const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
-  const x = encoded + aligned(sizes.encoded);
-  return { kernels, stored, encoded, x, q: x + tile, out: x + 2 * tile };
+  const x = encoded + aligned(sizes.coded);
+  const [q, out] = [x + tile, x + 2 * tile];
+  return { kernels, stored, encoded, x, q, out, rows: out + 128, importance: out + 128 + aligned(4 * rows) };
 }
 
 function allocate(bytes: number): Kernels {
@@ -70,7 +77,8 @@ function run(): void {
       if (number >= index.count) break;
       const chunk = index.locate(number);
       tensor = job.tensors[chunk.tensor];
-      load(tensor, chunk.start, chunk.count, arena, inputs);
+      const span = spanOf(tensor, chunk.start, chunk.count);
+      load(tensor, span.start, span.count, arena, inputs);
       const done =
         data.phase === 'range'
           ? rangesOf(tensor, chunk.start, chunk.count, arena)
@@ -152,12 +160,16 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   let maxError = 0;
   let maxErrorAt = start;
   const bytes = new Uint8Array(kernels.buffer);
+  const span = spanOf(tensor, start, count);
+  const lead = start - span.start; // weights loaded before the chunk's own
+  const codeWeighted =
+    tensor.importance && weightedCoder(tensor, tensor.importance, span, arena, requireFinite);
 
   for (let tile = 0; tile < tiles; tile++) {
     const done = tile * SUM_RANGE;
     const n = Math.min(SUM_RANGE, count - done);
-    const from = arena.stored + bytesOf(type, done);
-    const to = arena.encoded + bytesOf(coded, done);
+    const from = arena.stored + bytesOf(type, lead + done);
+    const to = arena.encoded + bytesOf(coded, lead + done);
     if (type !== 'F32') kernels.dequantize(type, from, x, n);
     const weights = type === 'F32' ? from : x;
 
@@ -169,7 +181,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
         kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, parameters);
       });
     } else {
-      if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
+      if (codeWeighted) codeWeighted(start + done, n, weights);
+      else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
       else kernels.quantize(tensor.encoder as BlockEncoder, weights, to, n);
       kernels.dequantize(coded, to, q, n);
     }
@@ -189,6 +202,13 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     }
   }
   return { sums, maxError, maxErrorAt };
+
+  function requireFinite(weights: number, from: number, first: number, n: number): void {
+    kernels.measure(weights, weights, n, out);
+    const [sumX2] = new Float64Array(kernels.buffer, out, 1);
+    const xs = new Float32Array(kernels.buffer, weights, n);
+    if (!Number.isFinite(sumX2)) refuseWeight(xs, first, storedFloats(type, from, weights, n, kernels));
+  }
 }
 
 /** Names the first weight that is not finite as float32, by its value as stored. */
@@ -267,7 +287,9 @@ function deliver(
   output: number,
 ): boolean {
   const coded = typeOfEncoder(tensor.encoder);
-  const bytes = new Uint8Array(arena.kernels.buffer, arena.encoded, bytesOf(coded, count));
+  const lead = start - spanOf(tensor, start, count).start;
+  const encoded = arena.encoded + bytesOf(coded, lead);
+  const bytes = new Uint8Array(arena.kernels.buffer, encoded, bytesOf(coded, count));
   if (target === null) return true;
   if (target.kind === 'file') {
     const offset = tensor.offset + bytesOf(coded, start);

@@ -2,9 +2,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Checkpoint, StoredTensor } from '../core/checkpoint.ts';
 import { QuantizeError } from '../core/errors.ts';
-import type { MetadataEntry } from '../core/metadata.ts';
 import { accessError, statFile, withSource } from './byte-source.ts';
-import { readGguf } from './gguf.ts';
+import { readGgufParts } from './gguf-split.ts';
 import { compareCodePoints } from './order.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors.ts';
 import { checkDistinct, missingShards, readIndex, readIndexed } from './safetensors-index.ts';
@@ -21,9 +20,6 @@ export class AmbiguousWeightsError extends QuantizeError {}
 /** One shard of several was given, and no index beside it says where the others are. */
 export class ShardWithoutIndexError extends QuantizeError {}
 
-/** The file is one part of a GGUF that was split, which cannot be read yet. */
-export class SplitGgufError extends QuantizeError {}
-
 /** The file is neither safetensors nor GGUF. */
 export class UnknownFormatError extends QuantizeError {}
 
@@ -33,7 +29,7 @@ const PICKLE = /\.(bin|pt|pth|ckpt|pkl)$/;
 
 /**
  * Opens a model by its Hugging Face directory, a `.safetensors` file, the index of a sharded checkpoint, any one of
- * its shards, or a `.gguf` file. Headers are read and checked whole; tensor data is not touched.
+ * its shards, or a `.gguf` file or any part of a split one. Headers are read and checked whole; tensor data is not touched.
  *
  * Tensors come in the order in which llama.cpp's converter meets them (`ModelBase.index_tensors`): files sorted by
  * name, then tensors sorted by name. A GGUF keeps its own order.
@@ -165,28 +161,18 @@ function assemble(path: string, directory: string, files: readonly SafetensorsFi
 }
 
 function openGguf(path: string): Checkpoint {
-  const { size, metadata, tensors } = readGguf(path);
-  const parts = metadata.find(({ key }) => key === 'split.count');
-  if (isSplit(parts)) {
-    throw new SplitGgufError('The file is one part of a split GGUF', {
-      file: path,
-      expected: 'a GGUF in one file',
-      got: `split.count ${parts?.value}`,
-      advice: 'join the parts with llama-gguf-split --merge and pass the result',
-    });
-  }
+  const parts = readGgufParts(path);
   return {
     format: 'gguf',
     path,
     directory: dirname(path),
-    files: [{ path, size }],
-    tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])),
-    metadata,
+    files: parts.map((part) => ({ path: part.path, size: part.size })),
+    tensors: new Map(
+      parts.flatMap(({ tensors }, file) => tensors.map((tensor) => [tensor.name, { ...tensor, file }])),
+    ),
+    metadata: parts[0].metadata,
   };
 }
-
-/** A single-part split is the whole model. */
-const isSplit = (count: MetadataEntry | undefined): boolean => count !== undefined && Number(count.value) > 1;
 
 function pickleError(path: string): PickleWeightsError {
   return new PickleWeightsError('The weights are a PyTorch pickle', {

@@ -20,6 +20,8 @@ export interface ReportedTensor {
   readonly encoder: string;
   /** Whether error bars apply: false for a tensor that stays a plain float. */
   readonly quantized: boolean;
+  /** Whether it was coded under an importance matrix. */
+  readonly importance: boolean;
   /** GGUF order, row length first. */
   readonly shape: readonly number[];
   readonly weights: number;
@@ -55,6 +57,9 @@ export interface Report {
     readonly notRunnableReason: string | null;
     readonly tensors: number;
     readonly quantizedTensors: number;
+    /** Tensors coded under an importance matrix. */
+    readonly importanceTensors: number;
+    /** Values in all tensors, scales and zero points of other tensors aside. */
     readonly weights: number;
     /** Tensor bytes as stored in the input. */
     readonly bytesBefore: number;
@@ -85,7 +90,7 @@ const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'ro
 
 /** Everything that is known about a finished run. Pure. */
 export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Report {
-  const total = totalOf(tensors);
+  const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
   const bytesBefore = sum(tensors, (result) => result.bytesBefore);
   const bytesAfter = sum(tensors, (result) => result.bytesAfter);
   return {
@@ -99,6 +104,7 @@ export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Repor
       notRunnableReason: plan.runnable.yes ? null : plan.runnable.reason,
       tensors: tensors.length,
       quantizedTensors: tensors.filter(({ tensor }) => isQuantized(tensor)).length,
+      importanceTensors: tensors.filter(({ tensor }) => tensor.importance !== undefined).length,
       weights: total.sums.count,
       bytesBefore,
       bytesAfter,
@@ -124,6 +130,7 @@ function reportTensor({ tensor, bytesBefore, bytesAfter, sums }: TensorResult): 
     type: tensor.type,
     encoder: tensor.encoder,
     quantized: isQuantized(tensor),
+    importance: tensor.importance !== undefined,
     shape: tensor.shape,
     weights,
     bitsPerWeight: ratio(bytesAfter * 8, weights),

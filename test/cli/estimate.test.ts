@@ -1,12 +1,14 @@
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Estimate, estimateCommand, estimateSizes, sizedModel } from '../../src/cli/estimate.ts';
 import { dataTypes, type TypeName } from '../../src/core/types.ts';
-import { planQuantization } from '../../src/pipeline.ts';
+import { planQuantization, quantize } from '../../src/pipeline.ts';
 import { mixtures } from '../../src/plan/mixtures.ts';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { fakeIo } from '../support/io.ts';
 import { checkpoint, stored } from '../support/results.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 const model = fileURLToPath(new URL('../../fixtures/sotu-3m', import.meta.url));
 const named = (estimates: readonly Estimate[]) =>
@@ -67,15 +69,16 @@ const gguf = checkpoint({
 });
 
 describe('a GGUF', () => {
-  const estimates = named(estimateSizes(sizedModel(gguf)));
+  const sized = sizedModel(gguf);
+  const estimates = named(estimateSizes(sized));
 
   it.each([
-    ['FP16', 640 + 1536 + 960 + 64 + 64],
-    ['INT8', 640 + 768 + 512 + 64 + 64],
-    ['Q8_0', 640 + 832 + 512 + 64 + 64],
-    ['Q4_K', 640 + 448 + 384 + 64 + 64], // 96 falls back to Q5_0
-  ])('in %s', (name, fileBytes) => {
-    expect(estimates.get(name)?.size?.fileBytes).toBe(fileBytes);
+    ['FP16', 1536 + 960 + 64 + 64],
+    ['INT8', 768 + 512 + 64 + 64],
+    ['Q8_0', 832 + 512 + 64 + 64],
+    ['Q4_K', 448 + 384 + 64 + 64], // 96 falls back to Q5_0
+  ])('in %s', (name, tensorBytes) => {
+    expect(estimates.get(name)?.size?.fileBytes).toBe(sized.headerBytes + tensorBytes);
   });
 
   it('counts fallbacks, and refuses what has none', () => {
@@ -84,11 +87,27 @@ describe('a GGUF', () => {
   });
 });
 
+describe('the bundled model as GGUF', () => {
+  const directory = temporaryDirectory();
+  const input = join(directory, 'm.gguf');
+  beforeAll(() => quantize({ input: model, output: input, type: 'BF16' }));
+
+  it('takes what the plan of a run takes, to the byte', () => {
+    for (const { name, size, pure, writable, kind } of estimateSizes(sizedModel(openCheckpoint(input)))) {
+      if (!writable || kind !== 'mixture' || name === 'MXFP4_MOE') continue;
+      const bytes = (asked: boolean) => planQuantization({ input, type: name, pure: asked }).layout.fileBytes;
+      expect([name, size?.fileBytes, pure?.fileBytes]).toEqual([name, bytes(false), bytes(true)]);
+    }
+  });
+});
+
 it('prints a table, or JSON', () => {
   const table = fakeIo();
   estimateCommand(model, {}, table.io);
   expect(table.stdout()).toMatch(/^Q4_K_M +5\.07 +2\.28 MiB +2391040 +4\.52 +2\.04 MiB$/m);
-  for (const line of table.stdout().split('\n')) expect(line.length).toBeLessThanOrEqual(100);
+  const terminal = fakeIo({ stdoutIsTTY: true });
+  estimateCommand(model, {}, terminal.io);
+  for (const line of terminal.stdout().split('\n')) expect(line.length).toBeLessThanOrEqual(100);
   const json = fakeIo();
   estimateCommand(model, { json: true }, json.io);
   const parsed = JSON.parse(json.stdout());

@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import { describe, expect, it } from 'vitest';
 import {
+  collect,
   decimal,
   parseChunkSize,
   parseTensorType,
@@ -53,12 +54,18 @@ describe('--tensor-type', () => {
   });
 });
 
+it('repeatable texts add up', () => {
+  expect(collect('b=c', collect('a'))).toEqual(['a', 'b=c']);
+});
+
 it('hands the pipeline its own options and nothing else', () => {
   const options = pipelineOptions('m', {
     output: 'o.gguf',
     type: 'Q4_K_M',
     pure: true,
     tensorType: [{ pattern: 'a', type: 'F16' }],
+    imatrix: 'i.gguf',
+    excludeWeights: ['ffn'],
     threads: 2,
     report: 'r.json',
     json: true,
@@ -74,6 +81,8 @@ it('hands the pipeline its own options and nothing else', () => {
     type: 'Q4_K_M',
     pure: true,
     tensorTypes: [{ pattern: 'a', type: 'F16' }],
+    imatrix: 'i.gguf',
+    excludeWeights: ['ffn'],
     threads: 2,
   });
 });

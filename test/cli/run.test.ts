@@ -20,7 +20,7 @@ describe('help and version', () => {
     expect(stdout).toMatchSnapshot();
   });
 
-  it.each([['inspect'], ['compare'], ['estimate']])('help %s', async (command) => {
+  it.each([['inspect'], ['compare'], ['dequantize'], ['estimate']])('help %s', async (command) => {
     const asked = await outcome(['help', command]);
     expect(asked.status).toBe(0);
     expect(asked.stdout).toContain(`Usage: quantize ${command} [options]`);
@@ -49,6 +49,9 @@ describe('bad usage exits 2', () => {
     ['a negative bar', [existing, '--max-error', '-1'], 'Expected a number of at least 0'],
     ['unknown kernels', [existing, '--kernels', 'gpu'], 'auto, simd, scalar'],
     ['a broken pattern', [existing, '--tensor-type', '(=Q4_0'], 'Invalid regular expression'],
+    ['half a layer', [existing, '--prune-layers', '1,2.5'], 'layer numbers'],
+    ['a decoding without output', ['dequantize', existing], "required option '-o, --output <file>'"],
+    ['a decoding to blocks', ['dequantize', existing, '-o', 'x', '--to', 'Q4_0'], 'F32, F16 or BF16'],
     ['both verbosities', [existing, '--quiet', '--verbose'], 'contradict'],
     ['a report of a dry run', [existing, '--dry-run', '--report', 'r.json'], '--dry-run --json'],
     ['a bar for a dry run', [existing, '--dry-run', '--min-sqnr', '0'], '--min-sqnr'],

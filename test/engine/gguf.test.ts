@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { QuantizeError } from '../../src/core/errors.ts';
 import { dataTypes } from '../../src/core/types.ts';
 import { type GgufFile, readGguf } from '../../src/read/gguf.ts';
-import { ggufFile, ggufFiles } from '../support/gguf-arbitrary.ts';
+import { ggufFile, ggufFiles, laidOut } from '../support/gguf-arbitrary.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 import { engineDirectory } from './ggml.ts';
 
@@ -80,6 +80,16 @@ describe.skipIf(engineDirectory === null)('GGUF headers as ggml reads them', () 
         expect(asHeader(readGguf(path))).toEqual(readEngine(path));
       }),
       { seed: 1, numRuns: 300 },
+    );
+  });
+
+  it('files as the writer lays them out', () => {
+    fc.assert(
+      fc.property(withTensors, (given) => {
+        const path = put(directory, 'model.gguf', laidOut(given));
+        expect(readEngine(path)).toEqual(asHeader(readGguf(path)));
+      }),
+      { seed: 3, numRuns: 300 },
     );
   });
 

@@ -44,6 +44,18 @@ export interface QuantizeOptions extends EngineOptions {
   readonly threads?: number | undefined;
   /** Importance of each column by tensor name. */
   readonly importance?: Readonly<Record<string, Float32Array>> | undefined;
+  readonly allowRequantize?: boolean | undefined;
+  readonly onlyCopy?: boolean | undefined;
+  readonly overrides?: readonly KeyOverride[] | undefined;
+  /** Ascending. */
+  readonly pruneLayers?: readonly number[] | undefined;
+}
+
+/** `llama_model_kv_override`. */
+export interface KeyOverride {
+  readonly key: string;
+  readonly kind: 'int' | 'float' | 'bool' | 'str';
+  readonly value: number | boolean | string;
 }
 
 /** What llama_model_quantize_default_params() returns: known values, so it also checks the layout above. */
@@ -62,6 +74,28 @@ function nativeArray(type: string, rows: readonly object[]): Native {
   return { address, free: () => koffi.free(address) };
 }
 
+/** An array of `llama_model_kv_override`, ended by one without a key: tag, key[128], padding, 8 or 128 bytes of value. */
+function overrideArray(overrides: readonly KeyOverride[]): Native {
+  const size = 264;
+  const bytes = Buffer.alloc(size * (overrides.length + 1));
+  for (const [i, { key, kind, value }] of overrides.entries()) {
+    const at = size * i;
+    bytes.writeInt32LE(['int', 'float', 'bool', 'str'].indexOf(kind), at);
+    bytes.write(key, at + 4);
+    if (kind === 'int') bytes.writeBigInt64LE(BigInt(value), at + 136);
+    else if (kind === 'float') bytes.writeDoubleLE(value as number, at + 136);
+    else if (kind === 'bool') bytes.writeUInt8(value ? 1 : 0, at + 136);
+    else bytes.write(value as string, at + 136);
+  }
+  return numberArray('uint8_t', [...bytes]);
+}
+
+function numberArray(type: 'uint8_t' | 'int32_t', values: readonly number[]): Native {
+  const address = koffi.alloc(type, values.length);
+  koffi.encode(address, koffi.array(type, values.length), values);
+  return { address, free: () => koffi.free(address) };
+}
+
 function quantizeParams(options: QuantizeOptions): { params: Record<string, unknown>; free(): void } {
   const idOf = (type: TypeName | undefined) => (type === undefined ? NONE : dataTypes[type].ggmlId);
   const natives: Native[] = [];
@@ -77,9 +111,18 @@ function quantizeParams(options: QuantizeOptions): { params: Record<string, unkn
     koffi.encode(values, koffi.array('float', data.length), data);
     return { name, data: values, size: data.length };
   });
+  const kept = (native: Native) => {
+    natives.push(native);
+    return native.address;
+  };
+  const { overrides: keys = [], pruneLayers = [] } = options;
   return {
     params: {
       ...defaultQuantizeParams(),
+      allow_requantize: options.allowRequantize ?? false,
+      only_copy: options.onlyCopy ?? false,
+      kv_overrides: keys.length > 0 ? kept(overrideArray(keys)) : null,
+      prune_layers: pruneLayers.length > 0 ? kept(numberArray('int32_t', [...pruneLayers, -1])) : null,
       nthread: options.threads ?? 1,
       ftype: options.ftype,
       output_tensor_type: idOf(options.outputTensorType),

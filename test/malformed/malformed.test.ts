@@ -10,6 +10,7 @@ import * as checkpoint from '../../src/read/checkpoint.ts';
 import * as gguf from '../../src/read/gguf.ts';
 import * as ggufHeader from '../../src/read/gguf-header.ts';
 import * as ggufMetadata from '../../src/read/gguf-metadata.ts';
+import * as ggufSplit from '../../src/read/gguf-split.ts';
 import * as safetensors from '../../src/read/safetensors.ts';
 import * as index from '../../src/read/safetensors-index.ts';
 import * as strictJson from '../../src/read/strict-json.ts';
@@ -53,7 +54,8 @@ describe('malformed files end in their own error', () => {
   });
 
   it('and every error class of the reader has its file', () => {
-    const modules = [byteSource, checkpoint, gguf, ggufHeader, ggufMetadata, safetensors, index, strictJson];
+    const ggufs = [gguf, ggufHeader, ggufMetadata, ggufSplit];
+    const modules = [byteSource, checkpoint, ...ggufs, safetensors, index, strictJson];
     const classes = modules
       .flatMap((module) => Object.values(module) as unknown[])
       .filter((value) => typeof value === 'function' && value.prototype instanceof QuantizeError)

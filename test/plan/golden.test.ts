@@ -1,82 +1,36 @@
-import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { describeModel } from '../../src/plan/model.ts';
 import type { FloatType } from '../../src/plan/tensors.ts';
-import { openTrusted, repository, valuesOf } from '../support/checkpoints.ts';
-import { packGguf, packItems, packScalar, packTensor } from '../support/gguf.ts';
+import { openTrusted, valuesOf } from '../support/checkpoints.ts';
+import { packGguf, packTensor } from '../support/gguf.ts';
+import { firstDifference, type GoldenFile, goldenModels, sha256, summaryOfEntry } from '../support/golden.ts';
 
-/** Tiny checkpoints with what the official converter makes of them; not part of the repository. */
-const golden = join(repository, '../shared/golden/visible');
-const names = ['llama_256', 'llama_spm_f16', 'llama3_tied', 'mistral', 'mixtral_256', 'qwen2', 'qwen3'];
-
-interface GoldenFile {
-  kv: {
-    key: string;
-    type: string;
-    value?: unknown;
-    elem?: string;
-    length?: number;
-    sha256?: string;
-    hex?: string;
-  }[];
-  tensors: { name: string; shape: number[]; type: FloatType; sha256: string }[];
-  file_sha256: string;
-}
-
-const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-
-/** An entry in the form of the golden file. */
-function summary(entry: MetadataEntry) {
-  const { key, type } = entry;
-  if (type !== 'ARRAY') {
-    const hex = type === 'FLOAT32' ? { hex: packScalar(type, entry.value).toString('hex') } : {};
-    return {
-      key,
-      type,
-      value: type === 'FLOAT32' ? Math.fround(entry.value as number) : entry.value,
-      ...hex,
-    };
-  }
-  return { key, type, elem: entry.elementType, length: entry.value.length, sha256: sha256(packItems(entry)) };
-}
-
-for (const name of names) {
-  const directory = join(golden, name);
-  describe.skipIf(!existsSync(directory))(`golden conversion of ${name}`, () => {
-    const files = existsSync(directory) ? readdirSync(directory) : ['golden.json'];
-    for (const file of files.filter((one) => /^golden(-f16|-bf16|-auto)?\.json$/.test(one))) {
-      it(file, () => {
-        const expected = JSON.parse(readFileSync(join(directory, file), 'utf8')) as GoldenFile;
-        const fileType = expected.kv.find(({ key }) => key === 'general.file_type')!.value as number;
-        const outtype = /-(f16|bf16|auto)/.exec(file)?.[1] ?? 'f32';
-        const { checkpoint, files } = openTrusted(join(directory, 'checkpoint'));
-        const model = describeModel(checkpoint, files, {
-          fileType,
-          ...(outtype === 'auto' ? {} : { keepFloat: outtype.toUpperCase() as FloatType }),
-        })!;
-
-        const wanted = expected.kv.map(({ soft: _, first: __, ...entry }: Record<string, unknown>) => entry);
-        expect(model.metadata.map(summary)).toEqual(wanted);
-
-        const tensors = model.tensors.map((tensor) => ({
-          name: tensor.name,
-          shape: tensor.shape,
-          type: tensor.keep as FloatType,
-          values: valuesOf(checkpoint, tensor),
-        }));
-        expect(
-          tensors.map((tensor) => ({
-            name: tensor.name,
-            shape: tensor.shape,
-            type: tensor.type,
-            sha256: sha256(packTensor(tensor)),
-          })),
-        ).toEqual(expected.tensors);
-        expect(sha256(packGguf(model.metadata, tensors))).toBe(expected.file_sha256);
-      });
-    }
+/**
+ * The converter's `--outtype auto`: each tensor keeps its own type. No `--type` asks for this, so it is judged by the
+ * plan alone, with an encoder and a writer that are not ours; test/pipeline judges the other golden files whole.
+ */
+for (const model of goldenModels.filter(({ name }) => name === 'llama_256' || name === 'llama_spm_f16')) {
+  describe.skipIf(!model.there)(`plan of ${model.name}`, () => {
+    it('golden-auto.json', () => {
+      const expected = model.read<GoldenFile>('golden-auto.json');
+      const fileType = expected.kv.find(({ key }) => key === 'general.file_type')!.value as number;
+      const { checkpoint, files } = openTrusted(model.checkpoint);
+      const described = describeModel(checkpoint, files, { fileType })!;
+      const tensors = described.tensors.map((tensor) => ({
+        name: tensor.name,
+        shape: tensor.shape,
+        type: tensor.keep as FloatType,
+        values: valuesOf(checkpoint, tensor),
+      }));
+      const got = {
+        kv: described.metadata.map(summaryOfEntry),
+        tensors: tensors.map(({ values, ...tensor }) => ({
+          ...tensor,
+          sha256: sha256(packTensor({ ...tensor, values })),
+        })),
+        file_sha256: sha256(packGguf(described.metadata, tensors)),
+      };
+      expect(firstDifference(got, expected)).toBeNull();
+    });
   });
 }

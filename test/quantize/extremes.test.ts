@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { bytesOf, dataTypes, type TypeName } from '../../src/core/types.ts';
 import { compileKernels, scalarKernels, simdKernels } from '../../src/quantize/kernels.ts';
 import { engineDirectory, loadGgml } from '../engine/ggml.ts';
+import { importances } from '../support/importances.ts';
 import { gaussian, uniform } from '../support/random.ts';
 
 /** Types whose kernels reproduce ggml wherever the weights are finite, overflow inside the search included. */
@@ -27,9 +28,23 @@ const extremes: Record<string, (u: () => number, g: () => number) => number[]> =
       .slice(1),
     u() < 0.5 ? -1 : 1,
   ],
+  'far from zero': (u, g) => {
+    const [size, offset] = [10 ** (12 * u() - 8), (u() - 0.5) * 10 ** (10 * u() - 4)];
+    return run(() => offset + size * g());
+  },
+};
+const arrayOf = (name: string, n: number): Float32Array => {
+  const [u, g] = [uniform(5), gaussian(6)];
+  return Float32Array.from(Array.from({ length: n / 16 }, () => extremes[name](u, g)).flat());
 };
 const run = (next: () => number) => Array.from({ length: 16 }, next);
 const scaled = (by: number, g: () => number) => run(() => Math.max(-3.4e38, Math.min(3.4e38, g() * by)));
+
+/** Types of which the same holds under importance. */
+const weightedTypes: TypeName[] = [
+  ...(['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1'] as const),
+  ...(['Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'IQ4_NL', 'IQ4_XS'] as const),
+];
 
 describe.skipIf(engineDirectory === null)('byte identity with ggml at the edges of float32', () => {
   const ggml = engineDirectory === null ? null! : loadGgml();
@@ -37,8 +52,7 @@ describe.skipIf(engineDirectory === null)('byte identity with ggml at the edges 
 
   for (const type of types) {
     it.each(Object.keys(extremes))(`${type}, %s`, (name) => {
-      const [u, g] = [uniform(5), gaussian(6)];
-      const x = Float32Array.from(Array.from({ length: N / 16 }, () => extremes[name](u, g)).flat());
+      const x = arrayOf(name, N);
       const expected = ggml.quantize(type, x);
       for (const { flavour, buffer, base, quantize } of implementations) {
         new Float32Array(buffer, base, N).set(x);
@@ -48,6 +62,27 @@ describe.skipIf(engineDirectory === null)('byte identity with ggml at the edges 
         const { typeSize } = dataTypes[type];
         const differing = expected.findIndex((byte, i) => byte !== got[i]);
         expect(differing, `${flavour}: first differing byte, in blocks of ${typeSize}`).toBe(-1);
+      }
+    });
+  }
+
+  const [ROWS, COLUMNS] = [8, 512];
+  for (const type of weightedTypes) {
+    it.each(Object.keys(extremes))(`${type} under importance, %s`, (name) => {
+      const x = arrayOf(name, ROWS * COLUMNS);
+      for (const [kind, importanceOf] of Object.entries(importances)) {
+        const importance = importanceOf(COLUMNS, 7);
+        const expected = ggml.quantize(type, x, COLUMNS, importance);
+        for (const { flavour, buffer, base, quantizeWeighted } of implementations) {
+          const importanceAt = base + 4 * x.length;
+          const dst = importanceAt + 4 * COLUMNS;
+          new Float32Array(buffer, base, x.length).set(x);
+          new Float32Array(buffer, importanceAt, COLUMNS).set(importance);
+          quantizeWeighted(type, base, dst, ROWS, COLUMNS, importanceAt);
+          const got = Buffer.from(buffer as ArrayBuffer, dst, expected.length);
+          const differing = expected.findIndex((byte, i) => byte !== got[i]);
+          expect(differing, `${flavour}, ${kind}: first differing byte`).toBe(-1);
+        }
       }
     });
   }

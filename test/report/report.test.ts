@@ -9,7 +9,13 @@ const norm = planned({
   encoder: 'F32',
   reason: 'vector',
 });
-const value = planned({ name: 'blk.0.attn_v.weight', type: 'Q5_0', encoder: 'Q5_0', fallbackFrom: 'Q4_K' });
+const value = planned({
+  name: 'blk.0.attn_v.weight',
+  type: 'Q5_0',
+  encoder: 'Q5_0',
+  fallbackFrom: 'Q4_K',
+  importance: new Float32Array(256),
+});
 const down = planned({ shape: [256, 4], type: 'Q4_K' });
 const finished = result([
   [norm, sums(256, 0)],
@@ -26,6 +32,7 @@ describe('buildReport', () => {
       type: 'Q5_0',
       encoder: 'Q5_0',
       quantized: true,
+      importance: true,
       shape: [256, 4],
       weights: 1024,
       bitsPerWeight: 5.5,
@@ -44,6 +51,10 @@ describe('buildReport', () => {
     });
   });
 
+  it('says which tensors were coded under importance', () => {
+    expect(report.tensors.map(({ importance }) => importance)).toEqual([false, true, false]);
+  });
+
   it('adds up the model', () => {
     const { metrics, ...model } = report.model;
     expect(model).toEqual({
@@ -54,6 +65,7 @@ describe('buildReport', () => {
       notRunnableReason: null,
       tensors: 3,
       quantizedTensors: 2,
+      importanceTensors: 1,
       weights: 2304,
       bytesBefore: 512 + 2048 + 2048,
       bytesAfter: 1024 + 704 + 576,
@@ -63,6 +75,27 @@ describe('buildReport', () => {
     });
     expect(metrics.mse).toBe((1024 / 64 + 1024 / 256) / 2304);
     expect(metrics.maxError).toEqual({ value: 0.125, index: 300, row: 1, column: 44, tensor: value.name });
+  });
+
+  it('takes scales and zero points as bytes, not as weights', () => {
+    const codes = planned({ type: 'I8', encoder: 'I8:zero-point' });
+    const zeroPoints = planned({
+      name: 'blk.0.ffn_down.zero_point',
+      shape: [4],
+      type: 'I8',
+      encoder: 'I8:zero-point',
+      source: { kind: 'row-range', of: codes.name, what: 'zero-point' },
+    });
+    const { model, tensors } = buildReport(
+      result([
+        [codes, sums(1024, 0.125)],
+        [zeroPoints, { ...sums(4, 0), sumX2: 4e6 }],
+      ]),
+    );
+    expect(model).toMatchObject({ weights: 1024, quantizedTensors: 1, bytesAfter: 1028 });
+    expect(model.bitsPerWeight).toBe((8 * 1028) / 1024);
+    expect(model.metrics.relativeError).toBe(1 / 64);
+    expect(tensors.map(({ quantized }) => quantized)).toEqual([true, false]);
   });
 
   it('prices fallbacks', () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { MetadataEntry, ScalarType, ScalarValue } from '../../src/core/metadata.ts';
 import { bytesOf, dataTypes, elementsOf } from '../../src/core/types.ts';
+import { layOut } from '../../src/write/gguf.ts';
 import { type GgufTensorToWrite, ggufBytes } from './gguf-writer.ts';
 
 const text = fc.string({ unit: 'binary', maxLength: 12 });
@@ -76,11 +77,22 @@ export const ggufFiles: fc.Arbitrary<ArbitraryGguf> = fc.record({
   version: fc.constantFrom(2, 3),
 });
 
-/** The file's bytes. An alignment other than the default becomes the last key. */
-export function ggufFile({ entries, written, alignment, version }: ArbitraryGguf): Buffer {
-  const all: MetadataEntry[] =
-    alignment === 32
-      ? [...entries]
-      : [...entries, { key: 'general.alignment', type: 'UINT32', value: alignment }];
-  return ggufBytes(all, written, { alignment, version });
+/** The file's bytes, by a writer that is not ours. */
+export const ggufFile = (given: ArbitraryGguf): Buffer =>
+  ggufBytes(metadataOf(given), given.written, { alignment: given.alignment, version: given.version });
+
+/** The file's bytes as version 3, by the real writer: header and offsets its own, the data put where it says. */
+export function laidOut(given: ArbitraryGguf): Buffer {
+  const { header, offsets, fileBytes } = layOut(
+    metadataOf(given),
+    given.written.map(({ name, type, shape }) => ({ name, type, shape: [...shape].reverse() })),
+  );
+  const bytes = Buffer.alloc(fileBytes);
+  bytes.set(header);
+  for (const [i, { data }] of given.written.entries()) bytes.set(data, offsets[i]);
+  return bytes;
 }
+
+/** An alignment other than the default becomes the last key. */
+const metadataOf = ({ entries, alignment }: ArbitraryGguf): readonly MetadataEntry[] =>
+  alignment === 32 ? entries : [...entries, { key: 'general.alignment', type: 'UINT32', value: alignment }];

@@ -1,15 +1,15 @@
 import { dataTypes, type TypeName } from '../../core/types.ts';
 
-/** Calls `visit` with each block's weights (a view of x) and bytes (a view of y), in order. */
+/** Calls `visit` with each block's weights (a view of x), bytes (a view of y) and index of its first weight, in order. */
 export function eachBlock(
   type: TypeName,
   x: Float32Array,
   y: Uint8Array,
-  visit: (weights: Float32Array, block: DataView) => void,
+  visit: (weights: Float32Array, block: DataView, start: number) => void,
 ): void {
   const { blockSize, typeSize } = dataTypes[type];
   for (let start = 0, at = 0; start < x.length; start += blockSize, at += typeSize) {
-    visit(x.subarray(start, start + blockSize), new DataView(y.buffer, y.byteOffset + at, typeSize));
+    visit(x.subarray(start, start + blockSize), new DataView(y.buffer, y.byteOffset + at, typeSize), start);
   }
 }
 

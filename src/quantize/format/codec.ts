@@ -8,6 +8,17 @@ export type Encode = (x: Float32Array, y: Uint8Array) => void;
 export type Decode = (y: Uint8Array, x: Float32Array) => void;
 
 /**
+ * Encodes rows of `rowLength` float32 values into blocks, an error in column i counting importance[i] times, as
+ * `ggml_quantize_chunk` does with an importance matrix. Importances are finite and not negative.
+ */
+export type EncodeWeighted = (
+  x: Float32Array,
+  y: Uint8Array,
+  rowLength: number,
+  importance: Float32Array,
+) => void;
+
+/**
  * One format as a scalar definition: the readable twin of a SIMD kernel, which must agree with it bit for bit.
  * Arithmetic is float32 (each operation through Math.fround) wherever ggml's is.
  */
@@ -16,4 +27,6 @@ export interface Format {
   readonly decode: Decode;
   /** Ways to code onto this grid; none for a type that is only read. */
   readonly encoders: Readonly<Partial<Record<BlockEncoder, Encode>>>;
+  /** ggml's own coding under an importance matrix; absent where ggml ignores it. */
+  readonly weighted?: EncodeWeighted;
 }

@@ -1,15 +1,23 @@
-import { fromFloat16, toFloat16 } from '../../core/float.ts';
+import { fromFloat16 } from '../../core/float.ts';
 import { eachBlock, fifthBit, fifthBitsOf } from './blocks.ts';
-import type { Format } from './codec.ts';
+import type { EncodeWeighted, Format } from './codec.ts';
+import { halfOfQuotient } from './half.ts';
+import { eachRow, sumOfSquares, weigh } from './importance.ts';
 import { hasReciprocal } from './rounding.ts';
+import { searchSymmetric } from './symmetric.ts';
 
 const f = Math.fround;
+
+interface Coded {
+  readonly d: number;
+  readonly codes: readonly number[];
+}
 
 /**
  * d and the codes of one block, full range with a signed scale: the weight of largest magnitude (the first of equals)
  * gets code 0, so d = that weight / -middle, and codes are 0 .. 2 * middle - 1.
  */
-function quantizeBlock(x: Float32Array, middle: number): { d: number; codes: number[] } {
+function quantizeBlock(x: Float32Array, middle: number): Coded {
   let peak = 0;
   for (const value of x) if (Math.abs(value) > Math.abs(peak)) peak = value;
   const d = f(peak / -middle);
@@ -18,6 +26,30 @@ function quantizeBlock(x: Float32Array, middle: number): { d: number; codes: num
   const inverse = d === 0 ? 0 : f(1 / d);
   const code = (value: number) => Math.trunc(f(f(value * inverse) + (middle + 0.5)));
   return { d, codes: Array.from(x, (value) => Math.min(code(value), 2 * middle - 1)) };
+}
+
+/** The same under importance, d being searched. ggml: quantize_row_q4_0_impl, quantize_row_q5_0_impl. */
+const weightedEncoder =
+  (type: 'Q4_0' | 'Q5_0', middle: number, write: (block: DataView, coded: Coded) => void): EncodeWeighted =>
+  (x, y, rowLength, importance) =>
+    eachRow(type, x, y, rowLength, (row, blocks) => {
+      const variance = f(sumOfSquares(row) / rowLength);
+      eachBlock(type, row, blocks, (weights, block, start) => {
+        const codes = new Uint8Array(weights.length);
+        const costs = weigh(weights, importance.subarray(start, start + weights.length), variance);
+        write(block, { d: searchSymmetric(weights, costs, codes, middle), codes: [...codes] });
+      });
+    });
+
+function writeQ4_0(block: DataView, { d, codes }: Coded): void {
+  block.setUint16(0, halfOfQuotient(d), true);
+  for (let j = 0; j < 16; j++) block.setUint8(2 + j, codes[j] | (codes[j + 16] << 4));
+}
+
+function writeQ5_0(block: DataView, { d, codes }: Coded): void {
+  block.setUint16(0, halfOfQuotient(d), true);
+  block.setUint32(2, fifthBitsOf(codes), true);
+  for (let j = 0; j < 16; j++) block.setUint8(6 + j, (codes[j] & 15) | ((codes[j + 16] & 15) << 4));
 }
 
 /**
@@ -38,13 +70,9 @@ export const Q4_0: Format = {
     }),
 
   encoders: {
-    Q4_0: (x, y) =>
-      eachBlock('Q4_0', x, y, (weights, block) => {
-        const { d, codes } = quantizeBlock(weights, 8);
-        block.setUint16(0, toFloat16(d), true);
-        for (let j = 0; j < 16; j++) block.setUint8(2 + j, codes[j] | (codes[j + 16] << 4));
-      }),
+    Q4_0: (x, y) => eachBlock('Q4_0', x, y, (weights, block) => writeQ4_0(block, quantizeBlock(weights, 8))),
   },
+  weighted: weightedEncoder('Q4_0', 8, writeQ4_0),
 };
 
 /**
@@ -66,12 +94,7 @@ export const Q5_0: Format = {
     }),
 
   encoders: {
-    Q5_0: (x, y) =>
-      eachBlock('Q5_0', x, y, (weights, block) => {
-        const { d, codes } = quantizeBlock(weights, 16);
-        block.setUint16(0, toFloat16(d), true);
-        block.setUint32(2, fifthBitsOf(codes), true);
-        for (let j = 0; j < 16; j++) block.setUint8(6 + j, (codes[j] & 15) | ((codes[j + 16] & 15) << 4));
-      }),
+    Q5_0: (x, y) => eachBlock('Q5_0', x, y, (weights, block) => writeQ5_0(block, quantizeBlock(weights, 16))),
   },
+  weighted: weightedEncoder('Q5_0', 16, writeQ5_0),
 };

@@ -1,8 +1,10 @@
 import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
 import type { TypeName } from '../../core/types.ts';
-import type { Decode, Encode, Format } from './codec.ts';
+import type { Decode, Encode, EncodeWeighted, Format } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
+import { IQ2_S, IQ2_XS, IQ2_XXS } from './iq2.ts';
+import { IQ3_S, IQ3_XXS } from './iq3.ts';
 import { IQ4_NL, IQ4_XS } from './iq4.ts';
 import { Q4_1, Q5_1 } from './min-max.ts';
 import { Q1_0 } from './q1_0.ts';
@@ -20,7 +22,7 @@ const formats: readonly Format[] = [
   ...[F32, F16, BF16],
   ...[Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q1_0, Q2_0],
   ...[Q2_K, Q3_K, Q4_K, Q5_K, Q6_K],
-  ...[IQ4_NL, IQ4_XS],
+  ...[IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS],
   ...[TQ1_0, TQ2_0],
   ...stored,
 ];
@@ -29,6 +31,11 @@ export const encoders = Object.assign({}, ...formats.map((format) => format.enco
   Partial<Record<BlockEncoder, Encode>>
 >;
 
+/** Of the types whose coding in ggml follows an importance matrix. */
+export const weightedEncoders = Object.fromEntries(
+  formats.flatMap(({ type, weighted }) => (weighted === undefined ? [] : [[type, weighted]])),
+) as Readonly<Partial<Record<TypeName, EncodeWeighted>>>;
+
 export const decoders = Object.fromEntries(formats.map((format) => [format.type, format.decode])) as Readonly<
   Partial<Record<TypeName, Decode>>
 >;
@@ -36,3 +43,6 @@ export const decoders = Object.fromEntries(formats.map((format) => [format.type,
 /** Whether this build can write the type. */
 export const canEncode = (encoder: EncoderName): boolean =>
   encoder === 'I8:zero-point' || encoder in encoders;
+
+/** Whether the encoder follows an importance matrix: ggml's own codings of the types in which ggml does. */
+export const canWeigh = (encoder: EncoderName): boolean => encoder in weightedEncoders;

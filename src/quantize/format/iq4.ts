@@ -1,11 +1,12 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
 import type { Format } from './codec.ts';
+import { halfOfQuotient } from './half.ts';
+import { sumOfSquares, weigh } from './importance.ts';
 import { nearestInt } from './nearest.ts';
 
 const BLOCK = 32; // weights of an IQ4_NL block and of an IQ4_XS sub-block
 const EPS = Math.fround(1e-15);
-const X86_NAN = 0xfe00; // float16 of the NaN that x86 makes of inf / inf, when x^4 leaves float32
 const f = Math.fround;
 
 /**
@@ -17,7 +18,7 @@ const midpoints = grid.slice(1).map((value, i) => (grid[i] + value) / 2);
 
 /**
  * IQ4_NL: 32 weights as float16 d and 4-bit indices into the grid, x = d * grid[index]; byte i holds the
- * indices of weights i and i + 16. ggml: quantize_row_iq4_nl_impl (block 32, ntry 7, no importance),
+ * indices of weights i and i + 16. ggml: quantize_row_iq4_nl_impl (block 32, ntry 7),
  * dequantize_row_iq4_nl.
  */
 export const IQ4_NL: Format = {
@@ -32,20 +33,28 @@ export const IQ4_NL: Format = {
   encoders: {
     IQ4_NL(x, y) {
       eachBlock('IQ4_NL', x, y, (x, block) => {
-        const d = searchScale(x);
-        const half = Number.isNaN(d) ? X86_NAN : toFloat16(d);
-        block[0] = half;
-        block[1] = half >> 8;
-        encodeIndices(x, block.subarray(2), d);
+        encodeBlock(
+          x,
+          x.map((value) => value * value),
+          block,
+        );
       });
     },
+  },
+
+  weighted(x, y, rowLength, importance) {
+    eachBlock('IQ4_NL', x, y, (x, block, start) => {
+      const column = start % rowLength;
+      const variance = f(sumOfSquares(x) * (2 / BLOCK));
+      encodeBlock(x, weigh(x, importance.subarray(column, column + BLOCK), variance), block);
+    });
   },
 };
 
 /**
  * IQ4_XS: 256 weights as 8 sub-blocks of 32; x = d * (scale - 32) * grid[index]. A block is float16 d, 2
  * bytes with the high pairs of the 6-bit scales, 4 with their low nibbles, then the indices as in IQ4_NL.
- * ggml: quantize_row_iq4_nl_impl (super-block 256, ntry 7, no importance), dequantize_row_iq4_xs.
+ * ggml: quantize_row_iq4_nl_impl (super-block 256, ntry 7), dequantize_row_iq4_xs.
  */
 export const IQ4_XS: Format = {
   type: 'IQ4_XS',
@@ -66,35 +75,63 @@ export const IQ4_XS: Format = {
   encoders: {
     IQ4_XS(x, y) {
       eachBlock('IQ4_XS', x, y, (x, block) => {
-        const parts = Array.from({ length: 8 }, (_, j) => x.subarray(j * BLOCK, (j + 1) * BLOCK));
-        const scales = parts.map(searchScale);
-        let max = 0;
-        for (const scale of scales) if (Math.abs(scale) > Math.abs(max)) max = scale;
-        const d = f(-max / 32);
-        const half = toFloat16(d);
-        block.fill(0);
-        block[0] = half;
-        block[1] = half >> 8;
-        parts.forEach((part, j) => {
-          const level = Math.max(-32, Math.min(31, nearestInt(f(inverseOf(d) * scales[j]))));
-          block[2 + (j >> 2)] |= ((level + 32) >> 4) << (2 * (j % 4));
-          block[4 + (j >> 1)] |= ((level + 32) & 15) << (4 * (j % 2));
-          encodeIndices(part, block.subarray(8 + 16 * j), f(d * level)); // d as searched, not as stored
-        });
+        encodeSuperBlock(
+          x,
+          x.map((value) => value * value),
+          block,
+        );
       });
     },
   },
+
+  weighted(x, y, rowLength, importance) {
+    eachBlock('IQ4_XS', x, y, (x, block, start) => {
+      const column = start % rowLength;
+      const variance = f(sumOfSquares(x) * (2 / x.length));
+      encodeSuperBlock(x, weigh(x, importance.subarray(column, column + x.length), variance), block);
+    });
+  },
 };
+
+/** Codes 32 weights as IQ4_NL, the error of each counting as often as `weights` says. */
+function encodeBlock(x: Float32Array, weights: Float32Array, block: Uint8Array): void {
+  const d = searchScale(x, weights);
+  const half = halfOfQuotient(d);
+  block[0] = half;
+  block[1] = half >> 8;
+  encodeIndices(x, block.subarray(2), d);
+}
+
+/** Codes 256 weights as IQ4_XS. */
+function encodeSuperBlock(x: Float32Array, weights: Float32Array, block: Uint8Array): void {
+  const partsOf = (values: Float32Array) =>
+    Array.from({ length: 8 }, (_, j) => values.subarray(j * BLOCK, (j + 1) * BLOCK));
+  const parts = partsOf(x);
+  const scales = partsOf(weights).map((part, j) => searchScale(parts[j], part));
+  let max = 0;
+  for (const scale of scales) if (Math.abs(scale) > Math.abs(max)) max = scale;
+  const d = f(-max / 32);
+  const half = toFloat16(d);
+  block.fill(0);
+  block[0] = half;
+  block[1] = half >> 8;
+  parts.forEach((part, j) => {
+    const level = Math.max(-32, Math.min(31, nearestInt(f(inverseOf(d) * scales[j]))));
+    block[2 + (j >> 2)] |= ((level + 32) >> 4) << (2 * (j % 4));
+    block[4 + (j >> 1)] |= ((level + 32) & 15) << (4 * (j % 2));
+    encodeIndices(part, block.subarray(8 + 16 * j), f(d * level)); // d as searched, not as stored
+  });
+}
 
 function eachBlock(
   type: 'IQ4_NL' | 'IQ4_XS',
   x: Float32Array,
   y: Uint8Array,
-  visit: (x: Float32Array, block: Uint8Array) => void,
+  visit: (x: Float32Array, block: Uint8Array, start: number) => void,
 ): void {
   const { blockSize, typeSize } = dataTypes[type];
   for (let start = 0, at = 0; start < x.length; start += blockSize, at += typeSize) {
-    visit(x.subarray(start, start + blockSize), y.subarray(at, at + typeSize));
+    visit(x.subarray(start, start + blockSize), y.subarray(at, at + typeSize), start);
   }
 }
 
@@ -123,18 +160,18 @@ function indexOf(v: number): number {
 
 /**
  * Scale of 32 weights, 0 for (nearly) zeros: of 16 inverse scales around -127 / max, the one whose
- * least-squares scale leaves the least error weighted by x^2.
+ * least-squares scale leaves the least weighted error.
  */
-function searchScale(x: Float32Array): number {
+function searchScale(x: Float32Array, weights: Float32Array): number {
   let max = 0;
   for (const value of x) if (Math.abs(value) > Math.abs(max)) max = value;
   if (Math.abs(max) < EPS) return 0;
 
-  const [qx, q2] = moments(x, f(1 / f(-max / grid[0])));
+  const [qx, q2] = moments(x, weights, f(1 / f(-max / grid[0])));
   let scale = q2 > 0 ? f(qx / q2) : 0;
   let best = f(scale * qx);
   for (let step = -7; step <= 7; step++) {
-    const [qx, q2] = moments(x, f((step + grid[0]) / max));
+    const [qx, q2] = moments(x, weights, f((step + grid[0]) / max));
     if (q2 > 0 && f(qx * qx) > f(best * q2)) {
       scale = f(qx / q2);
       best = f(scale * qx);
@@ -143,13 +180,13 @@ function searchScale(x: Float32Array): number {
   return scale;
 }
 
-/** Sums of w q x and w q^2, w = x^2, q the grid value of x at this inverse scale. */
-function moments(x: Float32Array, inverse: number): [qx: number, q2: number] {
+/** Sums of w q x and w q^2, q the grid value of x at this inverse scale. */
+function moments(x: Float32Array, weights: Float32Array, inverse: number): [qx: number, q2: number] {
   let [qx, q2] = [0, 0];
-  for (const value of x) {
-    const q = grid[indexOf(f(inverse * value))];
-    const wq = f(f(value * value) * q);
-    qx = f(qx + f(wq * value));
+  for (let i = 0; i < x.length; i++) {
+    const q = grid[indexOf(f(inverse * x[i]))];
+    const wq = f(weights[i] * q);
+    qx = f(qx + f(wq * x[i]));
     q2 = f(q2 + f(wq * q));
   }
   return [qx, q2];

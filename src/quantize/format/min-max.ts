@@ -1,12 +1,20 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, fifthBit, fifthBitsOf } from './blocks.ts';
-import type { Format } from './codec.ts';
+import type { EncodeWeighted, Format } from './codec.ts';
+import { eachRow, sumOfSquares, weigh } from './importance.ts';
 import { hasReciprocal } from './rounding.ts';
+import { searchScaleMin, weightedGrid } from './search.ts';
 
 const f = Math.fround;
 
+interface Coded {
+  readonly d: number;
+  readonly min: number;
+  readonly codes: readonly number[];
+}
+
 /** d, minimum and codes of 0 .. steps for one block: d = (max - min) / steps. A zero minimum is the first zero's. */
-function quantizeBlock(x: Float32Array, steps: number): { d: number; min: number; codes: number[] } {
+function quantizeBlock(x: Float32Array, steps: number): Coded {
   let min = x[0];
   let max = x[0];
   for (const value of x) {
@@ -21,6 +29,33 @@ function quantizeBlock(x: Float32Array, steps: number): { d: number; min: number
   const inverse = f(1 / d);
   const code = (value: number) => Math.trunc(f(f(f(value - min) * inverse) + 0.5));
   return { d, min, codes: Array.from(x, code) };
+}
+
+/** The same under importance, d and min being searched. ggml: quantize_row_q4_1_impl, quantize_row_q5_1_impl. */
+const weightedEncoder =
+  (type: 'Q4_1' | 'Q5_1', top: number, write: (block: DataView, coded: Coded) => void): EncodeWeighted =>
+  (x, y, rowLength, importance) =>
+    eachRow(type, x, y, rowLength, (row, blocks) => {
+      const variance = f(sumOfSquares(row) / rowLength);
+      eachBlock(type, row, blocks, (weights, block, start) => {
+        const codes = new Uint8Array(weights.length);
+        const costs = weigh(weights, importance.subarray(start, start + weights.length), variance);
+        const { scale, min } = searchScaleMin(weights, costs, codes, weightedGrid(top));
+        write(block, { d: scale, min: -min, codes: [...codes] });
+      });
+    });
+
+function writeQ4_1(block: DataView, { d, min, codes }: Coded): void {
+  block.setUint16(0, toFloat16(d), true);
+  block.setUint16(2, toFloat16(min), true);
+  for (let j = 0; j < 16; j++) block.setUint8(4 + j, codes[j] | (codes[j + 16] << 4));
+}
+
+function writeQ5_1(block: DataView, { d, min, codes }: Coded): void {
+  block.setUint16(0, toFloat16(d), true);
+  block.setUint16(2, toFloat16(min), true);
+  block.setUint32(4, fifthBitsOf(codes), true);
+  for (let j = 0; j < 16; j++) block.setUint8(8 + j, (codes[j] & 15) | ((codes[j + 16] & 15) << 4));
 }
 
 /**
@@ -42,14 +77,9 @@ export const Q4_1: Format = {
     }),
 
   encoders: {
-    Q4_1: (x, y) =>
-      eachBlock('Q4_1', x, y, (weights, block) => {
-        const { d, min, codes } = quantizeBlock(weights, 15);
-        block.setUint16(0, toFloat16(d), true);
-        block.setUint16(2, toFloat16(min), true);
-        for (let j = 0; j < 16; j++) block.setUint8(4 + j, codes[j] | (codes[j + 16] << 4));
-      }),
+    Q4_1: (x, y) => eachBlock('Q4_1', x, y, (weights, block) => writeQ4_1(block, quantizeBlock(weights, 15))),
   },
+  weighted: weightedEncoder('Q4_1', 15, writeQ4_1),
 };
 
 /**
@@ -72,13 +102,7 @@ export const Q5_1: Format = {
     }),
 
   encoders: {
-    Q5_1: (x, y) =>
-      eachBlock('Q5_1', x, y, (weights, block) => {
-        const { d, min, codes } = quantizeBlock(weights, 31);
-        block.setUint16(0, toFloat16(d), true);
-        block.setUint16(2, toFloat16(min), true);
-        block.setUint32(4, fifthBitsOf(codes), true);
-        for (let j = 0; j < 16; j++) block.setUint8(8 + j, (codes[j] & 15) | ((codes[j + 16] & 15) << 4));
-      }),
+    Q5_1: (x, y) => eachBlock('Q5_1', x, y, (weights, block) => writeQ5_1(block, quantizeBlock(weights, 31))),
   },
+  weighted: weightedEncoder('Q5_1', 31, writeQ5_1),
 };

@@ -1,8 +1,12 @@
-import { fromFloat16, toFloat16 } from '../../core/float.ts';
+import { fromFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
+import { eachBlock } from './blocks.ts';
 import type { Format } from './codec.ts';
+import { halfOfQuotient } from './half.ts';
+import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestCode, nearestInt } from './nearest.ts';
-import { type SearchGrid, searchScaleMin } from './search.ts';
+import { searchPositive } from './positive.ts';
+import { type SearchGrid, searchScaleMin, weightedGrid } from './search.ts';
 
 const f = Math.fround;
 
@@ -24,7 +28,7 @@ const shiftOf = (i: number): number => 2 * ((i >> 5) & 3);
 /**
  * Q2_K: super-blocks of 16 sub-blocks of 16 weights, x = (d * scale) * code - dmin * min, with d and dmin float16,
  * scale and min 4 bits each, code 2 bits. Bytes: 16 of scales (scale in the low nibble, min in the high one), 64 of
- * codes, d, dmin. ggml: quantize_row_q2_K_ref, dequantize_row_q2_K.
+ * codes, d, dmin. ggml: quantize_row_q2_K_ref, quantize_row_q2_K_impl, dequantize_row_q2_K.
  */
 export const Q2_K: Format = {
   type: 'Q2_K',
@@ -44,40 +48,71 @@ export const Q2_K: Format = {
 
   encoders: {
     Q2_K(x, y) {
-      const view = new DataView(y.buffer, y.byteOffset, y.byteLength);
-      const codes = new Uint8Array(SUPER);
-      const scales = new Float32Array(SUBS);
-      const mins = new Float32Array(SUBS);
-      for (let start = 0, block = 0; start < x.length; start += SUPER, block += typeSize) {
-        for (let j = 0; j < SUBS; j++) {
-          const sub = x.subarray(start + SUB * j, start + SUB * (j + 1));
-          const fit = searchScaleMin(sub, sub.map(Math.abs), codes.subarray(SUB * j, SUB * (j + 1)), grid);
-          scales[j] = fit.scale;
-          mins[j] = fit.min;
-        }
-
-        const maxScale = Math.max(0, ...scales);
-        const maxMin = Math.max(0, ...mins);
-        for (let j = 0; j < SUBS; j++) {
-          const scale = maxScale > 0 ? nearestInt(f(f(15 / maxScale) * scales[j])) : 0;
-          const min = maxMin > 0 ? nearestInt(f(f(15 / maxMin) * mins[j])) : 0;
-          y[block + j] = scale | (min << 4); // neither is clamped: a negative scale fills the high nibble too
-        }
-        view.setUint16(block + D, toFloat16(f(maxScale / 15)), true);
-        view.setUint16(block + DMIN, toFloat16(f(maxMin / 15)), true);
-
-        const d = fromFloat16(view.getUint16(block + D, true));
-        const dmin = fromFloat16(view.getUint16(block + DMIN, true));
-        y.fill(0, block + CODES, block + D);
-        for (let i = 0; i < SUPER; i++) {
-          const byte = y[block + Math.floor(i / SUB)];
-          const scale = f(d * (byte & 15));
-          const min = f(dmin * (byte >> 4));
-          // With a zero scale the code of the search stays.
-          const code = scale === 0 ? codes[i] : nearestCode(f(f(x[start + i] + min) / scale), grid.top);
-          y[block + byteOf(i)] |= code << shiftOf(i);
-        }
-      }
+      eachBlock('Q2_K', x, y, (weights, block) => {
+        const fits = searchAll(weights, weights.map(Math.abs), grid);
+        const maxScale = Math.max(0, ...fits.scales);
+        const maxMin = Math.max(0, ...fits.mins);
+        const inverseScale = maxScale > 0 ? f(15 / maxScale) : 0;
+        const inverseMin = maxMin > 0 ? f(15 / maxMin) : 0;
+        // Neither is clamped: a negative scale fills the high nibble too.
+        const scaleCodes = fits.scales.map((scale) => nearestInt(f(inverseScale * scale)));
+        const minCodes = fits.mins.map((min) => nearestInt(f(inverseMin * min)));
+        writeBlock(weights, block, fits.codes, [f(maxScale / 15), scaleCodes], [f(maxMin / 15), minCodes]);
+      });
     },
   },
+
+  weighted(x, y, rowLength, importance) {
+    eachBlock('Q2_K', x, y, (weights, block, start) => {
+      const column = start % rowLength;
+      const variance = f(sumOfSquares(weights) / SUPER);
+      const costs = weigh(weights, importance.subarray(column, column + SUPER), variance);
+      const { scales, mins, codes } = searchAll(weights, costs, weightedGrid(3));
+      const totals = Float32Array.from({ length: SUBS }, (_, j) => total(part(costs, j)));
+      const [scaleCodes, minCodes] = [new Uint8Array(SUBS), new Uint8Array(SUBS)];
+      const d = searchPositive(scales, totals, scaleCodes, 15);
+      const dmin = searchPositive(mins, totals, minCodes, 15);
+      writeBlock(weights, block, codes, [d, scaleCodes], [dmin, minCodes]);
+    });
+  },
 };
+
+const part = <T extends Float32Array | Uint8Array>(values: T, j: number): T =>
+  values.subarray(SUB * j, SUB * (j + 1)) as T;
+
+/** Scale, minimum and codes of each sub-block. */
+function searchAll(x: Float32Array, costs: Float32Array, grid: SearchGrid) {
+  const codes = new Uint8Array(SUPER);
+  const scales = new Float32Array(SUBS);
+  const mins = new Float32Array(SUBS);
+  for (let j = 0; j < SUBS; j++) {
+    const fit = searchScaleMin(part(x, j), part(costs, j), part(codes, j), grid);
+    scales[j] = fit.scale;
+    mins[j] = fit.min;
+  }
+  return { codes, scales, mins };
+}
+
+/** Writes scales and minima (the step of each and its codes), and the final codes of the weights. */
+function writeBlock(
+  x: Float32Array,
+  block: DataView,
+  searched: Uint8Array,
+  [exactD, scaleCodes]: readonly [number, ArrayLike<number>],
+  [exactDmin, minCodes]: readonly [number, ArrayLike<number>],
+): void {
+  block.setUint16(D, halfOfQuotient(exactD), true);
+  block.setUint16(DMIN, halfOfQuotient(exactDmin), true);
+  const d = fromFloat16(block.getUint16(D, true));
+  const dmin = fromFloat16(block.getUint16(DMIN, true));
+  for (let j = 0; j < SUBS; j++) block.setUint8(j, scaleCodes[j] | (minCodes[j] << 4));
+  for (let byte = CODES; byte < D; byte++) block.setUint8(byte, 0);
+  for (let i = 0; i < SUPER; i++) {
+    const scales = block.getUint8(Math.floor(i / SUB));
+    const scale = f(d * (scales & 15));
+    const min = f(dmin * (scales >> 4));
+    // With a zero scale the code of the search stays.
+    const code = scale === 0 ? searched[i] : nearestCode(f(f(x[i] + min) / scale), grid.top);
+    block.setUint8(byteOf(i), block.getUint8(byteOf(i)) | (code << shiftOf(i)));
+  }
+}

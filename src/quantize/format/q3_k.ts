@@ -1,7 +1,10 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
 import type { Format } from './codec.ts';
+import { halfOfQuotient } from './half.ts';
+import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestInt } from './nearest.ts';
+import { searchSymmetric } from './symmetric.ts';
 
 const { blockSize, typeSize } = dataTypes.Q3_K;
 const SUB = 16; // weights that share a 6-bit scale
@@ -14,7 +17,7 @@ const f = Math.fround;
 /**
  * Q3_K: 256 weights as 16 sub-blocks of 16; x = d * (scale - 32) * (code - 4). Codes have 3 bits (32 bytes
  * of high bits, 64 bytes of low pairs), scales have 6 (8 bytes of low nibbles, 4 of high pairs), d is
- * float16. ggml: quantize_row_q3_K_ref, make_q3_quants (do_rmse), dequantize_row_q3_K.
+ * float16. ggml: quantize_row_q3_K_ref, make_q3_quants (do_rmse), quantize_row_q3_K_impl, dequantize_row_q3_K.
  */
 export const Q3_K: Format = {
   type: 'Q3_K',
@@ -38,28 +41,62 @@ export const Q3_K: Format = {
       }
     },
   },
+
+  weighted(x, y, rowLength, importance) {
+    for (let start = 0, at = 0; start < x.length; start += blockSize, at += typeSize) {
+      const column = start % rowLength;
+      encodeBlockWeighted(
+        x.subarray(start, start + blockSize),
+        importance.subarray(column, column + blockSize),
+        y.subarray(at, at + typeSize),
+      );
+    }
+  },
 };
 
+const parts = Array.from({ length: blockSize / SUB }, (_, j) => [j * SUB, (j + 1) * SUB] as const);
+
 function encodeBlock(x: Float32Array, block: Uint8Array): void {
-  block.fill(0);
   const codes = new Uint8Array(blockSize);
-  const parts = Array.from({ length: blockSize / SUB }, (_, j) => [j * SUB, (j + 1) * SUB] as const);
   const scales = parts.map(([from, to]) => searchScale(x.subarray(from, to), codes.subarray(from, to)));
   let max = 0;
   for (const scale of scales) if (Math.abs(scale) > Math.abs(max)) max = scale;
 
-  if (max !== 0) {
-    const inverse = f(-32 / max);
-    const half = toFloat16(f(1 / inverse));
-    block[D] = half;
-    block[D + 1] = half >> 8;
-    scales.forEach((scale, j) => {
-      const { low, lowShift, high, highShift } = placeOfScale(j);
-      const level = Math.max(-32, Math.min(31, nearestInt(f(inverse * scale)))) + 32;
-      block[low] |= (level & 15) << lowShift;
-      block[high] |= (level >> 4) << highShift;
-    });
-  }
+  const inverse = f(-32 / max);
+  const codeOfScale = (scale: number) => Math.max(-32, Math.min(31, nearestInt(f(inverse * scale)))) + 32;
+  if (max === 0) writeBlock(x, block, codes, 0, new Uint8Array(parts.length));
+  else writeBlock(x, block, codes, toFloat16(f(1 / inverse)), Uint8Array.from(scales, codeOfScale));
+}
+
+/** Under importance scale and codes are searched as in Q6_K, d as if the scales were weights of a sub-block. */
+function encodeBlockWeighted(x: Float32Array, importance: Float32Array, block: Uint8Array): void {
+  const codes = new Uint8Array(blockSize);
+  const costs = weigh(x, importance, f(f(2 * sumOfSquares(x)) / blockSize));
+  const totals = Float32Array.from(parts, ([from, to]) => total(costs.subarray(from, to)));
+  const scales = Float32Array.from(parts, ([from, to]) =>
+    searchSymmetric(x.subarray(from, to), costs.subarray(from, to), codes.subarray(from, to), 4),
+  );
+  const scaleCodes = new Uint8Array(parts.length);
+  const d = searchSymmetric(scales, totals, scaleCodes, 32);
+  writeBlock(x, block, codes, halfOfQuotient(d), scaleCodes);
+}
+
+/** Writes d as float16 bits, the 6-bit scales and the final codes. */
+function writeBlock(
+  x: Float32Array,
+  block: Uint8Array,
+  codes: Uint8Array,
+  half: number,
+  scaleCodes: Uint8Array,
+): void {
+  block.fill(0);
+  block[D] = half;
+  block[D + 1] = half >> 8;
+  scaleCodes.forEach((code, j) => {
+    const { low, lowShift, high, highShift } = placeOfScale(j);
+    block[low] |= (code & 15) << lowShift;
+    block[high] |= (code >> 4) << highShift;
+  });
   const d = fromFloat16(block[D] | (block[D + 1] << 8));
   parts.forEach(([from, to], j) => {
     const step = f(d * (scaleOf(block, j) - 32));

@@ -1,9 +1,13 @@
-import { fromFloat16, toFloat16 } from '../../core/float.ts';
+import { fromFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
-import type { Decode, Encode, Format } from './codec.ts';
+import { eachBlock } from './blocks.ts';
+import type { Decode, Encode, EncodeWeighted, Format } from './codec.ts';
+import { halfOfQuotient } from './half.ts';
+import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestCode, nearestInt } from './nearest.ts';
+import { searchPositive } from './positive.ts';
 import { packScales6, SCALES6_BYTES, unpackScales6 } from './scales6.ts';
-import { type SearchGrid, searchScaleMin } from './search.ts';
+import { type SearchGrid, searchScaleMin, weightedGrid } from './search.ts';
 
 const f = Math.fround;
 
@@ -45,60 +49,93 @@ function decoder(type: 'Q4_K' | 'Q5_K'): Decode {
   };
 }
 
+/** Scale, minimum and codes of the sub-blocks of a super-block. */
+class SuperBlock {
+  readonly codes = new Uint8Array(SUPER);
+  readonly scales = new Float32Array(SUBS);
+  readonly mins = new Float32Array(SUBS);
+  readonly scaleCodes = new Uint8Array(SUBS);
+  readonly minCodes = new Uint8Array(SUBS);
+
+  /** Searches the sub-blocks one by one. */
+  search(x: Float32Array, costs: Float32Array, grid: SearchGrid): void {
+    for (let j = 0; j < SUBS; j++) {
+      const fit = searchScaleMin(part(x, j), part(costs, j), part(this.codes, j), grid);
+      this.scales[j] = fit.scale;
+      this.mins[j] = fit.min;
+    }
+  }
+
+  /** Writes the block, given the steps of scales and minima, whose codes are final. */
+  write(x: Float32Array, block: DataView, top: number, exactD: number, exactDmin: number): void {
+    const { codes, scaleCodes, minCodes } = this;
+    const bytes = new Uint8Array(block.buffer, block.byteOffset, block.byteLength);
+    const scales6 = bytes.subarray(SCALES, CODES);
+    block.setUint16(0, halfOfQuotient(exactD), true);
+    block.setUint16(DMIN, halfOfQuotient(exactDmin), true);
+    packScales6(scaleCodes, minCodes, scales6);
+    unpackScales6(scales6, scaleCodes, minCodes); // codes beyond 63 change others
+
+    const d = fromFloat16(block.getUint16(0, true));
+    const dmin = fromFloat16(block.getUint16(DMIN, true));
+    for (let j = 0; j < SUBS; j++) {
+      const scale = f(d * scaleCodes[j]);
+      const min = f(dmin * minCodes[j]);
+      if (scale === 0) continue; // the codes of the search stay
+      for (let i = SUB * j; i < SUB * (j + 1); i++) codes[i] = nearestCode(f(f(x[i] + min) / scale), top);
+    }
+    packCodes(codes, bytes.subarray(CODES));
+  }
+}
+
+const part = <T extends Float32Array | Uint8Array>(values: T, j: number): T =>
+  values.subarray(SUB * j, SUB * (j + 1)) as T;
+
 /** quantize_row_q4_K_ref, quantize_row_q5_K_ref. */
 function encoder(type: 'Q4_K' | 'Q5_K', grid: SearchGrid): Encode {
-  const { typeSize } = dataTypes[type];
-  const weights = new Float32Array(SUB);
-  const codes = new Uint8Array(SUPER);
-  const scales = new Float32Array(SUBS);
-  const mins = new Float32Array(SUBS);
-  const scaleCodes = new Uint8Array(SUBS);
-  const minCodes = new Uint8Array(SUBS);
-
-  return (x, y) => {
-    const view = new DataView(y.buffer, y.byteOffset, y.byteLength);
-    for (let start = 0, block = 0; start < x.length; start += SUPER, block += typeSize) {
-      for (let j = 0; j < SUBS; j++) {
-        const sub = x.subarray(start + SUB * j, start + SUB * (j + 1));
-        weigh(sub, weights);
-        const fit = searchScaleMin(sub, weights, codes.subarray(SUB * j, SUB * (j + 1)), grid);
-        scales[j] = fit.scale;
-        mins[j] = fit.min;
-      }
-
-      const maxScale = Math.max(0, ...scales);
-      const maxMin = Math.max(0, ...mins);
+  const fits = new SuperBlock();
+  const costs = new Float32Array(SUPER);
+  return (x, y) =>
+    eachBlock(type, x, y, (weights, block) => {
+      for (let j = 0; j < SUBS; j++) weighPlain(part(weights, j), part(costs, j));
+      fits.search(weights, costs, grid);
+      const maxScale = Math.max(0, ...fits.scales);
+      const maxMin = Math.max(0, ...fits.mins);
       const inverseScale = maxScale > 0 ? f(63 / maxScale) : 0;
       const inverseMin = maxMin > 0 ? f(63 / maxMin) : 0;
       for (let j = 0; j < SUBS; j++) {
         // A negative scale wraps as a byte before it is clamped, as in ggml.
-        scaleCodes[j] = Math.min(63, nearestInt(f(inverseScale * scales[j])) & 255);
-        minCodes[j] = Math.min(63, nearestInt(f(inverseMin * mins[j])) & 255);
+        fits.scaleCodes[j] = Math.min(63, nearestInt(f(inverseScale * fits.scales[j])) & 255);
+        fits.minCodes[j] = Math.min(63, nearestInt(f(inverseMin * fits.mins[j])) & 255);
       }
-      view.setUint16(block, toFloat16(f(maxScale / 63)), true);
-      view.setUint16(block + DMIN, toFloat16(f(maxMin / 63)), true);
-      packScales6(scaleCodes, minCodes, y.subarray(block + SCALES, block + CODES));
-
-      const d = fromFloat16(view.getUint16(block, true));
-      const dmin = fromFloat16(view.getUint16(block + DMIN, true));
-      for (let j = 0; j < SUBS; j++) {
-        const scale = f(d * scaleCodes[j]);
-        const min = f(dmin * minCodes[j]);
-        if (scale === 0) continue; // the codes of the search stay
-        for (let i = SUB * j; i < SUB * (j + 1); i++) {
-          codes[i] = nearestCode(f(f(x[start + i] + min) / scale), grid.top);
-        }
-      }
-      packCodes(codes, y.subarray(block + CODES, block + typeSize));
-    }
-  };
+      fits.write(weights, block, grid.top, f(maxScale / 63), f(maxMin / 63));
+    });
 }
 
-/** Weights of the search: |x| plus the root mean square of the sub-block. */
-function weigh(x: Float32Array, weights: Float32Array): void {
-  let sum = 0;
-  for (let i = 0; i < SUB; i++) sum = f(sum + f(x[i] * x[i]));
-  const rms = f(Math.sqrt(sum / SUB));
+/** quantize_row_q4_K_impl, quantize_row_q5_K_impl. */
+function weightedEncoder(type: 'Q4_K' | 'Q5_K', top: number): EncodeWeighted {
+  const fits = new SuperBlock();
+  return (x, y, rowLength, importance) =>
+    eachBlock(type, x, y, (weights, block, start) => {
+      const column = start % rowLength;
+      const variance = f(f(2 * sumOfSquares(weights)) / SUPER);
+      const costs = weigh(weights, importance.subarray(column, column + SUPER), variance);
+      fits.search(weights, costs, weightedGrid(top));
+      const totals = Float32Array.from({ length: SUBS }, (_, j) => total(part(costs, j)));
+      const d = searchPositive(fits.scales, totals, fits.scaleCodes, 63);
+      const dmin = searchPositive(fits.mins, totals, fits.minCodes, 63);
+      if (type === 'Q5_K') {
+        // Codes of negative scales have wrapped; only here ggml limits them.
+        for (const codes of [fits.scaleCodes, fits.minCodes])
+          codes.set(codes.map((code) => Math.min(63, code)));
+      }
+      fits.write(weights, block, top, d, dmin);
+    });
+}
+
+/** Weights of the search without importance: |x| plus the root mean square of the sub-block. */
+function weighPlain(x: Float32Array, weights: Float32Array): void {
+  const rms = f(Math.sqrt(f(sumOfSquares(x) / SUB)));
   for (let i = 0; i < SUB; i++) weights[i] = rms + Math.abs(x[i]);
 }
 
@@ -117,10 +154,12 @@ export const Q4_K: Format = {
   type: 'Q4_K',
   decode: decoder('Q4_K'),
   encoders: { Q4_K: encoder('Q4_K', { top: 15, first: -1, delta: 0.1, steps: 20, error: 'square' }) },
+  weighted: weightedEncoder('Q4_K', 15),
 };
 
 export const Q5_K: Format = {
   type: 'Q5_K',
   decode: decoder('Q5_K'),
   encoders: { Q5_K: encoder('Q5_K', { top: 31, first: -0.5, delta: 0.1, steps: 15, error: 'square' }) },
+  weighted: weightedEncoder('Q5_K', 31),
 };

@@ -2,6 +2,7 @@ import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
 import type { Format } from './codec.ts';
 import { nearestInt } from './nearest.ts';
+import { searchSymmetric } from './symmetric.ts';
 
 const { blockSize, typeSize } = dataTypes.Q6_K;
 const SUB = 16; // weights that share an int8 scale
@@ -14,7 +15,7 @@ const f = Math.fround;
 /**
  * Q6_K: 256 weights as 16 sub-blocks of 16; x = d * scale * (code - 32). Codes have 6 bits (128 bytes of
  * low nibbles, 64 bytes of high pairs), scales are int8, d is float16. ggml: quantize_row_q6_K_ref,
- * make_qx_quants (rmse_type 1), dequantize_row_q6_K.
+ * quantize_row_q6_K_impl, dequantize_row_q6_K.
  */
 export const Q6_K: Format = {
   type: 'Q6_K',
@@ -34,17 +35,36 @@ export const Q6_K: Format = {
   encoders: {
     Q6_K(x, y) {
       for (let start = 0, at = 0; start < x.length; start += blockSize, at += typeSize) {
-        encodeBlock(x.subarray(start, start + blockSize), y.subarray(at, at + typeSize));
+        const weights = x.subarray(start, start + blockSize);
+        encodeBlock(
+          weights,
+          weights.map((value) => value * value),
+          y.subarray(at, at + typeSize),
+        );
       }
     },
   },
+
+  weighted(x, y, rowLength, importance) {
+    for (let start = 0, at = 0; start < x.length; start += blockSize, at += typeSize) {
+      const column = start % rowLength;
+      encodeBlock(
+        x.subarray(start, start + blockSize),
+        importance.subarray(column, column + blockSize),
+        y.subarray(at, at + typeSize),
+      );
+    }
+  },
 };
 
-function encodeBlock(x: Float32Array, block: Uint8Array): void {
+/** Codes 256 weights, the error of each counting as often as `weights` says. */
+function encodeBlock(x: Float32Array, weights: Float32Array, block: Uint8Array): void {
   block.fill(0);
   const codes = new Uint8Array(blockSize);
   const parts = Array.from({ length: blockSize / SUB }, (_, j) => [j * SUB, (j + 1) * SUB] as const);
-  const scales = parts.map(([from, to]) => searchScale(x.subarray(from, to), codes.subarray(from, to)));
+  const scales = parts.map(([from, to]) =>
+    searchSymmetric(x.subarray(from, to), weights.subarray(from, to), codes.subarray(from, to), 32),
+  );
   let max = 0;
   for (const scale of scales) if (Math.abs(scale) > Math.abs(max)) max = scale;
   if (Math.abs(max) < EPS) return;
@@ -65,45 +85,6 @@ function encodeBlock(x: Float32Array, block: Uint8Array): void {
     block[low] |= (code & 15) << lowShift;
     block[high] |= (code >> 4) << highShift;
   });
-}
-
-/**
- * Scale of one sub-block: of 19 inverse scales around -32 / max, the one whose least-squares scale leaves
- * the least error weighted by x^2. Fills codes and returns the scale, 0 for a sub-block of (nearly) zeros.
- */
-function searchScale(x: Float32Array, codes: Uint8Array): number {
-  let max = 0;
-  for (const value of x) if (Math.abs(value) > Math.abs(max)) max = value;
-  if (Math.abs(max) < EPS) return 0;
-
-  let inverse = f(-32 / max);
-  const [lx, l2] = moments(x, inverse);
-  let scale = l2 === 0 ? 0 : f(lx / l2);
-  let best = f(scale * lx);
-  for (let step = -9; step <= 9; step++) {
-    if (step === 0) continue;
-    const candidate = f(-f(32 + f(f(0.1) * step)) / max);
-    const [lx, l2] = moments(x, candidate);
-    if (l2 > 0 && f(lx * lx) > f(best * l2)) {
-      inverse = candidate;
-      scale = f(lx / l2);
-      best = f(scale * lx);
-    }
-  }
-  for (let i = 0; i < SUB; i++) codes[i] = codeOf(f(inverse * x[i]));
-  return scale;
-}
-
-/** Sums of w x l and w l^2 over a sub-block, w = x^2, l the level of x at this inverse scale. */
-function moments(x: Float32Array, inverse: number): [lx: number, l2: number] {
-  let [lx, l2] = [0, 0];
-  for (const value of x) {
-    const w = f(value * value);
-    const l = codeOf(f(inverse * value)) - 32;
-    lx = f(lx + f(f(w * value) * l));
-    l2 = f(l2 + f(f(w * l) * l));
-  }
-  return [lx, l2];
 }
 
 const codeOf = (level: number): number => Math.max(-32, Math.min(31, nearestInt(level))) + 32;

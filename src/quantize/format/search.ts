@@ -13,6 +13,15 @@ export interface SearchGrid {
   readonly error: 'absolute' | 'square';
 }
 
+/** What ggml tries under an importance matrix, whatever the type. */
+export const weightedGrid = (top: number): SearchGrid => ({
+  top,
+  first: -0.9,
+  delta: 0.05,
+  steps: 36,
+  error: 'square',
+});
+
 /** x ~ scale * code - min, with min >= 0. */
 export interface ScaleMin {
   scale: number;
@@ -22,7 +31,7 @@ export interface ScaleMin {
 /**
  * Scale and minimum of one sub-block, so that x ~ scale * code - min with small weighted error; its codes go to
  * `codes`. Each candidate inverse scale fixes codes, weighted least squares over those codes fixes scale and offset,
- * and the best candidate so far moves the offset the next one starts from. ggml: make_qkx2_quants.
+ * and the best candidate so far moves the offset the next one starts from. ggml: make_qkx2_quants, make_qkx3_quants.
  */
 export function searchScaleMin(
   x: Float32Array,

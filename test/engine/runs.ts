@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { offeredSchemes, type Scheme, schemeName } from '../../scripts/golden/schemes.js';
+import { planQuantization } from '../../src/pipeline.ts';
+import { mixtures } from '../../src/plan/mixtures.ts';
+import { repository } from '../support/checkpoints.ts';
+import { conversions, sotu } from '../support/conversions.ts';
+import { engineDirectory } from './ggml.ts';
+import { Llama } from './llama.ts';
+
+const evalText = (): string => readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8');
+
+/**
+ * Perplexity of the bundled model's F32 file on fixtures/text/eval.txt: context 256, second halves of the first so many
+ * windows. Whoever trained the model gives 18.73 for the second.
+ */
+export const F32_PERPLEXITY: Readonly<Record<10 | 100, number>> = { 10: 22.1525, 100: 18.7317 };
+
+/**
+ * Largest perplexity of each type over that of F32, with about twice the excess that was measured at 10 and at 100
+ * windows (in comments). The model is tiny: types of 2 bits and fewer ruin it, as they do with llama-quantize.
+ */
+const bounds: Readonly<Record<string, number>> = {
+  F32: 1,
+  F16: 1.001, // 1.0000, 1.0000
+  BF16: 1.001, // 1.0002, 1.0000
+  Q8_0: 1.002, // 1.0008, 1.0000
+  MXFP4_MOE: 1.002, // Q8_0 but for experts
+  Q6_K: 1.005, // 1.0022, 1.0014
+  Q5_K_M: 1.006, // 0.9997, 1.0020
+  Q5_K_S: 1.006, // 0.9997, 1.0019
+  Q5_1: 1.01, // 1.0042, 1.0028
+  Q5_0: 1.01, // 1.0031, 1.0026
+  Q4_K_M: 1.02, // 1.0089, 1.0067
+  Q4_K_S: 1.02, // 1.0081, 1.0054
+  Q4_1: 1.02, // 1.0102, 1.0042
+  Q4_0: 1.02, // 1.0092, 1.0071
+  IQ4_NL: 1.02, // 1.0052, 1.0073
+  IQ4_XS: 1.02, // 1.0061, 1.0079
+  Q3_K_L: 1.025, // 1.0064, 1.0115
+  Q3_K_M: 1.03, // 1.0102, 1.0138
+  Q3_K_S: 1.05, // 1.0257, 1.0261
+  Q2_K: 1.13, // 1.0695, 1.0641
+  Q2_0: 6, // 4.24, 4.65
+  Q1_0: 6, // 4.18, 4.64
+  TQ1_0: 15, // 9.13, 10.74
+  TQ2_0: 15, // the same codes
+  '--method ternary': 5, // 3.39, 3.64
+  '--method ternary --type TQ1_0': 5, // the same codes
+};
+
+/** Tests that the engine runs every type of the bundled model, and how well. */
+export function describePerplexities({ windows }: { windows: 10 | 100 }): void {
+  describe.skipIf(engineDirectory === null)(`perplexity in llama.cpp, ${windows} windows`, () => {
+    const convert = conversions(sotu);
+    let tokens: ArrayLike<number> = [];
+    let reference = 0;
+    beforeAll(async () => {
+      const llama = Llama.load((await convert({ type: 'F32' })).path);
+      tokens = llama.tokenize(evalText());
+      reference = llama.perplexity(tokens, { windows });
+      llama.free();
+    });
+
+    it('F32', () => {
+      expect(Math.abs(reference - F32_PERPLEXITY[windows])).toBeLessThan(0.005);
+    });
+
+    const schemes: Scheme[] = [
+      ...offeredSchemes({ mixtures, methods: [], planQuantization }, sotu),
+      { method: 'ternary' },
+    ];
+    it.each(schemes.map((scheme) => [schemeName(scheme), scheme] as const))('%s', async (name, scheme) => {
+      const bound = bounds[name.replace(/^--type /, '')];
+      if (bound === undefined) throw new Error(`no bound is known for ${name}: measure it`);
+      const llama = Llama.load((await convert(scheme)).path);
+      const ratio = llama.perplexity(tokens, { windows }) / reference;
+      llama.free();
+      expect(ratio).toBeLessThanOrEqual(bound);
+      expect(ratio).toBeGreaterThan(0.995); // far less noise than would make any of them better
+    });
+  });
+}

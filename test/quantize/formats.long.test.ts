@@ -1,0 +1,3 @@
+import { describeByteIdentity } from './byte-identity.ts';
+
+describeByteIdentity({ scalarBlocks: Number.POSITIVE_INFINITY });
