@@ -11,6 +11,7 @@ const output = join(root, 'dist/kernels/kernels.wasm');
 const modified = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 const newestSource = Math.max(
   modified(fileURLToPath(import.meta.url)),
+  modified(join(root, 'src/core/codebooks.ts')),
   ...readdirSync(sources, { recursive: true })
     .filter((name) => name.endsWith('.ts'))
     .map((name) => modified(join(sources, name))),
@@ -28,8 +29,6 @@ if (modified(output) < newestSource) {
       'stub',
       '--enable',
       'simd',
-      '--initialMemory',
-      '2',
       '-O3',
       '--noAssert',
       '--converge',

@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { bitsPerWeight, elementsOf } from '../core/types.ts';
-import { formatBytes, formatCount, formatShape, printable, shorten } from '../report/format.ts';
+import { formatBytes, formatCount, formatShape, printable } from '../report/format.ts';
 import { requireInput } from './files.ts';
 import { type Io, jsonText, tableStyle } from './io.ts';
 import { abbreviate, describeValue } from './metadata.ts';
@@ -19,14 +19,14 @@ export async function inspectCommand(
     io.stdout.write(jsonText(facts));
     return;
   }
-  const { renderTable } = await import('../report/table.ts');
+  const { renderTable, tensorColumn } = await import('../report/table.ts');
   const style = tableStyle(io.stdout, io.env);
   const sections: string[] = [];
   if (facts.files.length > 1) {
     sections.push(
       renderTable(
         [
-          { head: 'file', flexible: true },
+          { head: 'file', cut: 'late' },
           { head: 'size', align: 'right' },
         ],
         facts.files.map((file) => [file.path, formatBytes(file.size)]),
@@ -38,11 +38,11 @@ export async function inspectCommand(
     const keyWidth = Math.max(...checkpoint.metadata.map(({ key }) => key.length));
     sections.push(
       renderTable(
-        [{ head: 'key' }, { head: 'type' }, { head: 'value', flexible: true }],
+        [{ head: 'key', cut: 'late' }, { head: 'type' }, { head: 'value', cut: 'early' }],
         checkpoint.metadata.map((entry) => [
-          shorten(entry.key, 50),
+          entry.key,
           entry.type === 'ARRAY' ? `${entry.elementType}[]` : entry.type,
-          describeValue(entry, style.width - Math.min(keyWidth, 50) - 13),
+          describeValue(entry, Math.max(20, Math.min(100, style.width) - keyWidth - 13)),
         ]),
         style,
       ),
@@ -51,11 +51,11 @@ export async function inspectCommand(
   sections.push(
     renderTable(
       [
-        { head: 'tensor', flexible: true },
+        tensorColumn,
         { head: 'type' },
         { head: 'shape' },
-        { head: 'bits', align: 'right' },
-        { head: 'size', align: 'right' },
+        { head: 'bits', align: 'right', drop: 1 },
+        { head: 'size', align: 'right', drop: 2 },
       ],
       facts.tensors.map((tensor) => [
         tensor.name,

@@ -47,10 +47,10 @@ export function hasColor(output: Output, env: Io['env']): boolean {
 export const isTerminal = (output: Output, env: Io['env']): boolean =>
   output.isTTY === true && output.columns !== 0 && env.TERM !== 'dumb' && !env.CI;
 
-/** How tables are drawn on a stream: in at most 100 columns, fewer on a narrower terminal. */
+/** How tables are drawn on a stream: as wide as the terminal; where there is none, nothing is cut. */
 export const tableStyle = (output: Output, env: Io['env']): { color: boolean; width: number } => ({
   color: hasColor(output, env),
-  width: Math.min(100, output.columns || 100),
+  width: output.isTTY ? output.columns || 100 : Number.POSITIVE_INFINITY,
 });
 
 /** ANSI styles, or the plain text. */

@@ -1,6 +1,13 @@
 import type { Stage } from '../core/result.ts';
 import type { PipelineEvent } from '../pipeline.ts';
-import { formatBytes, formatCount, formatSeconds, printable, shorten } from '../report/format.ts';
+import {
+  formatBytes,
+  formatCount,
+  formatSeconds,
+  printable,
+  shorten,
+  shortenName,
+} from '../report/format.ts';
 import { hasColor, type Io, isTerminal } from './io.ts';
 
 /** Shows how a run goes, on stderr. */
@@ -146,7 +153,7 @@ function createMeter(now: () => number) {
 /** A line that wraps cannot be redrawn: the tensor's name, which ends the line, gives way. */
 const shortenLine = (line: string, width: number): string => {
   const nameAt = line.lastIndexOf('  ') + 2;
-  return line.length <= width || nameAt < 2
-    ? line
-    : line.slice(0, nameAt) + shorten(line.slice(nameAt), Math.max(4, width - nameAt));
+  if (line.length <= width || nameAt < 2) return line;
+  const room = Math.max(4, width - nameAt);
+  return line.slice(0, nameAt) + shorten(shortenName(line.slice(nameAt), room), room);
 };

@@ -31,8 +31,8 @@ export type TensorSource =
       readonly parts: readonly StoredTensor[];
       readonly rows: RowOrder;
     }
-  /** Values computed by the plan, such as rope factors. */
-  | { readonly kind: 'values'; readonly values: readonly number[] }
+  /** Values known before any weight is coded: computed by the plan, such as rope factors, or found by a first pass. */
+  | { readonly kind: 'values'; readonly values: readonly number[] | Float32Array | Int8Array }
   /** The scales or zero points of the rows of another planned tensor, known once its ranges are. */
   | { readonly kind: 'row-range'; readonly of: string; readonly what: 'scale' | 'zero-point' };
 

@@ -6,7 +6,12 @@
  */
 export * from './checksum';
 export * from './float';
+export * from './fp4';
 export * from './full-range';
+export * from './iq1_m';
+export * from './iq1_s';
+export * from './iq2';
+export * from './iq3';
 export * from './iq4';
 export * from './measure';
 export * from './min-max';

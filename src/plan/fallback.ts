@@ -1,5 +1,6 @@
 import { QuantizeError } from '../core/errors.ts';
 import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
+import { formatSignedBytes } from '../core/units.ts';
 import type { TypedTensor } from './policy.ts';
 
 /** Rows do not divide into a type's blocks, and llama-quantize knows no type to take instead. */
@@ -35,7 +36,7 @@ export function fallbackFor(name: string, shape: readonly number[], type: TypeNa
   const smaller = fallbacks[type] ?? (blockSize <= 32 ? 'F16' : undefined);
   if (smaller === undefined) {
     throw new NoFallbackError(
-      `${type} cannot hold this tensor, and llama.cpp defines no type to take instead.`,
+      `${type} cannot hold this tensor, and llama.cpp defines no type to take instead`,
       {
         tensor: name,
         expected: `rows that are a multiple of ${blockSize}`,
@@ -63,10 +64,9 @@ export function fallbackWarnings(tensors: readonly TypedTensor[]): string[] {
     const who = group.length === 1 ? tensor.name : `${group.length} tensors (${tensor.name}, ...)`;
     const verb = group.length === 1 ? 'gets' : 'get';
     return (
-      `Rows of ${tensor.shape[0]} do not divide into ${wanted} blocks of ${dataTypes[wanted].blockSize}: ` +
-      `${who} ${verb} ${type}, ${signed(extra, 2)} bits per weight (${signed((extra * weights) / 8 / 2 ** 20, 2)} MiB).`
+      `rows of ${tensor.shape[0]} do not divide into ${wanted} blocks of ${dataTypes[wanted].blockSize}: ` +
+      `${who} ${verb} ${type}, ${extra < 0 ? '' : '+'}${extra.toFixed(2)} bits per weight ` +
+      `(${formatSignedBytes(Math.round((extra * weights) / 8))})`
     );
   });
 }
-
-const signed = (value: number, digits: number): string => `${value < 0 ? '' : '+'}${value.toFixed(digits)}`;

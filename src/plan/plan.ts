@@ -88,6 +88,10 @@ export function makePlan(
   const runnable = runnability(source, scheme, checkpoint, options);
   if (runnable.yes) checkNames(chosen.tensors, checkpoint.path);
 
+  const tensors = chosen.tensors.flatMap((typed) =>
+    plannedTensors(typed, scheme, important?.values.get(typed.tensor.name)),
+  );
+
   return {
     checkpoint,
     fileType: mixture.name,
@@ -96,13 +100,12 @@ export function makePlan(
     architecture: model?.architecture ?? null,
     runnable,
     metadata: source.metadata,
-    tensors: chosen.tensors.flatMap((typed) =>
-      plannedTensors(typed, scheme, important?.values.get(typed.tensor.name)),
-    ),
+    tensors,
     warnings: [
       ...scheme.notes,
       ...source.warnings,
       ...chosen.warnings,
+      ...shortRowWarnings(tensors),
       ...requantized,
       ...selection,
       ...(important?.warnings ?? []),
@@ -285,6 +288,23 @@ function plannedTensors(
       reason: `zero point of each row of ${name}`,
     },
   ];
+}
+
+/** Bits of a row's scale and zero point. */
+const ROW_BITS = 40;
+
+/** One sentence for each row length whose scales and zero points add more than a bit to each weight. */
+function shortRowWarnings(tensors: readonly PlannedTensor[]): string[] {
+  const byLength = new Map<number, string[]>();
+  for (const { name, shape, encoder, source } of tensors) {
+    if (encoder !== 'I8:zero-point' || source.kind !== 'stored' || shape[0] >= ROW_BITS) continue;
+    byLength.set(shape[0], [...(byLength.get(shape[0]) ?? []), name]);
+  }
+  return [...byLength].map(([length, names]) => {
+    const who = names.length === 1 ? `${names[0]} has` : `${names.length} tensors (${names[0]}, ...) have`;
+    const cost = (ROW_BITS / length).toFixed(2);
+    return `${who} rows of ${length}: their scales and zero points add ${cost} bits per weight.`;
+  });
 }
 
 /**

@@ -75,7 +75,7 @@ interface Decision {
  * - `model` null (weights of no known architecture): every tensor of two or more dimensions gets the base type, with
  *   the same fallbacks and options; the others keep theirs. Order unchanged.
  *
- * Tensors of integers always keep their type. Errors: NoFallbackError, RowLengthError, ImportanceRequiredError and
+ * Tensors of integers always keep their type, and so do those of no known architecture that are stored as integers. Errors: NoFallbackError, RowLengthError, ImportanceRequiredError and
  * TensorLayerError name the tensor; UsageError for a pattern that is no regular expression.
  */
 export function chooseTypes(
@@ -109,8 +109,11 @@ export function chooseTypes(
           importance: important,
         });
 
-  function decide({ name, shape, keep }: MappedTensor): Decision {
-    if (dataTypes[keep].kind === 'integer') return { type: keep, reason: 'kept: integers' };
+  function decide({ name, shape, keep, source }: MappedTensor): Decision {
+    const whole = source.kind === 'stored' && dataTypes[source.parts[0].type].kind === 'integer';
+    if (dataTypes[keep].kind === 'integer' || (model === null && whole)) {
+      return { type: keep, reason: 'kept: integers' };
+    }
     if (options.leaveOutputTensor && name === 'output.weight') {
       used.leave = true;
       return { type: keep, reason: 'kept: --leave-output-tensor' };

@@ -23,6 +23,11 @@ export function describeWeights(
           `[${[...shape].reverse().join(', ')}].`,
       );
     }
+    if (stored.type === 'U32' || stored.type === 'U64') {
+      warnings.push(
+        `${stored.name}: ${stored.type} is written as F32, which holds whole numbers up to 2^24 exactly.`,
+      );
+    }
     return {
       name: stored.name,
       shape,

@@ -4,10 +4,10 @@ import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { longestSpan } from './span.ts';
 
-/** Scale and zero point of each row of a tensor coded with `I8:zero-point`. */
+/** Scale and zero point of each row of a tensor coded with `I8:zero-point`, in memory that threads share. */
 export interface RowRanges {
   readonly scales: Float32Array;
-  readonly zeroPoints: Int32Array;
+  readonly zeroPoints: Int8Array;
 }
 
 /** One tensor as the workers see it. */

@@ -1,4 +1,4 @@
-import type { PlannedTensor, ReadableSource } from '../core/plan.ts';
+import type { PlannedTensor } from '../core/plan.ts';
 import { elementsOf } from '../core/types.ts';
 import type { RowRanges, TensorJob } from './job.ts';
 
@@ -34,10 +34,13 @@ export function jobOf(
     return { ...job, source, ...(own && { ranges: own }) };
   }
   const { scales, zeroPoints } = ranges.get(source.of)!;
-  if (source.what === 'scale') return { ...job, source: values(scales) };
-  // Zero points are codes themselves: int8 in one row of scale 1 and zero point 0.
-  const identity = { scales: new Float32Array([1]), zeroPoints: new Int32Array([0]) };
-  return { ...job, rowLength: job.elements, source: values(zeroPoints), ranges: identity };
+  if (source.what === 'scale') return { ...job, source: { kind: 'values', values: scales } };
+  // Zero points are codes themselves: int8 with scale 1 and zero point 0, all in one row.
+  const identity = { scales: new Float32Array([1]), zeroPoints: new Int8Array([0]) };
+  return {
+    ...job,
+    rowLength: job.elements,
+    source: { kind: 'values', values: zeroPoints },
+    ranges: identity,
+  };
 }
-
-const values = (numbers: Iterable<number>): ReadableSource => ({ kind: 'values', values: [...numbers] });

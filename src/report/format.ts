@@ -1,17 +1,7 @@
 /** Numbers for people: three significant digits and a unit. Exact values are in the JSON. */
+import { threeDigits } from '../core/units.ts';
 
-/** Binary units: "512 B", "2.35 MiB". */
-export function formatBytes(bytes: number): string {
-  const units = ['KiB', 'MiB', 'GiB', 'TiB'];
-  if (Math.abs(bytes) < 1024) return `${bytes} B`;
-  let value = bytes;
-  let unit = -1;
-  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${threeDigits(value)} ${units[unit]}`;
-}
+export { formatBytes } from '../core/units.ts';
 
 /** Decimal multiples: "950", "3.72 M", "8.03 B" (10^9). */
 export function formatCount(count: number): string {
@@ -54,17 +44,24 @@ export const formatShape = (shape: readonly number[]): string => `[${shape.join(
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
 export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
 
-/** At most `width` characters; what is cut is the middle, as tensor names differ at both ends. */
+/** At most `width` characters; what is cut is the middle. */
 export function shorten(text: string, width: number): string {
   if (text.length <= width) return text;
   const head = Math.floor((width - 1) / 3);
   return `${text.slice(0, head)}…${text.slice(text.length - (width - 1 - head))}`;
 }
 
-/** Three significant digits below 1000, whole numbers above. */
-const threeDigits = (value: number): string =>
-  Math.abs(value) >= 99.95
-    ? value.toFixed(0)
-    : Math.abs(value) >= 9.995
-      ? value.toFixed(1)
-      : value.toFixed(2);
+/**
+ * The name of a tensor in at most `width` characters: its longest words give way first, the numbers of layers and
+ * experts never, so that a name of many numbers may stay longer.
+ */
+export function shortenName(name: string, width: number): string {
+  const segments = name.split('.');
+  const widths = segments.map((segment) => segment.length);
+  for (let excess = name.length - width; excess > 0; excess--) {
+    const words = [...segments.keys()].filter((i) => widths[i] > 1 && !/^\d+$/.test(segments[i]));
+    if (words.length === 0) break;
+    widths[words.reduce((longest, i) => (widths[i] > widths[longest] ? i : longest))]--;
+  }
+  return segments.map((segment, i) => shorten(segment, widths[i])).join('.');
+}

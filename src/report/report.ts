@@ -72,7 +72,7 @@ export interface Report {
     readonly bitsPerWeight: number;
     /** bytesBefore / bytesAfter. */
     readonly compressionRatio: number;
-    /** Over all weights of the file, those left unquantized included. */
+    /** Over all weights of the file, those left unquantized included; scales and zero points are no weights. */
     readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
   };
   readonly fallbacks: readonly ReportedFallback[];
@@ -83,11 +83,11 @@ export interface Report {
   readonly run: RunFacts;
 }
 
-/** Whether weights were coded onto a coarser grid than a plain float type: such tensors count for error bars. */
+/** Whether values were coded onto a coarser grid than a plain float type: such tensors count for error bars. */
 export const isQuantized = (tensor: PlannedTensor): boolean =>
   holdsWeights(tensor) && (dataTypes[tensor.type].kind === 'quantized' || tensor.encoder.includes(':'));
 
-/** False for the scales and zero points of another tensor, which take bytes but are no weights of the model. */
+/** Scales and zero points of rows are part of how weights are coded, as the scales inside blocks are: no weights. */
 const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'row-range';
 
 /** Everything that is known about a finished run. Pure. */
@@ -153,11 +153,12 @@ export function fallbackOf({ name, shape, type, fallbackFrom }: PlannedTensor): 
   return [{ tensor: name, from: fallbackFrom, to: type, extraBitsPerWeight, extraBytes }];
 }
 
-/** Sums over all tensors, in file order; the place of the largest error is that of the first tensor that has it. */
+/** Sums over all tensors of weights, in file order; the place of the largest error is that of the first tensor that has it. */
 function totalOf(tensors: readonly TensorResult[]): { sums: ErrorSums; worst: string; rowLength: number } {
   const sums = emptyErrorSums();
   let [worst, rowLength] = ['', 1];
   for (const { tensor, sums: next } of tensors) {
+    if (!holdsWeights(tensor)) continue;
     if (worst === '' || next.maxError > sums.maxError) {
       [worst, rowLength] = [tensor.name, tensor.shape[0] ?? 1];
     }

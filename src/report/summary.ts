@@ -1,4 +1,5 @@
-import { formatBytes, formatCount, formatDb, formatError, printable, shorten } from './format.ts';
+import { formatSignedBytes } from '../core/units.ts';
+import { formatBytes, formatCount, formatDb, formatError, printable } from './format.ts';
 import type { Report, ReportedFallback } from './report.ts';
 
 /** The whole model in a few lines: size, error, and every fallback with its cost. */
@@ -13,7 +14,7 @@ export function renderSummary({ model, fallbacks }: Report): string {
       `${model.compressionRatio.toFixed(2)} times smaller, ${model.bitsPerWeight.toFixed(2)} bits per weight`,
     `error  relative ${formatError(metrics.relativeError)}, SQNR ${sqnr(metrics)}, ` +
       `RMSE ${formatError(metrics.rmse)}, cosine ${metrics.cosine.toFixed(5)}`,
-    `       at most ${formatError(metrics.maxError.value)} (${shorten(printable(tensor), 50)}, ` +
+    `       at most ${formatError(metrics.maxError.value)} (${printable(tensor)}, ` +
       `row ${row}, column ${column})`,
     ...renderFallbacks(fallbacks),
   ].join('\n');
@@ -35,11 +36,9 @@ export function renderFallbacks(fallbacks: readonly ReportedFallback[]): string[
     const bytes = group.reduce((total, { extraBytes }) => total + extraBytes, 0);
     return [
       `fallback ${types} in ${group.length} tensor${group.length === 1 ? '' : 's'}: ` +
-        `${signed(extraBitsPerWeight, extraBitsPerWeight.toFixed(2))} bits per weight, ` +
-        signed(bytes, formatBytes(bytes)),
-      `       rows do not divide into blocks of ${from}, as in ${shorten(printable(tensor), 40)}`,
+        `${extraBitsPerWeight < 0 ? '' : '+'}${extraBitsPerWeight.toFixed(2)} bits per weight, ` +
+        formatSignedBytes(bytes),
+      `       rows do not divide into blocks of ${from}, as in ${printable(tensor)}`,
     ];
   });
 }
-
-const signed = (value: number, text: string): string => (value < 0 ? text : `+${text}`);

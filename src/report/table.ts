@@ -1,30 +1,41 @@
 import Table from 'cli-table3';
-import { formatBytes, formatDb, formatError, formatShape, printable, shorten } from './format.ts';
+import {
+  formatBytes,
+  formatDb,
+  formatError,
+  formatShape,
+  printable,
+  shorten,
+  shortenName,
+} from './format.ts';
 import { worstFirst } from './rank.ts';
 import type { ReportedMetrics, ReportedTensor } from './report.ts';
 
-/** Columns no line of ours passes. */
-export const TABLE_WIDTH = 100;
 /** Rows of the error table without --verbose. */
 export const WORST_TENSORS = 10;
+/** Characters a text is cut to at most, while something else can give way. */
 const NARROWEST = 12;
 
 export interface Column {
   readonly head: string;
   readonly align?: 'left' | 'right';
-  /** The column that gives way, its texts cut in the middle, when a row would be too wide. */
-  readonly flexible?: boolean;
+  /** Left out when a row would be too wide: the smallest number first. */
+  readonly drop?: number;
+  /** Cut when a row would be too wide: before any column is left out, or only after all of `drop` are. */
+  readonly cut?: 'early' | 'late';
+  /** Texts are names of tensors, whose numbers are never cut. */
+  readonly names?: boolean;
 }
 
 /** How a table is drawn. */
 export interface TableStyle {
   /** Bold head, by ANSI codes. */
   readonly color: boolean;
-  /** Characters a line may take. */
+  /** Characters a line may take; Infinity where nothing is to be left out. */
   readonly width: number;
 }
 
-const plain: TableStyle = { color: false, width: TABLE_WIDTH };
+const plain: TableStyle = { color: false, width: Number.POSITIVE_INFINITY };
 
 /** A table without frame, a line under its head. */
 export function renderTable(
@@ -33,22 +44,43 @@ export function renderTable(
   { color, width: limit }: TableStyle = plain,
 ): string {
   const texts = rows.map((row) => row.map(printable));
-  const widths = columns.map(({ head }, c) => Math.max(head.length, ...texts.map((row) => row[c].length)));
-  const excess = widths.reduce((total, width) => total + width + 2, -2) - limit;
-  const flexible = columns.findIndex((column) => column.flexible);
-  if (flexible >= 0 && excess > 0) widths[flexible] = Math.max(NARROWEST, widths[flexible] - excess);
-  const clip = (text: string, c: number) => shorten(text, widths[c]);
+  const natural = columns.map(({ head }, c) => Math.max(head.length, ...texts.map((row) => row[c].length)));
+  const shown = fitColumns(columns, natural, limit);
+  const clip = (row: readonly string[]) =>
+    shown.map(({ column, index, width }) => (column.names ? shortenName : shorten)(row[index], width));
   const table = new Table({
-    head: columns.map((column, c) =>
-      color ? `\u001b[1m${clip(column.head, c)}\u001b[22m` : clip(column.head, c),
-    ),
-    colAligns: columns.map((column) => column.align ?? 'left'),
+    head: clip(columns.map(({ head }) => head)).map((head) => (color ? `\u001b[1m${head}\u001b[22m` : head)),
+    colAligns: shown.map(({ column }) => column.align ?? 'left'),
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
     chars: frameless,
   });
-  table.push(...texts.map((row) => row.map(clip)));
+  table.push(...texts.map(clip));
   const lines = table.toString().split('\n');
   return lines.map((line) => line.trimEnd()).join('\n');
+}
+
+/** The columns to show and their widths, so that a row takes at most `limit` characters where that is possible. */
+function fitColumns(columns: readonly Column[], natural: readonly number[], limit: number) {
+  let shown = columns.map((column, index) => ({ column, index, width: natural[index] }));
+  const excess = () => shown.reduce((total, { width }) => total + width + 2, -2) - limit;
+  const narrowest = (width: number) => Math.min(width, NARROWEST);
+  const droppable = shown.filter(({ column }) => column.drop !== undefined);
+  droppable.sort((a, b) => a.column.drop! - b.column.drop!);
+  for (const next of droppable) {
+    const slack = shown.reduce(
+      (total, { column, width }) => total + (column.cut === 'early' ? width - narrowest(width) : 0),
+      0,
+    );
+    if (excess() <= slack) break;
+    shown = shown.filter((each) => each !== next);
+  }
+  for (const turn of ['early', 'late']) {
+    for (const each of shown) {
+      if (each.column.cut !== turn) continue;
+      each.width = Math.max(narrowest(each.width), each.width - Math.max(0, excess()));
+    }
+  }
+  return shown;
 }
 
 const frameless = {
@@ -69,12 +101,14 @@ const frameless = {
   middle: '  ',
 };
 
+export const tensorColumn: Column = { head: 'tensor', cut: 'late', names: true };
+
 const metricColumns: readonly Column[] = [
   { head: 'rel. error', align: 'right' },
   { head: 'SQNR dB', align: 'right' },
-  { head: 'RMSE', align: 'right' },
-  { head: 'max |e|', align: 'right' },
-  { head: 'cosine', align: 'right' },
+  { head: 'RMSE', align: 'right', drop: 1 },
+  { head: 'max |e|', align: 'right', drop: 4 },
+  { head: 'cosine', align: 'right', drop: 2 },
 ];
 
 const metricCells = (metrics: ReportedMetrics): string[] => [
@@ -89,10 +123,10 @@ const metricCells = (metrics: ReportedMetrics): string[] => [
 export function renderTensors(tensors: readonly ReportedTensor[], limit: number, style = plain): string {
   return renderTable(
     [
-      { head: 'tensor', flexible: true },
+      tensorColumn,
       { head: 'type' },
       { head: 'bits', align: 'right' },
-      { head: 'size', align: 'right' },
+      { head: 'size', align: 'right', drop: 3 },
       ...metricColumns,
     ],
     worstFirst(tensors)
@@ -114,7 +148,7 @@ export function renderComparison(
   style = plain,
 ): string {
   return renderTable(
-    [{ head: 'tensor', flexible: true }, { head: 'A' }, { head: 'B' }, ...metricColumns],
+    [tensorColumn, { head: 'A' }, { head: 'B' }, ...metricColumns],
     worstFirst(tensors).map(({ name, a, b, metrics }) => [name, a, b, ...metricCells(metrics)]),
     style,
   );
@@ -127,14 +161,14 @@ export function renderPlan(
 ): string {
   return renderTable(
     [
-      { head: 'tensor' },
+      tensorColumn,
       { head: 'type' },
-      { head: 'shape' },
-      { head: 'size', align: 'right' },
-      { head: 'reason', flexible: true },
+      { head: 'shape', drop: 2 },
+      { head: 'size', align: 'right', drop: 1 },
+      { head: 'reason', cut: 'early' },
     ],
     tensors.map(({ name, type, shape, bytes, reason }) => [
-      shorten(name, 40),
+      name,
       type,
       formatShape(shape),
       formatBytes(bytes),

@@ -1,5 +1,15 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  cpSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, relative } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { QuantizeError } from '../../src/core/errors.ts';
 import {
@@ -10,7 +20,8 @@ import {
   ScaleOverflowError,
 } from '../../src/failures.ts';
 import { type PipelineEvent, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
-import { bundledModel } from '../support/cli.ts';
+import { OutputIsInputError, OutputPathError } from '../../src/write/errors.ts';
+import { bundledModel, hashOf } from '../support/cli.ts';
 import { floatTensor, safetensorsBytes, type TensorToWrite } from '../support/safetensors-writer.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 
@@ -203,6 +214,48 @@ describe('an input that changes while it is read', () => {
     const error = (await change((path) => rmSync(path), { type: 'Q4_0' })) as QuantizeError;
     expect(error).toBeInstanceOf(ReadError);
     expect(error.details.got).toContain('ENOENT');
+  });
+});
+
+describe('an output that is an input', () => {
+  it('is refused by whatever name, force or not, and stays as it is', async () => {
+    const place = join(directory, 'inputs');
+    const model = join(place, 'model');
+    cpSync(bundledModel, model, { recursive: true });
+    symlinkSync(model, join(place, 'link'));
+    linkSync(join(model, 'tokenizer.json'), join(place, 'hard.gguf'));
+    symlinkSync(join(model, 'model.safetensors'), join(place, 'soft.gguf'));
+    const before = hashOf(join(model, 'model.safetensors'));
+    const named = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors'];
+    for (const to of [
+      ...named.map((name) => join(model, name)),
+      ...named.map((name) => join(place, 'link', name)),
+      ...[join(place, 'hard.gguf'), join(place, 'soft.gguf'), relative('.', join(model, 'config.json'))],
+    ]) {
+      for (const input of [model, join(place, 'link'), join(model, 'model.safetensors')]) {
+        const error = await quantize({ input, output: to, force: true, type: 'Q4_0' }).catch(
+          (reason) => reason,
+        );
+        expect(error).toBeInstanceOf(OutputIsInputError);
+        expect(error.exitCode).toBe(2);
+      }
+    }
+    for (const force of [true, false]) {
+      const error = await quantize({ input: model, output: model, force, type: 'Q4_0' }).catch(
+        (reason) => reason,
+      );
+      expect(error).toBeInstanceOf(OutputPathError);
+    }
+    expect(hashOf(join(model, 'model.safetensors'))).toBe(before);
+    expect(readdirSync(model).sort()).toEqual(readdirSync(bundledModel).sort());
+  });
+
+  it('is not any file that lies beside the model', async () => {
+    const place = join(directory, 'beside');
+    cpSync(bundledModel, place, { recursive: true });
+    const old = put(place, 'old.bin', 'x');
+    await quantize({ input: place, output: old, force: true, type: 'Q4_0' });
+    expect(readFileSync(old).toString('latin1', 0, 4)).toBe('GGUF');
   });
 });
 

@@ -71,10 +71,10 @@ describe('fallbacks', () => {
     // llama-quantize looks at the base type here; what is lost is still Q6_K.
     expect(byName.get('token_embd.weight')).toMatchObject({ type: 'Q8_0', fallbackFrom: 'Q6_K' });
     expect(warnings).toEqual([
-      'Rows of 128 do not divide into Q6_K blocks of 256: 3 tensors (token_embd.weight, ...) get Q8_0, ' +
-        '+1.94 bits per weight (+0.02 MiB).',
-      'Rows of 128 do not divide into Q4_K blocks of 256: 22 tensors (blk.0.attn_k.weight, ...) get Q5_0, ' +
-        '+1.00 bits per weight (+0.08 MiB).',
+      'rows of 128 do not divide into Q6_K blocks of 256: 3 tensors (token_embd.weight, ...) get Q8_0, ' +
+        '+1.94 bits per weight (+19.4 KiB)',
+      'rows of 128 do not divide into Q4_K blocks of 256: 22 tensors (blk.0.attn_k.weight, ...) get Q5_0, ' +
+        '+1.00 bits per weight (+86.0 KiB)',
     ]);
   });
 
@@ -82,8 +82,8 @@ describe('fallbacks', () => {
     const { byName, warnings } = choose({ ...dense, layers: 1, width: 256, inner: 100 }, 'Q4_0');
     expect(byName.get('blk.0.ffn_down.weight')).toMatchObject({ type: 'F16', fallbackFrom: 'Q4_0' });
     expect(warnings).toEqual([
-      'Rows of 100 do not divide into Q4_0 blocks of 32: blk.0.ffn_down.weight gets F16, ' +
-        '+11.50 bits per weight (+0.04 MiB).',
+      'rows of 100 do not divide into Q4_0 blocks of 32: blk.0.ffn_down.weight gets F16, ' +
+        '+11.50 bits per weight (+35.9 KiB)',
     ]);
   });
 

@@ -137,6 +137,29 @@ describe('buildReport', () => {
   });
 });
 
+it('takes scales and zero points of rows for a part of the coding, not for weights', () => {
+  const codes = planned({ name: 'a.weight', type: 'I8', encoder: 'I8:zero-point' });
+  const of = (what: 'scale' | 'zero-point') => ({ kind: 'row-range', of: 'a.weight', what }) as const;
+  const scale = planned({ name: 'a.scale', shape: [4], type: 'F32', encoder: 'F32', source: of('scale') });
+  const zero = planned({
+    name: 'a.zero_point',
+    shape: [4],
+    type: 'I8',
+    encoder: 'I8:zero-point',
+    source: of('zero-point'),
+  });
+  const { model, tensors } = buildReport(
+    result([
+      [codes, sums(1024, 0.5)],
+      [scale, sums(4, 0)],
+      [zero, sums(4, 0)],
+    ]),
+  );
+  expect(model).toMatchObject({ tensors: 3, quantizedTensors: 1, weights: 1024, bytesAfter: 1024 + 16 + 4 });
+  expect(model.bitsPerWeight).toBe((8 * 1044) / 1024);
+  expect(model.metrics.relativeError).toBe(tensors[0].metrics.relativeError);
+});
+
 it('counts integer codes as quantized and plain floats not', () => {
   expect(isQuantized(planned({ type: 'I8', encoder: 'I8:zero-point' }))).toBe(true);
   expect(isQuantized(planned({ type: 'TQ2_0', encoder: 'TQ2_0:absmean' }))).toBe(true);

@@ -6,10 +6,11 @@ import {
   formatSeconds,
   printable,
   shorten,
+  shortenName,
 } from '../../src/report/format.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { renderSummary } from '../../src/report/summary.ts';
-import { renderPlan, renderTable, renderTensors, TABLE_WIDTH } from '../../src/report/table.ts';
+import { renderPlan, renderTable, renderTensors } from '../../src/report/table.ts';
 import { planned, result, sums } from '../support/results.ts';
 
 const report = buildReport(
@@ -54,24 +55,41 @@ describe('renderTensors', () => {
     `);
   });
 
-  it('fits, cutting long names in the middle', () => {
-    const name = `model.layers.10.block_sparse_moe.experts.3.${'very_'.repeat(20)}w2.weight`;
+  const veryLong = `model.layers.10.block_sparse_moe.experts.3.${'very_'.repeat(20)}w2.weight`;
+  const tablesIn = (width: number, name: string) => {
     const long = buildReport(result([[planned({ name }), sums(1024, 0.1)]]));
-    for (const table of [
-      renderTensors(long.tensors, 10),
-      renderPlan([
-        { name, type: 'Q4_K', shape: [4096, 14336, 128], bytes: 1, reason: 'because '.repeat(30) },
-      ]),
-    ]) {
-      for (const line of table.split('\n')) expect(line.length).toBeLessThanOrEqual(TABLE_WIDTH);
-      expect(table).toMatch(/^model\.\S*…\S*w2\.weight/m);
+    const style = { color: false, width };
+    return [
+      renderTensors(long.tensors, 10, style),
+      renderPlan(
+        [{ name, type: 'Q4_K', shape: [4096, 14336, 128], bytes: 1, reason: 'because '.repeat(30) }],
+        style,
+      ),
+    ];
+  };
+
+  it('fits, cutting the words of long names and never their numbers', () => {
+    for (const table of tablesIn(100, veryLong)) {
+      for (const line of table.split('\n')) expect(line.length).toBeLessThanOrEqual(100);
+      expect(table).toMatch(/^\S+\.10\.\S+\.3\.\S*…\S*/m);
     }
   });
 
-  it('shrinks with the terminal', () => {
-    const narrow = renderTensors(report.tensors, 10, { color: false, width: 85 });
-    for (const line of narrow.split('\n')) expect(line.length).toBeLessThanOrEqual(85);
-    expect(narrow).toMatch(/^blk\S*…\S*weight +Q4_K/m);
+  it('cuts nothing where no terminal reads', () => {
+    for (const table of tablesIn(Number.POSITIVE_INFINITY, veryLong)) expect(table).toContain(`${veryLong} `);
+  });
+
+  it.each([
+    [100, 'tensor type bits size rel. error SQNR dB RMSE max |e| cosine'],
+    [90, 'tensor type bits size rel. error SQNR dB max |e| cosine'],
+    [80, 'tensor type bits size rel. error SQNR dB max |e|'],
+    [70, 'tensor type bits rel. error SQNR dB max |e|'],
+    [60, 'tensor type bits rel. error SQNR dB'],
+  ])('in %i columns leaves out figures before it cuts a name', (width, head) => {
+    const [table] = tablesIn(width, 'blk.11.attn_output.weight');
+    expect(table.split('\n')[0].replace(/ +/g, ' ')).toBe(head);
+    expect(table).toContain('blk.11.attn_output.weight ');
+    for (const line of table.split('\n')) expect(line.length).toBeLessThanOrEqual(width);
   });
 
   it('is coloured only on demand', () => {
@@ -123,6 +141,14 @@ describe('formats', () => {
   it('cuts in the middle to the width', () => {
     expect(shorten('abcdefghij', 10)).toBe('abcdefghij');
     expect(shorten('abcdefghijk', 7)).toBe('ab…hijk');
+  });
+
+  it.each([
+    ['blk.11.attn_output.weight', 25, 'blk.11.attn_output.weight'],
+    ['blk.11.attn_output.weight', 18, 'blk.11.a…put.w…ght'],
+    ['blk.11.attn_output.weight', 3, '….11.….…'],
+  ])('cuts the words of %s to %i characters', (name, width, text) => {
+    expect(shortenName(name, width)).toBe(text);
   });
 
   it('leaves letters of any script', () => {

@@ -4,7 +4,7 @@ const EPS = Math.fround(1e-15);
 const f = Math.fround;
 
 /**
- * Scale of the scales (or minima) of a super-block, x ~ scale * code with codes 0 .. top: of nine inverse scales around
+ * Scale of values coded without sign (the scales or minima of a super-block, magnitudes), x ~ scale * code with codes 0 .. top: of nine inverse scales around
  * top / max the one with the least weighted error, then single codes move, up to five times over all, as long as the
  * error of the least-squares scale falls. Fills codes and returns the scale; both are 0 if no x is positive (or all
  * are nearly 0). ggml: make_qp_quants, which keeps codes as bytes, so that those of negative x wrap.
