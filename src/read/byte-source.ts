@@ -142,7 +142,15 @@ export function accessError(path: string, cause: unknown): QuantizeError {
       cause,
     });
   }
-  return new FileAccessError('Cannot open the file', { file: path, got: reasonOf(cause), cause });
+  return new FileAccessError('cannot open the file', {
+    file: path,
+    got: reasonOf(cause),
+    advice:
+      code === 'EACCES' || code === 'EPERM'
+        ? 'ask for the right to read it (chmod, chown), or copy the model to a place of your own'
+        : 'see what the system says above',
+    cause,
+  });
 }
 
 const reasonOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { DiskFullError, WriteError } from './errors.ts';
+import { DiskFullError, OutputPathError, WriteError } from './errors.ts';
 import { JournalFile } from './journal.ts';
 import { journalPath, outputExists, partialPath } from './target.ts';
 
@@ -33,7 +33,7 @@ export class PartialFile {
   /**
    * Locks the output, discards what an earlier run left, checks the room on the disk and writes the header.
    *
-   * @throws OutputLockedError, OutputExistsError, DiskFullError, WriteError
+   * @throws OutputLockedError, OutputExistsError, OutputPathError, DiskFullError, WriteError
    */
   constructor(
     output: string,
@@ -52,10 +52,10 @@ export class PartialFile {
       headerSha256,
       chunk,
     });
-    this.#attempt(() => this.#journal.lock());
+    this.#attempt(() => this.#journal.lock(), asCreateError);
     try {
       this.#refuseExisting(); // a run that held the lock until now may have finished
-      this.#attempt(() => this.#create(header, fileBytes));
+      this.#attempt(() => this.#create(header, fileBytes), asCreateError);
     } catch (error) {
       this.#removeAll(); // nothing has been made that is worth keeping
       throw error;
@@ -138,13 +138,29 @@ export class PartialFile {
   }
 
   /** Turns what the operating system refuses into an error that names the output. */
-  #attempt(act: () => void): void {
+  #attempt(act: () => void, named: (error: unknown, file: string) => unknown = asWriteError): void {
     try {
       act();
     } catch (error) {
-      throw asWriteError(error, this.path);
+      throw named(error, this.path);
     }
   }
+}
+
+/**
+ * Why `file` could not be created or opened: OutputPathError naming `place` where something about the place forbids it,
+ * otherwise as `asWriteError`.
+ */
+export function asCreateError(error: unknown, file: string, place = dirname(file)): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === undefined || !['EACCES', 'EPERM', 'EROFS'].includes(code)) return asWriteError(error, file);
+  return new OutputPathError('the output cannot be created here', {
+    file: place,
+    expected: 'permission to write',
+    got: message,
+    advice: 'choose another -o',
+    cause: error,
+  });
 }
 
 /** DiskFullError or WriteError for an error of the operating system; any other error as it is. */

@@ -1,5 +1,5 @@
 import { existsSync, fstatSync, realpathSync, type Stats, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { OutputExistsError, OutputIsInputError, OutputPathError } from './errors.ts';
 import { pause } from './pause.ts';
 
@@ -31,9 +31,9 @@ export const journalPath = (output: string): string => `${output}.partial.json`;
  * @throws OutputPathError, OutputIsInputError, OutputExistsError
  */
 export function resolveTarget(path: string, inputs: readonly string[], force: boolean): OutputTarget {
+  refuseNameless(path);
   const descriptor = descriptorOf(path);
-  const existing =
-    descriptor === null ? statSync(path, { throwIfNoEntry: false }) : statOpen(descriptor, path);
+  const existing = descriptor === null ? statPath(path) : statOpen(descriptor, path);
   if (existing?.isDirectory()) {
     throw new OutputPathError('the output is a directory', {
       file: path,
@@ -52,11 +52,34 @@ export function resolveTarget(path: string, inputs: readonly string[], force: bo
   return fileTarget(realpathSync(path), inputs, force);
 }
 
+/** A file must have a name: 'out/' and '' have none, whatever is there. */
+function refuseNameless(path: string): void {
+  if (path !== '' && !path.endsWith('/') && !path.endsWith(sep)) return;
+  throw new OutputPathError(path === '' ? 'the output has no name' : 'the output is named as a directory', {
+    ...(path !== '' && { file: path }),
+    expected: 'a file name',
+    advice: `name the file, for example -o '${join(path, 'model.gguf')}'`,
+  });
+}
+
 /** '-' and the names that systems give to open descriptors; null for a path of the file system. */
 function descriptorOf(path: string): number | null {
   if (path === '-' || path === '/dev/stdout') return 1;
   const match = /^(?:\/dev|\/proc\/self)\/fd\/(\d+)$/.exec(path);
   return match === null ? null : Number(match[1]);
+}
+
+function statPath(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (cause) {
+    throw new OutputPathError('the output cannot be reached', {
+      file: path,
+      got: (cause as Error).message,
+      advice: 'choose another -o',
+      cause,
+    });
+  }
 }
 
 function statOpen(descriptor: number, path: string): Stats {

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { OutputLockedError } from '../../src/write/errors.ts';
 import { type Journal, JournalFile } from '../../src/write/journal.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 const journalAt = (path: string) =>
   new JournalFile(path, {

@@ -2,10 +2,16 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DiskFullError, OutputExistsError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
+import {
+  DiskFullError,
+  OutputExistsError,
+  OutputLockedError,
+  OutputPathError,
+  WriteError,
+} from '../../src/write/errors.ts';
 import type { Journal } from '../../src/write/journal.ts';
-import { asWriteError, PartialFile } from '../../src/write/partial-file.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { asCreateError, asWriteError, PartialFile } from '../../src/write/partial-file.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 const details = (fileBytes = 100) => ({
   header: new Uint8Array([1, 2, 3]),
@@ -127,4 +133,10 @@ describe('asWriteError', () => {
     const bug = new TypeError('bug');
     expect(asWriteError(bug, 'f')).toBe(bug);
   });
+});
+
+it.each(['EACCES', 'EPERM', 'EROFS'])('a directory that takes no file (%s) is named', (code) => {
+  const error = asCreateError(Object.assign(new Error(`${code}: no`), { code }), '/models/m.gguf.partial');
+  expect(error).toBeInstanceOf(OutputPathError);
+  expect((error as OutputPathError).details).toMatchObject({ file: '/models', advice: 'choose another -o' });
 });
