@@ -1,5 +1,5 @@
 /**
- * The six stages on one page: read -> plan -> calibrate -> quantize -> write -> report.
+ * The stages on one page: read -> plan -> calibrate -> quantize -> write; then src/report makes the report.
  *
  * Reading and planning touch headers only. Calibrating (so far: the ranges of rows) and quantizing run over the
  * worker pool; writing ends with a rename. The report is built by src/report from the result.
@@ -18,7 +18,7 @@ import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors } from './quantize/encode.ts';
 import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
 import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
-import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
+import { chooseKernels, type WasmModule } from './quantize/kernels.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
@@ -32,7 +32,7 @@ import { type OutputTarget, resolveTarget } from './write/target.ts';
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends Omit<PlanOptions, 'container'> {
+export interface QuantizeOptions extends Omit<PlanOptions, 'container' | 'canWrite'> {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -85,11 +85,15 @@ export function planQuantization(
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
   const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
-  const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
+  const container = containerOf(options);
+  // Safetensors keep their names and rows: nothing has to be known of the model.
+  const modelFiles = whole || container === 'safetensors' ? null : readModelFiles(checkpoint.directory);
   const importance = readImportance(options);
   onStage('plan');
-  const container = containerOf(options);
-  const plan = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }, importance));
+  const plan = inOrderOf(
+    container,
+    makePlan(checkpoint, modelFiles, { ...options, container, canWrite }, importance),
+  );
   requireDecoders(plan);
   requireEncoders(plan);
   const layout =
@@ -131,7 +135,6 @@ export async function quantize(
 
   const { plan, layout, output, inputs } = planQuantization(options, enter);
   const target = resolveTarget(output, inputs, options.force ?? false);
-  onEvent({ kind: 'plan', plan, layout, output });
   const { files } = plan.checkpoint;
   const checkInterrupted = (opened: OutputTarget | null) => {
     if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
@@ -154,6 +157,9 @@ export async function quantize(
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const control = newControl();
+  // A file is opened or refused at once; a stream may wait long for its reader.
+  const announce = () => onEvent({ kind: 'plan', plan, layout, output });
+  if (target.kind === 'stream') announce();
   const out = await openOutput(target, {
     layout,
     chunk,
@@ -166,6 +172,7 @@ export async function quantize(
     checkInterrupted(null);
     throw error;
   });
+  if (target.kind === 'file') announce();
   let sums: ErrorSums[];
   try {
     sums = await encodeTensors({
@@ -269,6 +276,9 @@ function requireEncoders({ tensors, checkpoint }: Plan): void {
   });
 }
 
+/** Whether this version can code weights as the type, if need be only under an importance matrix. */
+const canWrite = (type: TypeName): boolean => canEncode(type) || canWeigh(type);
+
 /** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
 const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
   source.kind === 'stored' ? source.parts[0].type : null;
@@ -310,15 +320,7 @@ function resolveResources(options: QuantizeOptions): {
       got: String(chunk),
     });
   }
-  const kernels = options.kernels ?? 'auto';
-  if (kernels === 'scalar') return { threads, chunk, module: null };
-  if (!simdSupported()) {
-    if (kernels === 'auto') return { threads, chunk, module: null };
-    throw new UsageError('this JavaScript engine has no WebAssembly SIMD', {
-      advice: 'leave --kernels out, or pass --kernels scalar (much slower, same bytes)',
-    });
-  }
-  return { threads, chunk, module: compileKernels() };
+  return { threads, chunk, module: chooseKernels(options.kernels ?? 'auto') };
 }
 
 /** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */

@@ -1,7 +1,7 @@
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import { QuantizeError } from '../core/errors.ts';
-import { compileKernels, simdKernels } from '../quantize/kernels.ts';
+import { chooseKernels, kernelsOf } from '../quantize/kernels.ts';
 import { formatCount, formatError, printable } from '../report/format.ts';
 import { metricsOf } from '../report/metrics.ts';
 import { asJson, type ReportedMetrics } from '../report/report.ts';
@@ -60,7 +60,7 @@ export async function compareCommand(
   const tensors: ComparedTensor[] = [];
   const notFinite: string[] = [];
   const total = emptyErrorSums();
-  const kernels = simdKernels(compileKernels(), COMPARE_ARENA);
+  const kernels = kernelsOf(chooseKernels('auto'), COMPARE_ARENA);
   for await (const { pair, sums } of comparePairs(matching.pairs, { a, b }, kernels, io.interruptible())) {
     if (!allFinite(sums)) {
       notFinite.push(pair.name);

@@ -64,6 +64,7 @@ export const planAsJson = (plan: Plan, layout: { fileBytes: number }) => ({
     fallbackFrom: tensor.fallbackFrom ?? null,
   })),
   fallbacks: plan.tensors.flatMap(fallbackOf),
+  notes: plan.notes,
   warnings: plan.warnings,
 });
 
