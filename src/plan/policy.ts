@@ -207,7 +207,9 @@ function fitted(
   reason: string,
 ): Decision {
   const final = fits(type, shape) ? type : fallbackFor(name, shape, type);
-  return final === wanted ? { type: final, reason } : { type: final, reason, fallbackFrom: wanted };
+  if (final === wanted) return { type: final, reason };
+  const cause = `rows of ${shape[0]} do not divide into ${dataTypes[wanted].blockSize}`;
+  return { type: final, reason: `${cause} (${reason})`, fallbackFrom: wanted };
 }
 
 /** `std::regex_search` with ECMAScript syntax. UsageError for what is no expression, or would mean something else. */
