@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 // The same job with the real ggml in place of our kernels, and no error report: read the stored rows, convert them
-// with ggml_bf16_to_fp32_row, encode them with ggml_quantize_chunk, write them at their offset. Same plan, same
+// with the type's to_float, encode them with ggml_quantize_chunk, write them at their offset. Same plan, same
 // chunks, same threads. Usage: node bench/baseline.js MODEL TYPE OUTPUT THREADS
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { segmentsOf } from '../dist/core/segments.js';
 import { bytesOf, dataTypes, elementsOf } from '../dist/core/types.js';
-import { loadEngine } from './ggml.js';
+import { loadLibrary } from '../test/engine/library.js';
 
 const CHUNK = 1 << 20;
 
@@ -35,8 +35,13 @@ if (isMainThread) {
   );
   await Promise.all(workers.map((worker) => new Promise((resolve) => worker.on('exit', resolve))));
 } else {
-  const ggml = loadEngine();
+  const { quantizeChunk, toFloat } = loadLibrary();
   const { tensors, files, output, next } = workerData;
+  const decoders = new Map();
+  const decode = (type) => {
+    if (!decoders.has(type)) decoders.set(type, toFloat(dataTypes[type].ggmlId));
+    return decoders.get(type);
+  };
   const chunks = tensors.flatMap((tensor) =>
     Array.from({ length: Math.ceil(tensor.elements / CHUNK) }, (_, i) => ({ tensor, start: i * CHUNK })),
   );
@@ -52,12 +57,16 @@ if (isMainThread) {
     else {
       let at = 0;
       for (const { file, offset, byteLength } of segmentsOf(tensor.source, start, count)) {
-        at += readSync(inputs[file], stored, at, byteLength, offset);
+        const read = readSync(inputs[file], stored, at, byteLength, offset);
+        if (read !== byteLength) throw new Error('short read');
+        at += read;
       }
-      ggml.toFloat(tensor.source.parts[0].type, stored, floats, count);
+      const storedType = tensor.source.parts[0].type;
+      if (storedType === 'F32') floats.set(new Float32Array(stored.buffer, 0, count));
+      else decode(storedType)(stored, floats, count);
     }
     const bytes = bytesOf(tensor.type, count);
-    ggml.quantizeChunk(dataTypes[tensor.type].ggmlId, floats, encoded, count);
+    quantizeChunk(dataTypes[tensor.type].ggmlId, floats, encoded, 1, count, null);
     writeSync(target, encoded, 0, bytes, tensor.offset + bytesOf(tensor.type, start));
   }
 }

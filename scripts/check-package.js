@@ -1,5 +1,5 @@
 // Packs the package as npm would publish it, checks that it holds what a user needs and nothing else, installs it
-// in an empty folder and runs the main job there through npx.
+// in an empty folder, runs the main job there through npx and imports the library.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+// Code and the types of its public functions, documents that README links to, nothing else.
+const expected = [
+  /^bin\/quantize\.js$/,
+  /^dist\/[\w/.-]+\.(js|d\.ts|wasm)$/,
+  /^docs\/[\w.-]+\.(md|json|png)$/,
+  /^(package\.json|README\.md|ARCHITECTURE\.md|LICENSE|CHANGELOG\.md)$/,
+];
 const folder = mkdtempSync(join(tmpdir(), 'quantize-package-'));
 const run = (command, args, cwd = folder) => execFileSync(command, args, { cwd, encoding: 'utf8' });
 
@@ -16,7 +23,7 @@ try {
   );
   const unexpected = files
     .map(({ path }) => path)
-    .filter((path) => !/^(bin|dist)\/|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(path));
+    .filter((path) => !expected.some((pattern) => pattern.test(path)));
   if (unexpected.length > 0) throw new Error(`the package holds ${unexpected.join(', ')}`);
   const needed = [
     'bin/quantize.js',
@@ -35,6 +42,12 @@ try {
   if (!existsSync(output) || readFileSync(output).subarray(0, 4).toString() !== 'GGUF') {
     throw new Error('npx quantize made no GGUF file');
   }
+  const types = run(process.execPath, [
+    '--input-type=module',
+    '-e',
+    "import('gguf-quantize').then(({ ggmlTypes }) => console.log(ggmlTypes.Q4_K.ggmlId))",
+  ]);
+  if (types.trim() !== '12') throw new Error(`the library says ${types}`);
   const installed = run('du', ['-sk', 'node_modules']).split('\t')[0];
   console.log(
     `package: ${files.length} files, ${(size / 1024).toFixed(0)} KiB packed; installed ${installed} KiB`,

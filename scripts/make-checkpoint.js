@@ -122,17 +122,35 @@ writeJson('config.json', {
   bos_token_id: 0,
   eos_token_id: 0,
 });
-// The bundled model's tokenizer, its vocabulary filled up to size with tokens nothing merges into.
+// The bundled model's tokenizer, filled up to size with words, and two merges for each: as large as published ones.
 const fixture = fileURLToPath(new URL('../fixtures/sotu-3m/', import.meta.url));
 const tokenizer = JSON.parse(readFileSync(join(fixture, 'tokenizer.json'), 'utf8'));
-const known = Object.keys(tokenizer.model.vocab).length;
-for (let id = known; id < vocab; id++) tokenizer.model.vocab[`filler${id}`] = id;
+fillUp(tokenizer.model, vocab);
 writeJson('tokenizer.json', tokenizer);
 writeFileSync(join(directory, 'tokenizer_config.json'), readFileSync(join(fixture, 'tokenizer_config.json')));
 console.log(`${directory}: ${layers} layers, ${(total / GIB).toFixed(2)} GiB in ${shards.length} file(s)`);
 
 function writeJson(name, value) {
   writeFileSync(join(directory, name), JSON.stringify(value));
+}
+
+function fillUp(model, size) {
+  const known = Object.keys(model.vocab).length;
+  let state = 1;
+  const below = (n) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * n);
+  };
+  for (let id = known; id < size; ) {
+    const letters = Array.from({ length: 2 + below(9) }, () => String.fromCharCode(97 + below(26)));
+    const word = (below(2) === 0 ? '\u0120' : '') + letters.join('');
+    if (Object.hasOwn(model.vocab, word)) continue;
+    model.vocab[word] = id++;
+    for (let i = 0; i < 2; i++) {
+      const cut = 1 + below(word.length - 1);
+      model.merges.push([word.slice(0, cut), word.slice(cut)]);
+    }
+  }
 }
 
 /** Gaussian bf16 values of standard deviation 0.02, from a seeded generator. */

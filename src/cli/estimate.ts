@@ -13,7 +13,7 @@ import { openCheckpoint } from '../read/checkpoint.ts';
 import { readModelFiles } from '../read/model-files.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
 import { renderTable } from '../report/table.ts';
-import { layOut } from '../write/gguf.ts';
+import { layOutFile } from '../write/gguf.ts';
 import { requireInput } from './files.ts';
 import { type Io, jsonText, tableStyle } from './io.ts';
 
@@ -59,7 +59,7 @@ export function sizedModel(checkpoint: Checkpoint): SizedModel {
   const { metadata, tensors, hyperparameters } = described(checkpoint);
   const kept = tensors.map(({ name, shape, keep }) => ({ name, shape, type: keep }));
   return {
-    headerBytes: layOut(metadata, kept).header.length,
+    headerBytes: layOutFile(metadata, kept).header.length,
     alignment: Number(metadata.find(({ key }) => key === 'general.alignment')?.value ?? ALIGNMENT),
     tensors,
     hyperparameters,

@@ -10,6 +10,8 @@ import {
   parseChunkSize,
   parseFloatType,
   parseLayers,
+  parsePart,
+  parseSplitSize,
   parseTensorType,
   type QuantizeFlags,
   wholeNumber,
@@ -24,6 +26,8 @@ Examples:
   quantize ./model --tensor-type ffn_down=Q6_K --report report.json
   quantize ./model --type Q4_0 --min-sqnr 18  exit 3 if a tensor is worse
   quantize ./model --type Q8_0 -o - | ssh host 'cat > m.gguf'
+  quantize ./model --type Q4_K_M --split 2/8  one of 8 processes, see
+                                              docs/distributed.md
   quantize model-BF16.gguf --type Q5_K_M      a GGUF, whole or any of its parts
   quantize estimate ./model                   sizes before anything runs
   quantize dequantize model-Q4_K_M.gguf -o model.safetensors
@@ -80,7 +84,12 @@ export function createProgram(io: Io): Command {
     .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
+    .option('--split-max-size <size>', 'split into files of at most N(M|G) bytes of tensors', parseSplitSize)
+    .option('--split-max-tensors <n>', 'split into files of at most n tensors', wholeNumber(1))
+    .option('--split <K/N>', 'write only the K-th of N files of about one size', parsePart)
+    .option('--keep-split', 'write a split GGUF in the same parts')
     .option('--force', 'replace an existing output')
+    .option('--resume', 'go on where an interrupted run of the same job stopped')
     .option('--dry-run', 'print the plan, write nothing')
     .optionsGroup('Report:')
     .option('--report <file>', "write the error report as JSON, '-' for standard output")

@@ -51,8 +51,9 @@ export async function quantizeCommand(
   } catch (error) {
     progress.stop();
     if (kept.length > 0) {
+      const names = kept.length === 2 ? kept : [kept[0], `${kept.length - 1} files more`];
       io.stderr.write(
-        `kept ${kept.map(printable).join(' and ')}, which the next run to this output replaces\n`,
+        `kept ${names.map(printable).join(' and ')} for --resume; any other run replaces them\n`,
       );
     }
     throw error;
@@ -116,6 +117,12 @@ function remarksOn(plan: Plan, io: Io): string[] {
 
 const notRunnable = (reason: string): string => `llama.cpp cannot run this file: ${reason}`;
 
+/** "m.gguf", "m-00001-of-00003.gguf and 2 more". */
+function wrote({ output, split }: RunResult): string {
+  const more = split === null ? 0 : split.parts.length - 1;
+  return `${output ?? 'to standard output'}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
 /** Error table, summary and the closing line of a run. */
 async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
   const { renderTensors, WORST_TENSORS } = await import('../report/table.ts');
@@ -140,7 +147,7 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
     lines.push(`${yellow('warning:')} ${printable(notRunnable(model.notRunnableReason))}`);
   }
   lines.push(
-    `${bold('wrote')} ${printable(result.output ?? 'to standard output')}: ${formatBytes(model.fileBytes)}, ` +
+    `${bold('wrote')} ${printable(wrote(result))}: ${formatBytes(model.fileBytes)}, ` +
       `${model.bitsPerWeight.toFixed(2)} bits per weight, SQNR ${sqnr(model.metrics)}, ` +
       `in ${formatSeconds(run.seconds.total)}`,
   );

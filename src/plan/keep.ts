@@ -54,9 +54,13 @@ export function copyScheme(
   };
 }
 
-/** Every tensor in its own type, in llama-quantize's order. */
-export const copiedTypes = (tensors: readonly MappedTensor[]): TypedTensor[] =>
-  inFileOrder(tensors).map((tensor) => ({ tensor, type: tensor.keep, reason: 'copied' }));
+/** Every tensor in its own type, in llama-quantize's order unless theirs is to be kept. */
+export const copiedTypes = (tensors: readonly MappedTensor[], keepOrder: boolean): TypedTensor[] =>
+  (keepOrder ? tensors : inFileOrder(tensors)).map((tensor) => ({
+    tensor,
+    type: tensor.keep,
+    reason: 'copied',
+  }));
 
 /**
  * Every tensor in a float type: those that llama-quantize would quantize get `type`, others too when they are quantized

@@ -1,6 +1,6 @@
 import { basename, dirname, resolve } from 'node:path';
 import type { Checkpoint } from '../core/checkpoint.ts';
-import { QuantizeError } from '../core/errors.ts';
+import { QuantizeError, UsageError } from '../core/errors.ts';
 import type { MetadataEntry } from '../core/metadata.ts';
 import type { Hyperparameters, MappedTensor } from '../core/model.ts';
 import type { ModelFiles } from '../core/model-files.ts';
@@ -37,6 +37,8 @@ export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly allowRequantize?: boolean;
   /** KEY=TYPE:VALUE, as in llama-quantize. */
   readonly overrideKv?: readonly string[];
+  /** Keep the parts of a split GGUF, and the order of the tensors in them. */
+  readonly keepSplit?: boolean;
   /** Layers to leave out. */
   readonly pruneLayers?: readonly number[];
   /** Which types can be written: those that an unknown `type` is answered with. */
@@ -87,7 +89,7 @@ export function makePlan(
   const source = edited(described, options, overrides, selected ? importanceKeys(selected) : []);
   const { model } = source;
   const chosen = copy
-    ? { tensors: copiedTypes(source.tensors), warnings: [] }
+    ? { tensors: copiedTypes(source.tensors, options.keepSplit ?? false), warnings: [] }
     : options.decode && (checkpoint.format === 'gguf' || options.container === 'safetensors')
       ? { tensors: decodedTypes(source.tensors, mixture.base, model), warnings: [] }
       : choose(source, mixture, options, checkpoint.format === 'gguf', selected !== null);
@@ -152,7 +154,18 @@ function describe(
     const known = describeGguf(checkpoint, fileType, overrides);
     const { hyperparameters, metadata, tensors } =
       known.hyperparameters === null ? describeGguf(checkpoint, bulkType, overrides) : known;
-    return { model: hyperparameters, metadata: ordered(metadata, true), tensors, warnings: [] };
+    return {
+      model: hyperparameters,
+      metadata: ordered(metadata, true),
+      tensors: options.keepSplit ? tensors.toSorted(byPlace) : tensors,
+      warnings: [],
+    };
+  }
+  if (options.keepSplit) {
+    throw new UsageError('--keep-split is for a split GGUF', {
+      file: checkpoint.path,
+      advice: 'to split the output of a checkpoint, pass --split-max-size or --split K/N',
+    });
   }
   // Tensors that go from safetensors to safetensors keep their names and rows.
   const described =
@@ -173,6 +186,12 @@ function describe(
       ? described.hyperparameters
       : hyperparametersOf(metadata, overrides, checkpoint.path);
   return { model, metadata: ordered(metadata), tensors, warnings };
+}
+
+/** By part of a split GGUF, then by place in it. */
+function byPlace({ source: a }: MappedTensor, { source: b }: MappedTensor): number {
+  const [[one], [other]] = [a, b].map((source) => (source.kind === 'stored' ? source.parts : []));
+  return one.file - other.file || one.offset - other.offset;
 }
 
 /** The source with keys overridden, importance named, layers pruned: the order in which llama-quantize sets keys. */
@@ -211,6 +230,7 @@ const choose = (
   chooseTypes(source.tensors, mixture, source.model, {
     stored,
     importance,
+    keepOrder: options.keepSplit,
     pure: options.pure,
     leaveOutputTensor: options.leaveOutputTensor,
     outputTensorType: parsed(options.outputTensorType, '--output-tensor-type'),

@@ -34,6 +34,8 @@ export interface TypeOptions {
   readonly importance?: boolean | undefined;
   /** The tensors are those of a GGUF: types and order are llama-quantize's for F32, F16 and BF16 as well. */
   readonly stored?: boolean | undefined;
+  /** The order stays, as llama-quantize has it with --keep-split; it matters to the mixtures' counters. */
+  readonly keepOrder?: boolean | undefined;
 }
 
 export interface TypedTensor {
@@ -85,7 +87,9 @@ export function chooseTypes(
   const converterOnly = dataTypes[mixture.base].kind === 'float' && !options.stored;
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const ordered =
-    converterOnly || model === null ? tensors : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
+    converterOnly || model === null || options.keepOrder
+      ? tensors
+      : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
   const overrides = (options.tensorTypes ?? []).map(({ pattern, type }) => ({
     pattern,
     type,

@@ -4,6 +4,7 @@ import { UsageError } from '../core/errors.ts';
 import type { BlockEncoder } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
+import { checksum } from './checksum.ts';
 import { decoders, encoders, weightedEncoders } from './format/index.ts';
 import { decodeZeroPoint, encodeZeroPoint, rangeOf, type ZeroPoint } from './zero-point.ts';
 
@@ -43,6 +44,8 @@ export interface Kernels {
    * scratch). The first two are finite exactly when every x, every q is.
    */
   measure(x: number, q: number, n: number, out: number): void;
+  /** Checksum of `length` bytes. */
+  checksum(bytes: number, length: number): number;
 }
 
 /** A compiled kernel module. */
@@ -110,6 +113,7 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
       void exports.dequantize_I8_zero_point(src, dst, n, scale, zeroPoint),
     range: (x, n, out) => void exports.range(x, n, out),
     measure: (x, q, n, out) => void exports.measure(x, q, n, out),
+    checksum: (bytes, length) => exports.checksum(bytes, length) >>> 0,
   };
 }
 
@@ -144,6 +148,7 @@ export function scalarKernels(bytes: number): Kernels {
     measure(x, q, n, out) {
       measure(floats(x, n), floats(q, n), new Float64Array(buffer, out, 5));
     },
+    checksum: (bytes, length) => checksum(new Uint8Array(buffer, bytes, length)),
   };
 }
 

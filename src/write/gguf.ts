@@ -9,8 +9,8 @@ export interface TensorInfo {
   readonly type: TypeName;
 }
 
-/** The whole output file, known before its first byte. */
-export interface Layout {
+/** A file, known before its first byte. */
+export interface LaidOut {
   /** Everything before the tensor data, padded to the alignment. */
   readonly header: Uint8Array;
   /** Absolute byte offset of each tensor's data, in tensor order. */
@@ -18,21 +18,36 @@ export interface Layout {
   readonly fileBytes: number;
 }
 
-const VERSION = 3;
-const DEFAULT_ALIGNMENT = 32;
+/** One file of the output. Its tensors are those of the plan from `first` up to `end`. */
+export interface FileLayout extends LaidOut {
+  readonly first: number;
+  readonly end: number;
+}
 
-const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment;
+/** The files a run makes. */
+export interface Layout {
+  readonly files: readonly FileLayout[];
+  /** Of all of them. */
+  readonly fileBytes: number;
+  /** Set when the model is split: how many files it has, and the number (from 0) of the first that this run makes. */
+  readonly split: { readonly count: number; readonly first: number } | null;
+}
+
+const VERSION = 3;
+export const DEFAULT_ALIGNMENT = 32;
+
+export const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment;
 
 /**
  * Lays out a GGUF v3 file (little-endian): magic, version, counts, key-value pairs, tensor infos, then each tensor's
  * data at a multiple of `general.alignment` (32 unless the metadata says otherwise), the last one padded too.
  */
-export function layOut(metadata: readonly MetadataEntry[], tensors: readonly TensorInfo[]): Layout {
+export function layOutFile(metadata: readonly MetadataEntry[], tensors: readonly TensorInfo[]): LaidOut {
   const alignment = Number(
     metadata.find(({ key }) => key === 'general.alignment')?.value ?? DEFAULT_ALIGNMENT,
   );
 
-  const writer = new ByteWriter();
+  const writer = new ByteWriter(headerBound(metadata, tensors, alignment));
   writer.bytes(new TextEncoder().encode('GGUF'));
   writer.uint32(VERSION);
   writer.uint64(tensors.length);
@@ -69,6 +84,26 @@ export function layOut(metadata: readonly MetadataEntry[], tensors: readonly Ten
   };
 }
 
+/** Bytes that the header takes at most: with a vocabulary they are many, and a buffer that grows would double them. */
+function headerBound(
+  metadata: readonly MetadataEntry[],
+  tensors: readonly TensorInfo[],
+  alignment: number,
+): number {
+  const text = (value: string) => 8 + Buffer.byteLength(value);
+  const scalar = (type: ScalarType, value: ScalarValue) =>
+    type === 'STRING' ? text(value as string) : scalarBytes[type];
+  let bytes = 24 + alignment;
+  for (const entry of metadata) {
+    bytes += text(entry.key) + 16; // type, and for arrays their elements' type and number
+    if (entry.type !== 'ARRAY') bytes += scalar(entry.type, entry.value);
+    else if (entry.elementType !== 'STRING') bytes += entry.value.length * scalarBytes[entry.elementType];
+    else for (const value of entry.value) bytes += text(value as string);
+  }
+  for (const { name, shape } of tensors) bytes += text(name) + 16 + 8 * shape.length;
+  return bytes;
+}
+
 type FixedType = Exclude<ScalarType, 'STRING'>;
 
 const scalarBytes: Readonly<Record<FixedType, number>> = {
@@ -91,21 +126,20 @@ const setScalar = {
   FLOAT64: (view: DataView, at: number, value: number) => view.setFloat64(at, value, true),
 };
 
-/** Little-endian values into a buffer that doubles. */
+/** Little-endian values, one after another, into a buffer of a size known to be enough. */
 class ByteWriter {
-  #buffer = new Uint8Array(65_536);
-  #view = new DataView(this.#buffer.buffer);
+  readonly #buffer: Buffer;
+  readonly #view: DataView;
   #length = 0;
+
+  constructor(capacity: number) {
+    this.#buffer = Buffer.alloc(capacity);
+    this.#view = new DataView(this.#buffer.buffer, this.#buffer.byteOffset, capacity);
+  }
 
   #room(bytes: number): number {
     const at = this.#length;
     this.#length += bytes;
-    if (this.#length > this.#buffer.length) {
-      const grown = new Uint8Array(Math.max(this.#length, 2 * this.#buffer.length));
-      grown.set(this.#buffer.subarray(0, at));
-      this.#buffer = grown;
-      this.#view = new DataView(grown.buffer);
-    }
     return at;
   }
 
@@ -113,29 +147,23 @@ class ByteWriter {
     this.#buffer.set(bytes, this.#room(bytes.length));
   }
 
-  /** Makes room and lets `set` write there; the view is looked up after the buffer may have grown. */
-  #put(bytes: number, set: (view: DataView, at: number) => void): void {
-    const at = this.#room(bytes);
-    set(this.#view, at);
-  }
-
   uint32(value: number): void {
-    this.#put(4, (view, at) => view.setUint32(at, value, true));
+    this.#view.setUint32(this.#room(4), value, true);
   }
 
   uint64(value: number | bigint): void {
-    this.#put(8, (view, at) => view.setBigUint64(at, BigInt(value), true));
+    this.#view.setBigUint64(this.#room(8), BigInt(value), true);
   }
 
   string(text: string): void {
     const bytes = Buffer.byteLength(text, 'utf8');
     this.uint64(bytes);
-    this.#put(bytes, ({ buffer }, at) => Buffer.from(buffer).write(text, at, bytes, 'utf8'));
+    this.#buffer.write(text, this.#room(bytes), bytes, 'utf8');
   }
 
   scalar(type: ScalarType, value: ScalarValue): void {
     if (type === 'STRING') this.string(value as string);
-    else this.#put(scalarBytes[type], (view, at) => setScalar[type](view, at, value as never));
+    else setScalar[type](this.#view, this.#room(scalarBytes[type]), value as never);
   }
 
   /** The bytes so far, zero-padded to a multiple of the alignment. */

@@ -31,22 +31,25 @@ const journalOf = (output: string): Journal | null => {
 /** A slow run, once the first chunks are written. */
 async function running(output: string, options: readonly string[] = slowly): Promise<Run> {
   const run = start([model, ...options, '-o', output]);
-  await until(() => journalOf(output)?.pid === run.pid && statSync(`${output}.partial`), 'the journal');
-  await until(() => journalOf(output)!.finished.length > 0, 'the first chunk');
+  await until(
+    () => journalOf(output)?.holder?.pid === run.pid && statSync(`${output}.partial`),
+    'the journal',
+  );
+  await until(() => journalOf(output)!.tensors.length > 0, 'the first chunk');
   return run;
 }
 
 /** Byte ranges of an output file that a journal says are finished. */
-function finishedBytes({ chunk, finished }: Journal): { offset: number; length: number }[] {
+function finishedBytes({ key, tensors }: Journal): { offset: number; length: number }[] {
   const { plan, layout } = planQuantization({ input: model, type: 'Q4_K_M' });
-  const chunks = plan.tensors.flatMap(({ type, shape }, i) => {
-    const elements = elementsOf(shape);
-    return Array.from({ length: Math.ceil(elements / chunk) }, (_, n) => ({
-      offset: layout.offsets[i] + bytesOf(type, n * chunk),
-      length: bytesOf(type, Math.min(chunk, elements - n * chunk)),
-    }));
+  return tensors.flatMap(([chunks, , , waiting], i) => {
+    const { type, shape } = plan.tensors[i];
+    const range = (n: number) => ({
+      offset: layout.files[0].offsets[i] + bytesOf(type, n * key.chunk),
+      length: bytesOf(type, Math.min(key.chunk, elementsOf(shape) - n * key.chunk)),
+    });
+    return [...Array(chunks).keys(), ...waiting.map(([chunk]) => chunk)].map(range);
   });
-  return finished.flatMap(([first, end]) => chunks.slice(first, end));
 }
 
 function bytesAt(path: string, { offset, length }: { offset: number; length: number }): Buffer {
@@ -86,11 +89,11 @@ describe('a run ended by a signal', () => {
     const { status, stderr } = await run.ended;
     expect(status).toBe(wanted);
     expect(stderr).toContain(
-      `kept ${output}.partial and ${output}.partial.json, which the next run to this output replaces\n` +
+      `kept ${output}.partial and ${output}.partial.json for --resume; any other run replaces them\n` +
         `error: interrupted by ${signal}\n  file:     ${output}\n`,
     );
     expect(beside(output)).toEqual(leftovers(output));
-    expect(journalOf(output)!.pid).toBeNull();
+    expect(journalOf(output)!.holder).toBeNull();
     expectConsistent(output);
 
     expect(await quantize([model, ...quickly, '-o', output])).toMatchObject({ status: 0, stderr: '' });
@@ -136,7 +139,7 @@ describe('a run ended by a signal', () => {
     const run = await running(output);
     run.child.kill('SIGKILL');
     expect((await run.ended).signal).toBe('SIGKILL');
-    expect(journalOf(output)!.pid).toBe(run.pid);
+    expect(journalOf(output)!.holder?.pid).toBe(run.pid);
     expectConsistent(output);
     expect(await quantize([model, ...quickly, '-o', output])).toMatchObject({ status: 0, stderr: '' });
     expect(beside(output)).toEqual(['m.gguf']);

@@ -25,6 +25,7 @@ function jobOf(parts: { chunks?: number; type?: TypeName; encoder?: string; chun
     rowLength: elements,
     source: { kind: 'stored', parts: [stored], rows: { kind: 'file' } },
     encoder: encoder as EncoderName,
+    file: 0,
     offset: 0,
   };
   return { files: [{ path, size: bytes }], tensors: [tensor], chunk };
@@ -107,8 +108,8 @@ describe('runPool', () => {
     const job = jobOf();
     const gone = { ...job, files: [{ path: join(job.files[0].path, 'gone'), size: 1 }] };
     expect(await failureOf(gone)).toMatchObject({ cause: 'read', code: 'ENOTDIR', file: 0, tensor: 'w' });
-    const target = { kind: 'file', path: '/dev/null/m.gguf' } as const;
-    expect(await failureOf(job, { target })).toMatchObject({ cause: 'write', code: 'ENOTDIR', tensor: null });
+    const target = { kind: 'files', paths: ['/dev/null/m.gguf'] } as const;
+    expect(await failureOf(job, { target })).toMatchObject({ cause: 'write', code: 'ENOTDIR', tensor: 'w' });
   });
 
   it('tells a file that ends early from one that cannot be read', async () => {

@@ -85,6 +85,7 @@ export const result = (
   plan: plan({ tensors: tensors.map(([tensor]) => tensor) }),
   output: 'out.gguf',
   fileBytes: 5000,
+  split: null,
   tensors: tensors.map(
     ([tensor, errors]): TensorResult => ({
       tensor,

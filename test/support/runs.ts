@@ -1,0 +1,30 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { Report } from '../../src/report/report.ts';
+import type { Journal } from '../../src/write/journal.ts';
+import { hashOf } from './cli.ts';
+
+/** What runs leave on the disk. */
+
+/** Chunks that the journal of an output says are done. */
+export function chunksIn(output: string): number {
+  const path = `${output}.partial.json`;
+  if (!existsSync(path)) return 0;
+  const { tensors } = JSON.parse(readFileSync(path, 'utf8')) as Journal;
+  return tensors.reduce((sum, [chunks, , , waiting]) => sum + chunks + waiting.length, 0);
+}
+
+/** Hash of every file whose name begins as that of `output` (.gguf aside), by what follows that beginning. */
+export function outputsOf(output: string): Record<string, string> {
+  const stem = basename(output).replace(/\.gguf$/, '');
+  const names = readdirSync(dirname(output)).filter((name) => name.startsWith(stem));
+  return Object.fromEntries(
+    names.sort().map((name) => [name.slice(stem.length), hashOf(join(dirname(output), name))]),
+  );
+}
+
+/** A JSON report without what may differ between equal runs. */
+export function reportOf(path: string): Omit<Report, 'run'> {
+  const { run: _run, ...report } = JSON.parse(readFileSync(path, 'utf8')) as Report;
+  return report;
+}
