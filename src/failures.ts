@@ -24,8 +24,6 @@ export class OutOfMemoryError extends QuantizeError {}
 
 /** A signal ended the run. */
 export class InterruptedError extends QuantizeError {
-  override readonly exitCode = 130;
-
   /**
    * @param target null while nothing has been opened for writing
    * @param reason what the caller aborted with: an error, or the name of a signal

@@ -1,5 +1,5 @@
 /**
- * The six stages on one page: read -> plan -> calibrate -> quantize -> write -> report.
+ * The stages on one page: read -> plan -> calibrate -> quantize -> write; then src/report makes the report.
  *
  * Reading and planning touch headers only. Calibrating (so far: the ranges of rows) and quantizing run over the
  * worker pool; writing ends with a rename. The report is built by src/report from the result.
@@ -18,7 +18,7 @@ import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
 import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
 import { chunkBytes, type Job } from './quantize/job.ts';
-import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
+import { chooseKernels, type WasmModule } from './quantize/kernels.ts';
 import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
@@ -45,7 +45,7 @@ import { type OutputTargets, resolveTargets } from './write/target.ts';
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends Omit<PlanOptions, 'container'>, SplitOptions {
+export interface QuantizeOptions extends Omit<PlanOptions, 'container' | 'canWrite'>, SplitOptions {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -102,11 +102,15 @@ export function planQuantization(
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
   const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
-  const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
+  const container = containerOf(options);
+  // Safetensors keep their names and rows: nothing has to be known of the model.
+  const modelFiles = whole || container === 'safetensors' ? null : readModelFiles(checkpoint.directory);
   const importance = readImportance(options);
   onStage('plan');
-  const container = containerOf(options);
-  const made = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }, importance));
+  const made = inOrderOf(
+    container,
+    makePlan(checkpoint, modelFiles, { ...options, container, canWrite }, importance),
+  );
   requireDecoders(made);
   requireEncoders(made);
   const layout =
@@ -160,7 +164,6 @@ export async function quantize(
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
   const key = resumeKey(plan, chunk, decisiveOptions(options));
-  onEvent({ kind: 'plan', plan, layout, output });
   const { files } = plan.checkpoint;
   const checkInterrupted = (opened: OutputTargets | null) => {
     if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
@@ -192,6 +195,9 @@ export async function quantize(
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const progress = planned.map(noProgress);
   const control = newControl();
+  // A file is opened or refused at once; a stream may wait long for its reader.
+  const announce = () => onEvent({ kind: 'plan', plan, layout, output });
+  if (target.kind === 'stream') announce();
   const out = await openOutput(target, {
     layout,
     key,
@@ -206,6 +212,7 @@ export async function quantize(
     checkInterrupted(null);
     throw error;
   });
+  if (target.kind === 'files') announce();
   let sums: ErrorSums[];
   try {
     const pool = { job, threads, module, target: out.target, progress, signal };
@@ -318,6 +325,9 @@ function requireEncoders({ tensors, checkpoint }: Plan): void {
   });
 }
 
+/** Whether this version can code weights as the type, if need be only under an importance matrix. */
+const canWrite = (type: TypeName): boolean => canEncode(type) || canWeigh(type);
+
 /** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
 const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
   source.kind === 'stored' ? source.parts[0].type : null;
@@ -359,15 +369,7 @@ function resolveResources(options: QuantizeOptions): {
       got: String(chunk),
     });
   }
-  const kernels = options.kernels ?? 'auto';
-  if (kernels === 'scalar') return { threads, chunk, module: null };
-  if (!simdSupported()) {
-    if (kernels === 'auto') return { threads, chunk, module: null };
-    throw new UsageError('this JavaScript engine has no WebAssembly SIMD', {
-      advice: 'leave --kernels out, or pass --kernels scalar (much slower, same bytes)',
-    });
-  }
-  return { threads, chunk, module: compileKernels() };
+  return { threads, chunk, module: chooseKernels(options.kernels ?? 'auto') };
 }
 
 /** Options that may decide what is written, to say in which of them two runs differ. */

@@ -72,6 +72,7 @@ export const planAsJson = (plan: Plan, layout: Layout) => ({
     fallbackFrom: tensor.fallbackFrom ?? null,
   })),
   fallbacks: tensorsOf(plan, layout).flatMap(fallbackOf),
+  notes: plan.notes,
   warnings: plan.warnings,
 });
 

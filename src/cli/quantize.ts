@@ -34,7 +34,7 @@ export async function quantizeCommand(
 
   if (flags.dryRun) {
     const { plan, layout } = pipeline.planQuantization(options);
-    if (!flags.quiet) for (const line of warningsOf(plan, io)) io.stderr.write(`${line}\n`);
+    if (!flags.quiet) for (const line of remarksOn(plan, io)) io.stderr.write(`${line}\n`);
     await showPlan(plan, layout, flags.json === true, io);
     return;
   }
@@ -46,7 +46,7 @@ export async function quantizeCommand(
     result = await pipeline.quantize({ ...options, signal: io.interruptible() }, (event) => {
       progress.handle(event);
       if (event.kind === 'kept') kept = event.paths;
-      if (event.kind === 'plan') for (const line of warningsOf(event.plan, io)) progress.note(line);
+      if (event.kind === 'plan') for (const line of remarksOn(event.plan, io)) progress.note(line);
     });
   } catch (error) {
     progress.stop();
@@ -100,16 +100,19 @@ function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportT
   };
 }
 
-/** A line for each warning of the plan: whether the file runs at all, then the rest. */
-function warningsOf(plan: Plan, io: Io): string[] {
-  const { yellow } = styles(hasColor(io.stderr, io.env));
+/** A line for each note and warning of the plan: what was chosen, whether the file runs at all, then the rest. */
+function remarksOn(plan: Plan, io: Io): string[] {
+  const { yellow, bold } = styles(hasColor(io.stderr, io.env));
   const more = plan.warnings.length - WARNINGS_SHOWN;
   const warnings = [
     ...(plan.runnable.yes ? [] : [notRunnable(plan.runnable.reason)]),
     ...plan.warnings.slice(0, WARNINGS_SHOWN),
     ...(more > 0 ? [`and ${more} more, all of them in the JSON report`] : []),
   ];
-  return warnings.map((text) => `${yellow('warning:')} ${printable(text)}`);
+  return [
+    ...plan.notes.map((text) => `${bold('note:')} ${printable(text)}`),
+    ...warnings.map((text) => `${yellow('warning:')} ${printable(text)}`),
+  ];
 }
 
 const notRunnable = (reason: string): string => `llama.cpp cannot run this file: ${reason}`;

@@ -1,8 +1,8 @@
 import type { ErrorSums } from './error-sums.ts';
 import type { Plan, PlannedTensor } from './plan.ts';
 
-/** The six stages, in order. */
-export const stages = ['read', 'plan', 'calibrate', 'quantize', 'write', 'report'] as const;
+/** The stages of a run, in order; the report is made of its result. */
+export const stages = ['read', 'plan', 'calibrate', 'quantize', 'write'] as const;
 export type Stage = (typeof stages)[number];
 
 /** What became of one tensor of the plan. */

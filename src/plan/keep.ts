@@ -104,7 +104,7 @@ export function requantizeWarnings(
   const [{ tensor, type }] = again;
   if (!allowed) {
     const part = tensor.source.kind === 'stored' ? tensor.source.parts[0] : undefined;
-    throw new RequantizeError('A tensor is quantized already', {
+    throw new RequantizeError('a tensor is quantized already', {
       file: part === undefined ? checkpoint.path : checkpoint.files[part.file].path,
       tensor: tensor.name,
       expected: 'F32, F16 or BF16',
@@ -118,6 +118,6 @@ export function requantizeWarnings(
   const from = [...new Set(coded.map(({ tensor: { keep } }) => keep))].join(', ');
   return [
     `${coded.length} tensors are quantized already (${from}): their errors add up, and those reported here are only ` +
-      'the new ones.',
+      'the new ones',
   ];
 }

@@ -16,7 +16,7 @@ import {
   selectImportance,
 } from './importance.ts';
 import { copiedTypes, copyScheme, decodedTypes, isCopy, requantizeWarnings } from './keep.ts';
-import { type Mixture, parseTensorType } from './mixtures.ts';
+import { bulkOf, type Mixture, parseTensorType } from './mixtures.ts';
 import { describeModel } from './model.ts';
 import { overrideWarnings, parseOverrides, type ScalarEntry, withOverrides } from './overrides.ts';
 import { chooseTypes, type TypeChoices, type TypedTensor } from './policy.ts';
@@ -41,11 +41,16 @@ export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly keepSplit?: boolean;
   /** Layers to leave out. */
   readonly pruneLayers?: readonly number[];
+  /** Which types can be written: those that an unknown `type` is answered with. */
+  readonly canWrite?: (type: TypeName) => boolean;
   /** Decode every tensor to `type`, which is F32, F16 or BF16. */
   readonly decode?: boolean;
   /** What the output is; safetensors only with `decode`. GGUF unless told. */
   readonly container?: 'gguf' | 'safetensors';
 }
+
+/** A checkpoint is sound and has no tensor: there is nothing to quantize. */
+export class NoTensorsError extends QuantizeError {}
 
 /** A tensor's name is longer than llama.cpp can hold. */
 export class TensorNameTooLongError extends QuantizeError {}
@@ -55,9 +60,10 @@ const MAX_NAME_BYTES = 64;
 
 /**
  * Decides the whole output: metadata, and for every tensor its name, shape, type, coding and source. Pure: the same
- * headers, files and options give the same plan. `files` are those beside the weights of a safetensors checkpoint.
+ * headers, files and options give the same plan. `files` are those beside the weights of a safetensors checkpoint, null where they
+ * do not count.
  *
- * @throws UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes and assignImportance
+ * @throws NoTensorsError, UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes and assignImportance
  */
 export function makePlan(
   checkpoint: Checkpoint,
@@ -65,9 +71,18 @@ export function makePlan(
   options: PlanOptions,
   importance?: ImportanceSource,
 ): Plan {
+  if (checkpoint.tensors.size === 0) {
+    throw new NoTensorsError('the model holds no tensors', {
+      file: checkpoint.path,
+      expected: 'at least one tensor',
+      advice: 'the file holds metadata only, perhaps a vocabulary: pass the file with the weights',
+    });
+  }
   const overrides = parseOverrides(options.overrideKv ?? []);
   const copy = isCopy(options.type);
-  const scheme = copy ? copyScheme(checkpoint, { ...options }, overrides) : resolveScheme(options);
+  const scheme = copy
+    ? copyScheme(checkpoint, { ...options }, overrides)
+    : resolveScheme(options, options.canWrite);
   const { mixture } = scheme;
   const { selected, warnings: selection } = selectImportance(importance, options);
   const described = describe(checkpoint, files, mixture, options, overrides);
@@ -94,15 +109,15 @@ export function makePlan(
 
   return {
     checkpoint,
-    fileType: mixture.name,
+    fileType: (model === null ? bulkOf(mixture) : mixture).name,
     method: scheme.method,
     modelName: modelNameOf(checkpoint),
     architecture: model?.architecture ?? null,
     runnable,
     metadata: source.metadata,
     tensors,
+    notes: scheme.notes,
     warnings: [
-      ...scheme.notes,
       ...source.warnings,
       ...chosen.warnings,
       ...shortRowWarnings(tensors),
@@ -131,11 +146,14 @@ function describe(
   overrides: readonly ScalarEntry[],
 ): Source {
   const fileType = mixture.fileType ?? 0;
+  const bulkType = bulkOf(mixture).fileType ?? 0;
   const float = floatOf(mixture);
   const ordered = (metadata: readonly MetadataEntry[], quantized = float === null) =>
     orderMetadata(metadata, quantized, mixture.fileType === null);
   if (checkpoint.format === 'gguf') {
-    const { hyperparameters, metadata, tensors } = describeGguf(checkpoint, fileType, overrides);
+    const known = describeGguf(checkpoint, fileType, overrides);
+    const { hyperparameters, metadata, tensors } =
+      known.hyperparameters === null ? describeGguf(checkpoint, bulkType, overrides) : known;
     return {
       model: hyperparameters,
       metadata: ordered(metadata, true),
@@ -159,7 +177,7 @@ function describe(
           ...(options.pre !== undefined && { pre: options.pre }),
         });
   if (described === null) {
-    const { metadata, tensors, warnings } = describeWeights(checkpoint, modelNameOf(checkpoint), fileType);
+    const { metadata, tensors, warnings } = describeWeights(checkpoint, modelNameOf(checkpoint), bulkType);
     return { model: null, metadata: ordered(metadata), tensors, warnings };
   }
   const { metadata, tensors, warnings } = described;
@@ -303,7 +321,7 @@ function shortRowWarnings(tensors: readonly PlannedTensor[]): string[] {
   return [...byLength].map(([length, names]) => {
     const who = names.length === 1 ? `${names[0]} has` : `${names.length} tensors (${names[0]}, ...) have`;
     const cost = (ROW_BITS / length).toFixed(2);
-    return `${who} rows of ${length}: their scales and zero points add ${cost} bits per weight.`;
+    return `${who} rows of ${length}: their scales and zero points add ${cost} bits per weight`;
   });
 }
 

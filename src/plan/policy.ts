@@ -184,7 +184,7 @@ export function chooseTypes(
     tensors: choices,
     warnings: [
       ...fallbackWarnings(choices),
-      ...idle.map((option) => `${option} decides the type of no tensor.`),
+      ...idle.map((option) => `${option} decides the type of no tensor`),
     ],
   };
 }
@@ -192,7 +192,7 @@ export function chooseTypes(
 /** A type given to one tensor by an option that knows no fallback. */
 function asked(name: string, shape: readonly number[], type: TypeName, option: string): Decision {
   if (!fits(type, shape)) {
-    throw new RowLengthError(`${option} ${type} is impossible: its blocks do not divide the rows.`, {
+    throw new RowLengthError(`${option} ${type} is impossible: its blocks do not divide the rows`, {
       tensor: name,
       expected: `rows that are a multiple of ${dataTypes[type].blockSize}`,
       got: `rows of ${shape[0]}`,
@@ -211,13 +211,15 @@ function fitted(
   reason: string,
 ): Decision {
   const final = fits(type, shape) ? type : fallbackFor(name, shape, type);
-  return final === wanted ? { type: final, reason } : { type: final, reason, fallbackFrom: wanted };
+  if (final === wanted) return { type: final, reason };
+  const cause = `rows of ${shape[0]} do not divide into ${dataTypes[wanted].blockSize}`;
+  return { type: final, reason: `${cause} (${reason})`, fallbackFrom: wanted };
 }
 
 /** `std::regex_search` with ECMAScript syntax. UsageError for what is no expression, or would mean something else. */
 function compilePattern(pattern: string): RegExp {
   if (/\[[^\]]*\[(:\w+:|\..+\.|=.+=)\]/.test(pattern)) {
-    throw new UsageError(`--tensor-type: "${pattern}" uses a POSIX character class.`, {
+    throw new UsageError(`--tensor-type: "${pattern}" uses a POSIX character class`, {
       expected: 'an ECMAScript regular expression',
       advice: 'write \\d for [[:digit:]], [a-z] for [[:lower:]]',
     });
@@ -225,7 +227,7 @@ function compilePattern(pattern: string): RegExp {
   try {
     return new RegExp(pattern, 'i');
   } catch (cause) {
-    throw new UsageError(`--tensor-type: "${pattern}" is not a regular expression.`, {
+    throw new UsageError(`--tensor-type: "${pattern}" is not a regular expression`, {
       got: (cause as Error).message,
       advice: 'escape characters such as ( [ * + with a backslash; a plain part of a name is a pattern too',
       cause,
@@ -250,7 +252,7 @@ export function needsImportance(name: string, type: TypeName, mixture: Mixture):
 function requireNoImportance(name: string, type: TypeName, mixture: Mixture): void {
   if (!needsImportance(name, type, mixture)) return;
   throw new ImportanceRequiredError(
-    `${mixture.name} needs an importance matrix: without one, ${type} is too coarse to be of use.`,
+    `${mixture.name} needs an importance matrix: without one, ${type} is too coarse to be of use`,
     {
       tensor: name,
       expected:

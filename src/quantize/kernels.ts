@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { UsageError } from '../core/errors.ts';
 import type { BlockEncoder } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
@@ -65,8 +66,27 @@ const SIMD_PROBE = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 65, 0, 253, 15, 26, 11,
 ]);
 
-/** Whether this JavaScript engine runs WebAssembly SIMD. */
-export const simdSupported = (): boolean => WebAssembly.validate(SIMD_PROBE);
+/** Whether this JavaScript engine runs WebAssembly SIMD; `node --jitless` has no WebAssembly at all. */
+export const simdSupported = (): boolean =>
+  typeof WebAssembly !== 'undefined' && WebAssembly.validate(SIMD_PROBE);
+
+/**
+ * The compiled SIMD kernels, or null for the scalar twins: `auto` takes SIMD where there is any.
+ *
+ * @throws UsageError for `simd` on an engine without it
+ */
+export function chooseKernels(kind: 'auto' | 'simd' | 'scalar'): WasmModule | null {
+  if (kind === 'scalar') return null;
+  if (simdSupported()) return compileKernels();
+  if (kind === 'auto') return null;
+  throw new UsageError('this JavaScript engine has no WebAssembly SIMD', {
+    advice: 'leave --kernels out, or pass --kernels scalar (much slower, same bytes)',
+  });
+}
+
+/** Kernels with at least `bytes` of arena: those of a module, or the scalar twins. */
+export const kernelsOf = (module: WasmModule | null, bytes: number): Kernels =>
+  module === null ? scalarKernels(bytes) : simdKernels(module, bytes);
 
 /** SIMD kernels with at least `bytes` of arena. */
 export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels {

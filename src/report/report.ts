@@ -76,6 +76,8 @@ export interface Report {
     readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
   };
   readonly fallbacks: readonly ReportedFallback[];
+  /** What was chosen in the user's place. */
+  readonly notes: readonly string[];
   readonly warnings: readonly string[];
   /** In file order. */
   readonly tensors: readonly ReportedTensor[];
@@ -120,6 +122,7 @@ export function buildReport({ plan, fileBytes, split, tensors, run }: RunResult)
       },
     },
     fallbacks: tensors.flatMap(({ tensor }) => fallbackOf(tensor)),
+    notes: plan.notes,
     warnings: plan.warnings,
     tensors: tensors.map(reportTensor),
     run,

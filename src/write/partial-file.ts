@@ -14,7 +14,7 @@ import {
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { TensorProgress } from '../core/output.ts';
-import { DiskFullError, OutputLockedError, outputExists, WriteError } from './errors.ts';
+import { DiskFullError, OutputLockedError, OutputPathError, outputExists, WriteError } from './errors.ts';
 import {
   isWhole,
   type Journal,
@@ -61,13 +61,13 @@ export class PartialFile {
   /**
    * Locks the output. Takes over what an earlier run left, or discards it.
    *
-   * @throws OutputLockedError, ResumeMismatchError, OutputExistsError, WriteError
+   * @throws OutputLockedError, ResumeMismatchError, OutputExistsError, OutputPathError, WriteError
    */
   constructor(output: string, details: PartialFileDetails) {
     this.output = output;
     this.path = partialPath(output);
     this.#details = details;
-    this.#attempt(() => guarded(`${this.path}.lock`, (now) => this.#lock(now)));
+    this.#attempt(() => guarded(`${this.path}.lock`, (now) => this.#lock(now)), asCreateError);
     try {
       this.#refuseExisting(); // a run that held the lock until now may have finished
       this.#attempt(() => {
@@ -219,13 +219,29 @@ export class PartialFile {
   }
 
   /** Turns what the operating system refuses into an error that names the output. */
-  #attempt(act: () => void): void {
+  #attempt(act: () => void, named: (error: unknown, file: string) => unknown = asWriteError): void {
     try {
       act();
     } catch (error) {
-      throw asWriteError(error, this.path);
+      throw named(error, this.path);
     }
   }
+}
+
+/**
+ * Why `file` could not be created or opened: OutputPathError naming `place` where something about the place forbids it,
+ * otherwise as `asWriteError`.
+ */
+export function asCreateError(error: unknown, file: string, place = dirname(file)): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === undefined || !['EACCES', 'EPERM', 'EROFS'].includes(code)) return asWriteError(error, file);
+  return new OutputPathError('the output cannot be created here', {
+    file: place,
+    expected: 'permission to write',
+    got: message,
+    advice: 'choose another -o',
+    cause: error,
+  });
 }
 
 /** Every file a run makes. They get their names only when all of them are whole. */

@@ -1,5 +1,5 @@
 import { fstatSync, realpathSync, type Stats, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { UsageError } from '../core/errors.ts';
 import { OutputExistsError, OutputIsInputError, OutputPathError, outputExists } from './errors.ts';
 import type { Layout } from './gguf.ts';
@@ -36,6 +36,7 @@ export function resolveTargets(
   inputs: readonly string[],
   { force, resume }: { force: boolean; resume: boolean },
 ): OutputTargets {
+  refuseNameless(output);
   if (layout.split !== null) requireFile(output, 'a split model');
   if (resume) requireFile(output, 'a resumed run');
   const paths: string[] = [];
@@ -50,7 +51,7 @@ export function resolveTargets(
 
 /** Refuses what is no regular file, nor can become one. */
 function requireFile(path: string, what: string): void {
-  const stats = descriptorOf(path) === null ? statSync(path, { throwIfNoEntry: false }) : null;
+  const stats = descriptorOf(path) === null ? statPath(path) : null;
   if (stats?.isDirectory()) throw isDirectory(path);
   if (stats === undefined || stats?.isFile()) return;
   throw new UsageError(`${what} cannot go to ${path === '-' ? 'standard output' : 'a stream or device'}`, {
@@ -74,9 +75,9 @@ const isDirectory = (path: string): OutputPathError =>
  * @throws OutputPathError, OutputIsInputError, OutputExistsError
  */
 export function resolveTarget(path: string, inputs: readonly string[], force: boolean): OutputTarget {
+  refuseNameless(path);
   const descriptor = descriptorOf(path);
-  const existing =
-    descriptor === null ? statSync(path, { throwIfNoEntry: false }) : statOpen(descriptor, path);
+  const existing = descriptor === null ? statPath(path) : statOpen(descriptor, path);
   if (existing?.isDirectory()) throw isDirectory(path);
   if (existing) refuseInput(path, existing, inputs);
   if (descriptor !== null) return { kind: 'stream', path, descriptor };
@@ -89,11 +90,34 @@ export function resolveTarget(path: string, inputs: readonly string[], force: bo
   return fileTarget(realpathSync(path), inputs, force);
 }
 
+/** A file must have a name: 'out/' and '' have none, whatever is there. */
+function refuseNameless(path: string): void {
+  if (path !== '' && !path.endsWith('/') && !path.endsWith(sep)) return;
+  throw new OutputPathError(path === '' ? 'the output has no name' : 'the output is named as a directory', {
+    ...(path !== '' && { file: path }),
+    expected: 'a file name',
+    advice: `name the file, for example -o '${join(path, 'model.gguf')}'`,
+  });
+}
+
 /** '-' and the names that systems give to open descriptors; null for a path of the file system. */
 function descriptorOf(path: string): number | null {
   if (path === '-' || path === '/dev/stdout') return 1;
   const match = /^(?:\/dev|\/proc\/self)\/fd\/(\d+)$/.exec(path);
   return match === null ? null : Number(match[1]);
+}
+
+function statPath(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (cause) {
+    throw new OutputPathError('the output cannot be reached', {
+      file: path,
+      got: (cause as Error).message,
+      advice: 'choose another -o',
+      cause,
+    });
+  }
 }
 
 function statOpen(descriptor: number, path: string): Stats {

@@ -105,7 +105,7 @@ it('prints a table, or JSON', () => {
   const table = fakeIo();
   estimateCommand(model, {}, table.io);
   expect(table.stdout()).toMatch(/^Q4_K_M +5\.07 +2\.28 MiB +2391040 +4\.52 +2\.04 MiB$/m);
-  const terminal = fakeIo({ stdoutIsTTY: true });
+  const terminal = fakeIo({ stdoutIsTTY: true, env: { NO_COLOR: '1' } });
   estimateCommand(model, {}, terminal.io);
   for (const line of terminal.stdout().split('\n')) expect(line.length).toBeLessThanOrEqual(100);
   const json = fakeIo();

@@ -9,7 +9,7 @@ import type { Journal } from '../../src/write/journal.ts';
 import { hashOf, quantize, type Run, root, start, until } from '../support/cli.ts';
 import { generatedCheckpoint, slowly } from '../support/generated.ts';
 import { writeSafetensors } from '../support/safetensors-writer.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Runs that are stopped in the middle: what they say, what they leave, and what the next run makes of it. */
 

@@ -94,6 +94,11 @@ describe('a run', () => {
     ]);
   });
 
+  it('tells what it chose as a note, no warning', async () => {
+    const { fake } = await runWith({}, { notes: ['no --type was given'], warnings: ['odd'] });
+    expect(fake.stderr()).toContain('note: no --type was given\nwarning: odd\n');
+  });
+
   it('counts warnings beyond ten', async () => {
     const { fake } = await runWith({}, { warnings: Array.from({ length: 14 }, (_, i) => `w${i}`) });
     expect(fake.stderr()).toContain('warning: w9\nwarning: and 4 more');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bundledModel, root, shell } from '../support/cli.ts';
 import { outputsOf } from '../support/runs.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 /** The commands of docs/distributed.md, as three processes side by side in a shell. */
 

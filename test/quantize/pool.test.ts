@@ -7,8 +7,7 @@ import { bytesOf } from '../../src/core/types.ts';
 import type { Job, TensorJob } from '../../src/quantize/job.ts';
 import { compileKernels } from '../../src/quantize/kernels.ts';
 import { newControl, PoolFailure, type PoolOptions, runPool } from '../../src/quantize/pool.ts';
-import { temporaryDirectory } from '../support/temp.ts';
-import { put } from '../support/temporary.ts';
+import { put, temporaryDirectory } from '../support/temporary.ts';
 
 const CHUNK = 32768;
 const module = compileKernels();

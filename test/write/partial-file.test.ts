@@ -13,13 +13,24 @@ import {
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { DiskFullError, OutputExistsError, OutputLockedError, WriteError } from '../../src/write/errors.ts';
+import {
+  DiskFullError,
+  OutputExistsError,
+  OutputLockedError,
+  OutputPathError,
+  WriteError,
+} from '../../src/write/errors.ts';
 import type { Journal } from '../../src/write/journal.ts';
 import { thisProcess } from '../../src/write/lock.ts';
-import { asWriteError, type PartialFileDetails, PartialFiles } from '../../src/write/partial-file.ts';
+import {
+  asCreateError,
+  asWriteError,
+  type PartialFileDetails,
+  PartialFiles,
+} from '../../src/write/partial-file.ts';
 import { ResumeMismatchError } from '../../src/write/resume-key.ts';
 import { keyOf, progressOf } from '../support/resume.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 const details = (over: Partial<PartialFileDetails> = {}): PartialFileDetails => ({
   header: new Uint8Array([1, 2, 3]),
@@ -263,4 +274,10 @@ describe('asWriteError', () => {
     const bug = new TypeError('bug');
     expect(asWriteError(bug, 'f')).toBe(bug);
   });
+});
+
+it.each(['EACCES', 'EPERM', 'EROFS'])('a directory that takes no file (%s) is named', (code) => {
+  const error = asCreateError(Object.assign(new Error(`${code}: no`), { code }), '/models/m.gguf.partial');
+  expect(error).toBeInstanceOf(OutputPathError);
+  expect((error as OutputPathError).details).toMatchObject({ file: '/models', advice: 'choose another -o' });
 });
