@@ -12,6 +12,8 @@ export interface Mixture {
   readonly fileType: number | null;
   /** The type of a tensor that no rule singles out. */
   readonly base: TypeName;
+  /** Every matrix gets the base type; llama-quantize has no such mixture. */
+  readonly uniform?: true;
 }
 
 const rows = [
@@ -59,6 +61,14 @@ export const mixtures = Object.fromEntries(
   rows.map(([name, fileType, base]) => [name, { name, fileType, base }]),
 ) as Readonly<Record<MixtureName, Mixture>>;
 
+/** Types that llama-quantize cannot be asked for: an extension, with llama.cpp's numbers for such files. */
+export const uniformTypes: Readonly<Record<'MXFP4' | 'NVFP4', Mixture>> = {
+  MXFP4: { name: 'MXFP4', fileType: 38, base: 'MXFP4', uniform: true },
+  NVFP4: { name: 'NVFP4', fileType: 39, base: 'NVFP4', uniform: true },
+};
+
+const named: Readonly<Record<string, Mixture>> = { ...mixtures, ...uniformTypes };
+
 /** Other names llama-quantize takes. */
 const aliases: Readonly<Record<string, MixtureName>> = { Q3_K: 'Q3_K_M', Q4_K: 'Q4_K_M', Q5_K: 'Q5_K_M' };
 
@@ -69,9 +79,9 @@ const aliases: Readonly<Record<string, MixtureName>> = { Q3_K: 'Q3_K_M', Q4_K: '
 export function parseMixture(text: string, canWrite: (type: TypeName) => boolean = () => true): Mixture {
   const wanted = text.trim().toUpperCase();
   const byNumber = /^\d+$/.test(wanted) && Object.values(mixtures).find((m) => m.fileType === Number(wanted));
-  const found = byNumber || mixtures[wanted as MixtureName] || mixtures[aliases[wanted]];
+  const found = byNumber || named[wanted] || mixtures[aliases[wanted]];
   if (found) return found;
-  const names = Object.values<Mixture>(mixtures).flatMap(({ name, base }) => (canWrite(base) ? [name] : []));
+  const names = Object.values(named).flatMap(({ name, base }) => (canWrite(base) ? [name] : []));
   throw new UsageError(`no type is named "${text}"`, {
     expected: names.join(', '),
     advice: didYouMean(wanted, names),
@@ -85,8 +95,8 @@ export function parseMixture(text: string, canWrite: (type: TypeName) => boolean
 export function bulkOf(mixture: Mixture): Mixture {
   const { name, base } = mixture;
   if (name === base || !Object.hasOwn(mixtures, name)) return mixture;
-  const named = Object.values<Mixture>(mixtures).filter((other) => other.base === base);
-  const { fileType } = named.find((other) => other.name === base) ?? named[0];
+  const alike = Object.values<Mixture>(mixtures).filter((other) => other.base === base);
+  const { fileType } = alike.find((other) => other.name === base) ?? alike[0];
   return { name: base, fileType, base };
 }
 

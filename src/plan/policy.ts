@@ -143,7 +143,7 @@ export function chooseTypes(
     if (converterOnly && model !== null && keep === 'F32') {
       return { type: keep, reason: 'kept: float32 by the converter' };
     }
-    if (rules === null || options.pure) {
+    if (rules === null || options.pure || mixture.uniform) {
       const reason = options.pure ? `pure ${mixture.base}` : `type ${mixture.base}`;
       return fitted(name, shape, mixture.base, mixture.base, reason);
     }
