@@ -31,8 +31,10 @@ const journalOf = (output: string): Journal | null => {
 /** A slow run, once the first chunks are written. */
 async function running(output: string, options: readonly string[] = slowly): Promise<Run> {
   const run = start([model, ...options, '-o', output]);
-  await until(() => journalOf(output)?.pid === run.pid && statSync(`${output}.partial`), 'the journal');
-  await until(() => journalOf(output)!.finished.length > 0, 'the first chunk');
+  await until(() => {
+    const journal = journalOf(output);
+    return journal?.pid === run.pid && journal.finished.length > 0;
+  }, 'the first chunk');
   return run;
 }
 

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { QuantizeError } from '../../src/core/errors.ts';
+import { type QuantizeError, UsageError } from '../../src/core/errors.ts';
 import {
   InputChangedError,
   InterruptedError,
@@ -236,7 +236,9 @@ describe('an output that is an input', () => {
         const error = await quantize({ input, output: to, force: true, type: 'Q4_0' }).catch(
           (reason) => reason,
         );
-        expect(error).toBeInstanceOf(OutputIsInputError);
+        // By this name it is refused before anything is looked up.
+        const early = to.endsWith('.safetensors');
+        expect(error).toBeInstanceOf(early ? UsageError : OutputIsInputError);
         expect(error.exitCode).toBe(2);
       }
     }
