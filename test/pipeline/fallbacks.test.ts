@@ -65,10 +65,10 @@ describe('fallbacks', () => {
     expect(report.tensors.map(({ fallbackFrom }) => fallbackFrom)).toEqual([null, 'Q4_K', 'Q4_K', 'Q4_K']);
     // Once before the work, and again under the table.
     expect(stderr).toContain(
-      'warning: Rows of 160 do not divide into Q4_K blocks of 256: 2 tensors (b, ...) get Q5_0, +1.00 bits per weight',
+      'warning: rows of 160 do not divide into Q4_K blocks of 256: 2 tensors (b, ...) get Q5_0, +1.00 bits per weight',
     );
     expect(stderr).toContain(
-      'warning: Rows of 100 do not divide into Q4_K blocks of 256: d gets F16, +11.50 bits',
+      'warning: rows of 100 do not divide into Q4_K blocks of 256: d gets F16, +11.50 bits',
     );
     expect(stderr).toMatch(/\nfallback Q4_K -> Q5_0 in 2 tensors: \+1\.00 bits per weight, \+3\.13 KiB\n/);
     expect(stderr).toMatch(/\nfallback Q4_K -> F16 in 1 tensor: \+11\.50 bits per weight, \+8\.98 KiB\n/);
