@@ -1,16 +1,14 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { dataTypes } from '../../src/core/types.ts';
 import { planQuantization, UndecodableTypeError } from '../../src/pipeline.ts';
 import { RequantizeError } from '../../src/plan/keep.ts';
-import { type MixtureName, mixtures } from '../../src/plan/mixtures.ts';
+import { mixtures } from '../../src/plan/mixtures.ts';
 import { decoders } from '../../src/quantize/format/index.ts';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { engineDirectory } from '../engine/ggml.ts';
 import { readGgufTensors } from '../engine/gguf.ts';
-import { repository } from '../support/checkpoints.ts';
 import { describeGgufInputs, writtenAlone } from '../support/gguf-inputs.ts';
 import { dataOf, GgufRuns } from '../support/gguf-runs.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
