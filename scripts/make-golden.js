@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { dataTypes } from '../dist/core/types.js';
 import { planQuantization, quantize } from '../dist/pipeline.js';
-import { mixtures } from '../dist/plan/mixtures.js';
+import { mixtures, uniformTypes } from '../dist/plan/mixtures.js';
 import { methods } from '../dist/plan/presets.js';
 import { readGguf } from '../dist/read/gguf.js';
 import { engineDirectory, loadLibrary } from '../test/engine/library.js';
@@ -69,7 +69,10 @@ function verify({ name, type, rowLength, data }, scheme) {
 const encoders = {};
 const files = {};
 const tensorHashes = {};
-for (const scheme of offeredSchemes({ mixtures, methods, planQuantization }, input)) {
+for (const scheme of offeredSchemes(
+  { mixtures: { ...mixtures, ...uniformTypes }, methods, planQuantization },
+  input,
+)) {
   const { bytes, header, tensors } = await output(scheme);
   for (const tensor of tensors) {
     const { name, encoder, data } = tensor;

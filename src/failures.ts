@@ -5,7 +5,7 @@ import { segmentsOf } from './core/segments.ts';
 import { dataTypes } from './core/types.ts';
 import { PoolFailure } from './quantize/pool.ts';
 import { asWriteError } from './write/partial-file.ts';
-import { type OutputTarget, partialPath } from './write/target.ts';
+import type { OutputTargets } from './write/target.ts';
 
 /** A weight is NaN or infinite. */
 export class NotFiniteWeightError extends QuantizeError {}
@@ -24,23 +24,22 @@ export class OutOfMemoryError extends QuantizeError {}
 
 /** A signal ended the run. */
 export class InterruptedError extends QuantizeError {
-  override readonly exitCode = 130;
-
   /**
    * @param target null while nothing has been opened for writing
    * @param reason what the caller aborted with: an error, or the name of a signal
    */
-  constructor(target: OutputTarget | null, reason: unknown) {
+  constructor(target: OutputTargets | null, reason: unknown) {
+    const path = target?.kind === 'files' ? target.paths[0] : target?.path;
     super(reason instanceof Error ? reason.message : `interrupted by ${reason}`, {
-      file: target?.path === '-' ? 'standard output' : target?.path,
+      file: path === '-' ? 'standard output' : path,
       got: target === null ? 'nothing was written' : leftBehind[target.kind],
-      advice: 'run again',
+      advice: target?.kind === 'files' ? 'run again with --resume' : 'run again',
     });
   }
 }
 
-const leftBehind: Readonly<Record<OutputTarget['kind'], string>> = {
-  file: 'this file is not there, or as it was before the run',
+const leftBehind: Readonly<Record<OutputTargets['kind'], string>> = {
+  files: 'this file is not there, or as it was before the run',
   stream: 'only the beginning of the GGUF was written',
 };
 
@@ -49,7 +48,7 @@ export function namedFailure(
   error: unknown,
   tensors: readonly PlannedTensor[],
   files: readonly CheckpointFile[],
-  output: string,
+  partialOf: (tensor: number) => string,
 ): unknown {
   if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
     return new OutOfMemoryError('a thread ran out of memory', {
@@ -66,10 +65,11 @@ export function namedFailure(
       advice: 'pass a smaller --chunk-size or fewer --threads',
     });
   }
+  const index = tensors.findIndex(({ name }) => name === error.chunk.tensor);
   if (cause === 'write') {
-    return asWriteError(Object.assign(new Error(message), { code }), partialPath(output));
+    return asWriteError(Object.assign(new Error(message), { code }), partialOf(index));
   }
-  const tensor = tensors.find(({ name }) => name === error.chunk.tensor)!;
+  const tensor = tensors[index];
   const { part, place } = locate(tensor, error.chunk.element ?? 0);
   const file = files[fileIndex ?? part?.file ?? 0]?.path;
   const name = part && part.name !== tensor.name ? `${tensor.name} (stored as ${part.name})` : tensor.name;

@@ -1,5 +1,5 @@
 /**
- * The six stages on one page: read -> plan -> calibrate -> quantize -> write -> report.
+ * The stages on one page: read -> plan -> calibrate -> quantize -> write; then src/report makes the report.
  *
  * Reading and planning touch headers only. Calibrating (so far: the ranges of rows) and quantizing run over the
  * worker pool; writing ends with a rename. The report is built by src/report from the result.
@@ -8,31 +8,44 @@ import { availableParallelism, cpus } from 'node:os';
 import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import { QuantizeError, UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
-import { type RunResult, type Stage, stages } from './core/result.ts';
+import type { RunResult, Stage } from './core/result.ts';
 import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import type { ImportanceSource } from './plan/importance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
-import { encodeTensors } from './quantize/encode.ts';
+import { encodeTensors, verifyProgress } from './quantize/encode.ts';
 import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
-import { chunkBytes, type Job, type RowRanges, type TensorJob } from './quantize/job.ts';
-import { compileKernels, simdSupported, type WasmModule } from './quantize/kernels.ts';
+import { chunkBytes, type Job } from './quantize/job.ts';
+import { chooseKernels, type WasmModule } from './quantize/kernels.ts';
+import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
+import { noProgress } from './quantize/progress.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
-import { type Layout, layOut } from './write/gguf.ts';
+import { Stopwatch } from './stopwatch.ts';
+import type { Layout } from './write/gguf.ts';
+import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
+import { resumeKey } from './write/resume-key.ts';
 import { bySizeOfType, layOutSafetensors } from './write/safetensors.ts';
-import { type OutputTarget, resolveTarget } from './write/target.ts';
+import {
+  fileNames,
+  layOut,
+  oneFile,
+  requireNoSplit,
+  type SplitOptions,
+  splitWarnings,
+} from './write/split.ts';
+import { type OutputTargets, resolveTargets } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends Omit<PlanOptions, 'container'> {
+export interface QuantizeOptions extends Omit<PlanOptions, 'container' | 'canWrite'>, SplitOptions {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -46,19 +59,23 @@ export interface QuantizeOptions extends Omit<PlanOptions, 'container'> {
   readonly kernels?: 'auto' | 'simd' | 'scalar';
   /** Replace an existing output. */
   readonly force?: boolean;
+  /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
+  readonly resume?: boolean;
   readonly signal?: AbortSignal;
 }
 
 export type PipelineEvent =
   | { readonly kind: 'stage'; readonly stage: Stage }
   | { readonly kind: 'plan'; readonly plan: Plan; readonly layout: Layout; readonly output: string }
+  /** Weights that an earlier run had done, checked against what is on the disk. */
+  | { readonly kind: 'resumed'; readonly doneWeights: number; readonly totalWeights: number }
   | {
       readonly kind: 'progress';
       readonly doneWeights: number;
       readonly totalWeights: number;
       readonly tensor: string;
     }
-  /** The run failed; these files stay, and the next run to the same output replaces them. */
+  /** The run failed; these files stay for a run that resumes, and any other run to the same output replaces them. */
   | { readonly kind: 'kept'; readonly paths: readonly string[] };
 
 /** What a run would do, and the size of what it would write. */
@@ -85,25 +102,39 @@ export function planQuantization(
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
   const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
-  const modelFiles = whole ? null : readModelFiles(checkpoint.directory);
+  const container = containerOf(options);
+  // Safetensors keep their names and rows: nothing has to be known of the model.
+  const modelFiles = whole || container === 'safetensors' ? null : readModelFiles(checkpoint.directory);
   const importance = readImportance(options);
   onStage('plan');
-  const container = containerOf(options);
-  const plan = inOrderOf(container, makePlan(checkpoint, modelFiles, { ...options, container }, importance));
-  requireDecoders(plan);
-  requireEncoders(plan);
+  const made = inOrderOf(
+    container,
+    makePlan(checkpoint, modelFiles, { ...options, container, canWrite }, importance),
+  );
+  requireDecoders(made);
+  requireEncoders(made);
   const layout =
-    container === 'gguf' ? layOut(plan.metadata, plan.tensors) : layOutSafetensors(...torchView(plan));
+    container === 'gguf'
+      ? layOut(made.metadata, made.tensors, options, options.keepSplit ? made.tensors.map(partOf) : [])
+      : oneFile(layOutSafetensors(...torchView(made)), made.tensors.length);
+  const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
   const inputs = [...checkpoint.files.map(({ path }) => path), ...beside];
   return { plan, layout, output, inputs: options.imatrix ? [...inputs, options.imatrix] : inputs };
 }
 
+/** The part of a split GGUF that a tensor comes from. */
+const partOf = ({ source }: PlannedTensor): number => (source.kind === 'stored' ? source.parts[0].file : 0);
+
 /** What the output is, by its name. */
-function containerOf({ output, decode }: QuantizeOptions): 'gguf' | 'safetensors' {
+function containerOf(options: QuantizeOptions): 'gguf' | 'safetensors' {
+  const { output, decode } = options;
   if (output === undefined || !/\.safetensors$/i.test(output)) return 'gguf';
-  if (decode) return 'safetensors';
+  if (decode) {
+    requireNoSplit(options);
+    return 'safetensors';
+  }
   throw new UsageError('the output is a GGUF file, and its name says safetensors', {
     file: output,
     advice: 'name it .gguf; safetensors are written by `quantize dequantize`',
@@ -130,19 +161,28 @@ export async function quantize(
   const { signal } = options;
 
   const { plan, layout, output, inputs } = planQuantization(options, enter);
-  const target = resolveTarget(output, inputs, options.force ?? false);
-  onEvent({ kind: 'plan', plan, layout, output });
+  const { force = false, resume = false } = options;
+  const target = resolveTargets(output, layout, inputs, { force, resume });
+  const key = resumeKey(plan, chunk, decisiveOptions(options));
   const { files } = plan.checkpoint;
-  const checkInterrupted = (opened: OutputTarget | null) => {
+  const checkInterrupted = (opened: OutputTargets | null) => {
     if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
   };
-  const failure = (error: unknown) => namedFailure(error, plan.tensors, files, output);
+  const places = layout.files.flatMap(({ offsets }, file) => offsets.map((offset) => ({ file, offset })));
+  const first = layout.files[0].first;
+  const planned = plan.tensors.slice(first, first + places.length);
+  const failure = (error: unknown) =>
+    namedFailure(error, plan.tensors, files, (tensor) =>
+      partialPath(target.kind === 'files' ? target.paths[places[tensor - first].file] : output),
+    );
 
   enter('calibrate');
-  const ranged = plan.tensors.filter(
-    ({ encoder, source }) => encoder === 'I8:zero-point' && source.kind === 'stored',
-  );
-  const rangedJob: Job = { files, chunk, tensors: ranged.map((tensor) => jobOf(tensor, 0, new Map())) };
+  const ranged = rangedTensors(plan.tensors, planned);
+  const rangedJob: Job = {
+    files,
+    chunk,
+    tensors: ranged.map((tensor) => jobOf(tensor, { file: 0, offset: 0 }, new Map())),
+  };
   const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
@@ -150,13 +190,19 @@ export async function quantize(
   const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
-  const tensors = plan.tensors.map((tensor, i) => jobOf(tensor, layout.offsets[i], ranges));
+  const tensors = planned.map((tensor, i) => jobOf(tensor, places[i], ranges));
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
+  const progress = planned.map(noProgress);
   const control = newControl();
+  // A file is opened or refused at once; a stream may wait long for its reader.
+  const announce = () => onEvent({ kind: 'plan', plan, layout, output });
+  if (target.kind === 'stream') announce();
   const out = await openOutput(target, {
     layout,
-    chunk,
+    key,
+    resume,
+    progress,
     slotBytes: chunkBytes(job).encoded,
     slots: 2 * threads,
     signal,
@@ -166,15 +212,17 @@ export async function quantize(
     checkInterrupted(null);
     throw error;
   });
+  if (target.kind === 'files') announce();
   let sums: ErrorSums[];
   try {
+    const pool = { job, threads, module, target: out.target, progress, signal };
+    if (resume) {
+      onEvent({ kind: 'resumed', doneWeights: await verifyProgress(pool), totalWeights });
+      checkInterrupted(target);
+    }
     sums = await encodeTensors({
-      job,
-      threads,
-      module,
-      target: out.target,
+      ...pool,
       control,
-      signal,
       onChunk: (encoded) => out.take(encoded),
       onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
     });
@@ -191,9 +239,17 @@ export async function quantize(
 
   return {
     plan,
-    output: output === '-' ? null : output,
+    output: output === '-' ? null : fileNames(output, layout)[0],
     fileBytes: layout.fileBytes,
-    tensors: plan.tensors.map((tensor, i) => ({
+    split: layout.split && {
+      count: layout.split.count,
+      parts: layout.files.map((file, i) => ({
+        number: layout.split!.first + i + 1,
+        tensors: file.end - file.first,
+        fileBytes: file.fileBytes,
+      })),
+    },
+    tensors: planned.map((tensor, i) => ({
       tensor,
       bytesBefore: storedBytes(tensor),
       bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
@@ -269,6 +325,9 @@ function requireEncoders({ tensors, checkpoint }: Plan): void {
   });
 }
 
+/** Whether this version can code weights as the type, if need be only under an importance matrix. */
+const canWrite = (type: TypeName): boolean => canEncode(type) || canWeigh(type);
+
 /** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
 const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
   source.kind === 'stored' ? source.parts[0].type : null;
@@ -310,69 +369,26 @@ function resolveResources(options: QuantizeOptions): {
       got: String(chunk),
     });
   }
-  const kernels = options.kernels ?? 'auto';
-  if (kernels === 'scalar') return { threads, chunk, module: null };
-  if (!simdSupported()) {
-    if (kernels === 'auto') return { threads, chunk, module: null };
-    throw new UsageError('this JavaScript engine has no WebAssembly SIMD', {
-      advice: 'leave --kernels out, or pass --kernels scalar (much slower, same bytes)',
-    });
-  }
-  return { threads, chunk, module: compileKernels() };
+  return { threads, chunk, module: chooseKernels(options.kernels ?? 'auto') };
 }
 
-/** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */
-function jobOf(tensor: PlannedTensor, offset: number, ranges: ReadonlyMap<string, RowRanges>): TensorJob {
-  const { name, encoder, source, importance } = tensor;
-  const job = {
-    name,
-    elements: elementsOf(tensor.shape),
-    rowLength: tensor.shape[0] ?? 1,
-    encoder,
-    offset,
-    ...(importance && { importance }),
-  };
-  if (source.kind !== 'row-range') {
-    const own = ranges.get(name);
-    return { ...job, source, ...(own && { ranges: own }) };
-  }
-  const { scales, zeroPoints } = ranges.get(source.of)!;
-  if (source.what === 'scale') return { ...job, source: { kind: 'values', values: scales } };
-  // Zero points are codes themselves: int8 with scale 1 and zero point 0, all in one row.
-  const identity = { scales: new Float32Array([1]), zeroPoints: new Int8Array([0]) };
-  return {
-    ...job,
-    rowLength: job.elements,
-    source: { kind: 'values', values: zeroPoints },
-    ranges: identity,
-  };
+/** Options that may decide what is written, to say in which of them two runs differ. */
+function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
+  const {
+    input: _i,
+    output: _o,
+    threads: _t,
+    chunkSize: _c,
+    kernels: _k,
+    force: _f,
+    resume: _r,
+    ...rest
+  } = options;
+  const { signal: _s, ...decisive } = rest;
+  return decisive;
 }
 
 /** Bytes a tensor's source takes in the checkpoint; 0 for values the plan computed. */
 function storedBytes({ source }: PlannedTensor): number {
   return source.kind === 'stored' ? source.parts.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0;
-}
-
-/** Time spent in each stage. */
-class Stopwatch {
-  readonly #spent = Object.fromEntries(stages.map((stage) => [stage, 0])) as Record<Stage, number>;
-  readonly #started = performance.now();
-  #current: Stage | null = null;
-  #since = this.#started;
-
-  enter(stage: Stage): void {
-    this.stop();
-    this.#current = stage;
-  }
-
-  stop(): void {
-    const now = performance.now();
-    if (this.#current) this.#spent[this.#current] += (now - this.#since) / 1000;
-    this.#current = null;
-    this.#since = now;
-  }
-
-  seconds(): Record<Stage | 'total', number> {
-    return { ...this.#spent, total: (this.#since - this.#started) / 1000 };
-  }
 }

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
-import type { Checkpoint } from '../core/checkpoint.ts';
+import type { Checkpoint, StoredTensor } from '../core/checkpoint.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
 import { QuantizeError } from '../core/errors.ts';
 import type { ReadableSource } from '../core/plan.ts';
@@ -14,6 +14,8 @@ export interface NamedSource {
   /** GGUF order, row length first. */
   readonly shape: readonly number[];
   readonly source: ReadableSource;
+  /** Int8 codes stand for (q - zero point) * scale, by the values of these tensors for each row. */
+  readonly rowRanges?: { readonly scales: StoredTensor; readonly zeroPoints: StoredTensor };
 }
 
 /** The same tensor in two models: a is the reference. */
@@ -35,13 +37,37 @@ export interface Matching {
 /** Fewer bytes came back than the checked header promised: the file changed while it was read. */
 export class ShortReadError extends QuantizeError {}
 
-/** A checkpoint's tensors under their own names. */
-export const sourcesOf = (checkpoint: Checkpoint): NamedSource[] =>
-  [...checkpoint.tensors.values()].map((tensor) => ({
-    name: tensor.name,
-    shape: [...tensor.shape].reverse(),
-    source: { kind: 'stored', parts: [tensor], rows: { kind: 'file' } },
-  }));
+/** A checkpoint's tensors under their own names. Scales and zero points of rows are part of the tensor they decode. */
+export function sourcesOf({ tensors }: Checkpoint): NamedSource[] {
+  const ranges = new Map(
+    [...tensors.values()].flatMap((tensor) => {
+      const found = rowRangesOf(tensor, tensors);
+      return found === null ? [] : [[tensor.name, found] as const];
+    }),
+  );
+  const companions = new Set([...ranges.values()].flatMap(({ scales, zeroPoints }) => [scales, zeroPoints]));
+  return [...tensors.values()].flatMap((tensor) => {
+    if (companions.has(tensor)) return [];
+    const rowRanges = ranges.get(tensor.name);
+    return {
+      name: tensor.name,
+      shape: [...tensor.shape].reverse(),
+      source: { kind: 'stored', parts: [tensor], rows: { kind: 'file' } },
+      ...(rowRanges && { rowRanges }),
+    };
+  });
+}
+
+/** What stands beside the codes of 8-bit zero-point: `<stem>.scale` and `<stem>.zero_point`, one value a row. */
+function rowRangesOf({ name, type, shape }: StoredTensor, tensors: Checkpoint['tensors']) {
+  const stem = name.replace(/\.weight$/, '');
+  const [scales, zeroPoints] = [tensors.get(`${stem}.scale`), tensors.get(`${stem}.zero_point`)];
+  if (type !== 'I8' || scales?.type !== 'F32' || zeroPoints?.type !== 'I8') return null;
+  const rows = elementsOf(shape.slice(0, -1));
+  return [scales, zeroPoints].every((each) => elementsOf(each.shape) === rows)
+    ? { scales, zeroPoints }
+    : null;
+}
 
 /** Pairs tensors by name, in the order of a. */
 export function matchTensors(a: readonly NamedSource[], b: readonly NamedSource[]): Matching {
@@ -106,8 +132,8 @@ export async function* comparePairs(
       const count = elementsOf(pair.a.shape);
       for (let start = 0; start < count; start += SUM_RANGE) {
         const n = Math.min(SUM_RANGE, count - start);
-        readA.decode(pair.a.source, start, n, kernels, raw, x);
-        readB.decode(pair.b.source, start, n, kernels, raw, q);
+        readA.decode(pair.a, start, n, kernels, raw, x);
+        readB.decode(pair.b, start, n, kernels, raw, q);
         addErrorSums(sums, measureRange(kernels, x, q, n, out, start, sums.maxError));
         await new Promise(setImmediate);
         signal?.throwIfAborted();
@@ -150,7 +176,8 @@ class RangeReader {
   }
 
   /** Decodes elements [start, start + n) to float32 at `dst`, by way of `raw`. */
-  decode(source: ReadableSource, start: number, n: number, kernels: Kernels, raw: number, dst: number): void {
+  decode(tensor: NamedSource, start: number, n: number, kernels: Kernels, raw: number, dst: number): void {
+    const { source, rowRanges } = tensor;
     if (source.kind === 'values') {
       new Float32Array(kernels.buffer, dst, n).set(source.values.slice(start, start + n));
       return;
@@ -160,7 +187,36 @@ class RangeReader {
       this.#read(file, offset, new Uint8Array(kernels.buffer, at, byteLength), source.parts[0].name);
       at += byteLength;
     }
-    kernels.dequantize(source.parts[0].type, raw, dst, n);
+    if (rowRanges === undefined) kernels.dequantize(source.parts[0].type, raw, dst, n);
+    else this.#decodeRows(rowRanges, tensor.shape[0], start, n, kernels, raw, dst);
+  }
+
+  /** Decodes int8 codes at `raw`, each row by its own scale and zero point. */
+  #decodeRows(
+    { scales, zeroPoints }: NonNullable<NamedSource['rowRanges']>,
+    rowLength: number,
+    start: number,
+    n: number,
+    kernels: Kernels,
+    raw: number,
+    dst: number,
+  ): void {
+    const first = Math.floor(start / rowLength);
+    const rows = Math.ceil((start + n) / rowLength) - first;
+    const [ofScales, ofZeroPoints] = [new Float32Array(rows), new Int8Array(rows)];
+    this.#read(scales.file, scales.offset + 4 * first, new Uint8Array(ofScales.buffer), scales.name);
+    this.#read(
+      zeroPoints.file,
+      zeroPoints.offset + first,
+      new Uint8Array(ofZeroPoints.buffer),
+      zeroPoints.name,
+    );
+    for (let row = 0; row < rows; row++) {
+      const from = Math.max(0, (first + row) * rowLength - start);
+      const to = Math.min(n, (first + row + 1) * rowLength - start);
+      const parameters = { scale: ofScales[row], zeroPoint: ofZeroPoints[row] };
+      kernels.dequantizeZeroPoint(raw + from, dst + 4 * from, to - from, parameters);
+    }
   }
 
   close(): void {

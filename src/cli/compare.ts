@@ -1,7 +1,7 @@
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import { QuantizeError } from '../core/errors.ts';
-import { compileKernels, simdKernels } from '../quantize/kernels.ts';
+import { chooseKernels, kernelsOf } from '../quantize/kernels.ts';
 import { formatCount, formatError, printable } from '../report/format.ts';
 import { metricsOf } from '../report/metrics.ts';
 import { asJson, type ReportedMetrics } from '../report/report.ts';
@@ -60,7 +60,7 @@ export async function compareCommand(
   const tensors: ComparedTensor[] = [];
   const notFinite: string[] = [];
   const total = emptyErrorSums();
-  const kernels = simdKernels(compileKernels(), COMPARE_ARENA);
+  const kernels = kernelsOf(chooseKernels('auto'), COMPARE_ARENA);
   for await (const { pair, sums } of comparePairs(matching.pairs, { a, b }, kernels, io.interruptible())) {
     if (!allFinite(sums)) {
       notFinite.push(pair.name);
@@ -118,11 +118,32 @@ export async function compareCommand(
   }
 }
 
-/** Matches by the names in the files where both have one format, else by the names a GGUF has. */
+/**
+ * Matches by the names in the files where both have one format, else by the names a GGUF has. Safetensors may have these
+ * too (`quantize dequantize` keeps them): where no names match, one side is taken as the model that its config says.
+ */
 function match(a: Checkpoint, b: Checkpoint, { asGguf }: CompareStages): Matching {
-  if (a.format === b.format) return matchTensors(sourcesOf(a), sourcesOf(b));
+  if (a.format === b.format) {
+    const asStored = matchTensors(sourcesOf(a), sourcesOf(b));
+    if (asStored.pairs.length > 0 || a.format === 'gguf') return asStored;
+    const mapped = [
+      () => matchTensors(asGguf(a), sourcesOf(b)),
+      () => matchTensors(sourcesOf(a), asGguf(b)),
+    ].map(unlessRefused);
+    return mapped.find((matching) => matching !== null && matching.pairs.length > 0) ?? asStored;
+  }
   const [inA, inB] = [a, b].map((model) => (model.format === 'gguf' ? sourcesOf(model) : asGguf(model)));
   return matchTensors(inA, inB);
+}
+
+/** Null where a checkpoint cannot be mapped: it is not the model that lies beside it, or none that is known. */
+function unlessRefused<T>(attempt: () => T): T | null {
+  try {
+    return attempt();
+  } catch (error) {
+    if (error instanceof QuantizeError) return null;
+    throw error;
+  }
 }
 
 /** Whether every weight was: one NaN or infinity shows in a sum of squares. */

@@ -3,17 +3,17 @@ import { QuantizeError } from '../core/errors.ts';
 import type { Hyperparameters, MappedTensor } from '../core/model.ts';
 import { bytesOf, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
 import { describeGguf, type GgufDescription } from '../plan/gguf-model.ts';
-import { type Mixture, mixtures } from '../plan/mixtures.ts';
+import { type Mixture, mixtures, uniformTypes } from '../plan/mixtures.ts';
 import { describeModel } from '../plan/model.ts';
 import { modelNameOf } from '../plan/plan.ts';
 import { chooseTypes, ImportanceRequiredError, type TypedTensor } from '../plan/policy.ts';
 import { describeWeights } from '../plan/weights.ts';
-import { encoders } from '../quantize/format/index.ts';
+import { canEncode, canWeigh } from '../quantize/format/index.ts';
 import { openCheckpoint } from '../read/checkpoint.ts';
 import { readModelFiles } from '../read/model-files.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
 import { renderTable } from '../report/table.ts';
-import { layOut } from '../write/gguf.ts';
+import { layOutFile } from '../write/gguf.ts';
 import { requireInput } from './files.ts';
 import { type Io, jsonText, tableStyle } from './io.ts';
 
@@ -59,7 +59,7 @@ export function sizedModel(checkpoint: Checkpoint): SizedModel {
   const { metadata, tensors, hyperparameters } = described(checkpoint);
   const kept = tensors.map(({ name, shape, keep }) => ({ name, shape, type: keep }));
   return {
-    headerBytes: layOut(metadata, kept).header.length,
+    headerBytes: layOutFile(metadata, kept).header.length,
     alignment: Number(metadata.find(({ key }) => key === 'general.alignment')?.value ?? ALIGNMENT),
     tensors,
     hyperparameters,
@@ -77,7 +77,10 @@ function described(checkpoint: Checkpoint): GgufDescription {
  * a weight, without scales), in every mixture as the type policy decides it, and in block types that are no mixture.
  */
 export function estimateSizes(model: SizedModel): Estimate[] {
-  const named = model.hyperparameters === null ? [] : Object.values<Mixture>(mixtures);
+  const named =
+    model.hyperparameters === null
+      ? []
+      : [...Object.values<Mixture>(mixtures), ...Object.values(uniformTypes)];
   const quantizing = named.filter(({ base }) => dataTypes[base].kind === 'quantized');
   const bases = new Set<TypeName>(quantizing.map(({ base }) => base));
   const others = Object.values(dataTypes).filter(
@@ -98,7 +101,7 @@ function plainNumbers(model: SizedModel, name: string, type: TypeName): Estimate
     dataTypes[keep].kind === 'integer' ? keep : shape.length < 2 ? 'F32' : type;
   const chosen = model.tensors.map((tensor) => ({ shape: tensor.shape, type: typeFor(tensor) }));
   const size = sizeOf(model, chosen);
-  return { name, kind: 'number', size, pure: null, writable: type in encoders, fallbacks: 0, notes: [] };
+  return { name, kind: 'number', size, pure: null, writable: canWrite(type), fallbacks: 0, notes: [] };
 }
 
 function estimateOf(model: SizedModel, kind: Estimate['kind'], mixture: Mixture): Estimate {
@@ -146,7 +149,9 @@ function choose(
   }
 }
 
-const isUnwritable = ({ tensor, type }: TypedTensor): boolean => type !== tensor.keep && !(type in encoders);
+const canWrite = (type: TypeName): boolean => canEncode(type) || canWeigh(type);
+
+const isUnwritable = ({ tensor, type }: TypedTensor): boolean => type !== tensor.keep && !canWrite(type);
 
 const toSized = (chosen: readonly TypedTensor[]) =>
   chosen.map(({ tensor, type }) => ({ shape: tensor.shape, type }));

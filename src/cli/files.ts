@@ -28,7 +28,8 @@ export function requireInput(path: string): void {
   const directory = dirname(path);
   const similar = existsSync(directory) ? closest(basename(path), readdirSync(directory)) : undefined;
   const suggestion = directory === '.' && !path.startsWith('.') ? similar : join(directory, similar ?? '');
-  throw new InputNotFoundError(`no such file or directory: ${path}`, {
+  throw new InputNotFoundError('no such file or directory', {
+    file: path,
     advice:
       similar === undefined
         ? 'check the path; models are read from the local disk'

@@ -24,7 +24,12 @@ export interface QuantizeFlags {
   threads?: number;
   chunkSize?: number;
   kernels?: 'auto' | 'simd' | 'scalar';
+  splitMaxSize?: number;
+  splitMaxTensors?: number;
+  split?: { part: number; of: number };
+  keepSplit?: boolean;
   force?: boolean;
+  resume?: boolean;
   dryRun?: boolean;
   report?: string;
   json?: boolean;
@@ -75,6 +80,25 @@ export const decimal =
     }
     return value;
   };
+
+/** Parser for sizes as llama-gguf-split takes them: N(M|G), powers of 1000. */
+export function parseSplitSize(text: string): number {
+  const [, digits, unit] = /^(\d+)([MG])$/.exec(text) ?? [];
+  const bytes = Number(digits) * (unit === 'G' ? 1e9 : 1e6);
+  if (!Number.isSafeInteger(bytes) || bytes === 0) {
+    throw new InvalidArgumentError("Expected a size in megabytes or gigabytes, as in '500M' or '4G'.");
+  }
+  return bytes;
+}
+
+/** Parser for K/N. */
+export function parsePart(text: string): { part: number; of: number } {
+  const [, part, of] = /^(\d{1,9})\/(\d{1,9})$/.exec(text) ?? [];
+  if (of === undefined || Number(part) < 1 || Number(part) > Number(of)) {
+    throw new InvalidArgumentError("Expected K/N with K from 1 to N, as in '2/8'.");
+  }
+  return { part: Number(part), of: Number(of) };
+}
 
 /** Parser for the repeatable regex=type; the type is what follows the last '='. */
 export function parseTensorType(

@@ -10,23 +10,32 @@ import {
   parseChunkSize,
   parseFloatType,
   parseLayers,
+  parsePart,
+  parseSplitSize,
   parseTensorType,
   type QuantizeFlags,
   wholeNumber,
 } from './options.ts';
 
+const MODEL = 'Hugging Face directory, .safetensors file or index, or GGUF';
+
 const examples = `
 Examples:
-  quantize ./Llama-3.2-1B --type Q4_K_M                     a directory to Llama-3.2-1B-Q4_K_M.gguf
+  quantize ./Llama-3.2-1B                     to Llama-3.2-1B-Q4_K_M.gguf
   quantize model.safetensors --method absmax --bits 8 -o m.gguf
-  quantize ./model --type Q4_K_M --tensor-type ffn_down=Q6_K --report report.json
-  quantize ./model --type Q4_0 --min-sqnr 18                exit 3 if a tensor is worse
+  quantize ./model --tensor-type ffn_down=Q6_K --report report.json
+  quantize ./model --type Q4_0 --min-sqnr 18  exit 3 if a tensor is worse
   quantize ./model --type Q8_0 -o - | ssh host 'cat > m.gguf'
-  quantize model-BF16.gguf --type Q4_K_M                    a GGUF, one file or the first of its parts
-  quantize estimate ./model                                 sizes before anything runs
+  quantize ./model --type Q4_K_M --split 2/8  one of 8 processes, see
+                                              docs/distributed.md
+  quantize model-BF16.gguf --type Q5_K_M      a GGUF, whole or any of its parts
+  quantize estimate ./model                   sizes before anything runs
   quantize dequantize model-Q4_K_M.gguf -o model.safetensors
 
-Exit status: 0 done, 1 bad input or failed run, 2 bad usage, 3 a quality bar is missed.`;
+Exit status:
+  0 done; 1 bad input or failed run; 2 bad usage; 3 a quality bar is missed;
+  129, 130, 143 interrupted by SIGHUP, SIGINT, SIGTERM; 141 by its reader
+`.trimEnd();
 
 /** The command line. Each command's code, and with it the stages, is loaded when it runs. */
 export function createProgram(io: Io): Command {
@@ -44,14 +53,17 @@ export function createProgram(io: Io): Command {
     .enablePositionalOptions();
 
   addCommands(program, io);
-  program.helpCommand('help [command]', 'print help for a command');
+  program.addCommand(helpCommand(program));
 
   return program
     .usage('<model> [options]')
-    .argument('<model>', 'Hugging Face directory, .safetensors file or index, or GGUF')
+    .argument('<model>', MODEL)
     .allowExcessArguments() // refused below, with the likely mistake
     .optionsGroup('What to write:')
-    .option('--type <type>', 'type or mixture, as llama-quantize names them: Q4_K_M, Q8_0, F16, ..., COPY')
+    .option(
+      '--type <type>',
+      'type or mixture, as llama-quantize names them: Q8_0, F16, ..., COPY (default: Q4_K_M)',
+    )
     .option('--method <method>', 'preset: absmax, zero-point, kquant, ternary, binary')
     .option('--bits <n>', 'bits per weight of the preset', wholeNumber(1))
     .option('--pure', 'the same type for every matrix, no mixture')
@@ -72,7 +84,12 @@ export function createProgram(io: Io): Command {
     .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
+    .option('--split-max-size <size>', 'split into files of at most N(M|G) bytes of tensors', parseSplitSize)
+    .option('--split-max-tensors <n>', 'split into files of at most n tensors', wholeNumber(1))
+    .option('--split <K/N>', 'write only the K-th of N files of about one size', parsePart)
+    .option('--keep-split', 'write a split GGUF in the same parts')
     .option('--force', 'replace an existing output')
+    .option('--resume', 'go on where an interrupted run of the same job stopped')
     .option('--dry-run', 'print the plan, write nothing')
     .optionsGroup('Report:')
     .option('--report <file>', "write the error report as JSON, '-' for standard output")
@@ -102,8 +119,8 @@ function addCommands(program: Command, io: Io): void {
   const subcommand = (name: string, description: string) =>
     program.command(name).description(description).option('--json', 'print JSON').allowExcessArguments(false);
 
-  subcommand('inspect', 'print what a file holds: tensors, types, metadata')
-    .argument('<file>', 'model directory, .safetensors file or index, or GGUF')
+  subcommand('inspect', 'print what a model holds: tensors, types, metadata')
+    .argument('<model>', MODEL)
     .action(async (file: string, flags: { json?: boolean }) => {
       const [{ inspectCommand }, { openCheckpoint }] = await Promise.all([
         import('./inspect.ts'),
@@ -113,7 +130,7 @@ function addCommands(program: Command, io: Io): void {
     });
 
   subcommand('compare', 'print the error of every tensor of B against A')
-    .argument('<A>', 'the reference: model directory, .safetensors file or index, or GGUF')
+    .argument('<A>', `the reference: ${MODEL}`)
     .argument('<B>', 'another form of the same model')
     .action(async (a: string, b: string, flags: { json?: boolean }) => {
       const [{ compareCommand }, { openCheckpoint }, pipeline] = await Promise.all([
@@ -132,14 +149,15 @@ function addCommands(program: Command, io: Io): void {
       });
     });
 
-  subcommand('dequantize', 'decode a model to plain numbers: a GGUF in F32, F16 or BF16, or safetensors')
-    .argument('<file>', 'GGUF, model directory, .safetensors file or index')
+  subcommand('dequantize', 'write a model as plain numbers: F32, F16 or BF16, GGUF or safetensors')
+    .argument('<model>', MODEL)
     .requiredOption(
       '-o, --output <file>',
       "GGUF, or safetensors if it ends in .safetensors; '-' for standard output",
     )
     .option('--to <type>', 'F32, F16 or BF16 (default: F32)', parseFloatType)
     .option('--force', 'replace an existing output')
+    .option('--resume', 'go on where an interrupted run of the same job stopped')
     .option('--report <file>', "write what the decoding lost as JSON, '-' for standard output")
     .option('--verbose', 'every tensor in the table, times and memory')
     .option('--quiet', 'print errors only')
@@ -155,18 +173,36 @@ function addCommands(program: Command, io: Io): void {
       await quantizeCommand(file, { ...flags, type: to ?? 'F32', decode: true }, io, pipeline);
     });
 
-  subcommand('estimate', 'print file sizes in every type, without quantizing')
-    .argument('<file>', 'model directory, .safetensors file or index, or GGUF')
+  subcommand('estimate', 'print the file size in every type')
+    .argument('<model>', MODEL)
     .action(async (file: string, flags: { json?: boolean }) => {
       const { estimateCommand } = await import('./estimate.ts');
       estimateCommand(file, flags, io);
     });
 }
 
+/** `quantize help [command]`; commander's own prints the whole help for a command that it does not know. */
+const helpCommand = (program: Command): Command =>
+  new Command('help')
+    .description('print help for a command')
+    .argument('[command]')
+    .helpOption(false)
+    .allowExcessArguments(false)
+    .action((name?: string) => {
+      const command = name === undefined ? program : program.commands.find((each) => each.name() === name);
+      if (command !== undefined) command.help();
+      const names = commandNames(program);
+      const similar = closest(name!, names);
+      throw new UsageError(`unknown command: ${name}`, {
+        expected: names.join(', '),
+        advice: similar && `did you mean 'quantize help ${similar}'?`,
+      });
+    });
+
 const kernelsOption = (): Option =>
   new Option('--kernels <kind>', 'inner loops (default: auto)').choices(['auto', 'simd', 'scalar']);
 
-const commandNames = (program: Command): string[] => ['help', ...program.commands.map((c) => c.name())];
+const commandNames = (program: Command): string[] => program.commands.map((command) => command.name());
 
 /** "quantize inspcet FILE" reads as a model of that name with an argument too many. */
 function excessArguments(program: Command, args: readonly string[]): UsageError {

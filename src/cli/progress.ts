@@ -60,7 +60,7 @@ export function spinnerProgress(io: Io, spinner: Spinner): Progress {
   return {
     handle(event) {
       meter.update(event);
-      if (event.kind === 'plan') note(describePlan(event));
+      noteEvent(event, note);
       show();
     },
     note,
@@ -76,7 +76,7 @@ export function lineProgress(io: Io): Progress {
   return {
     handle(event) {
       meter.update(event);
-      if (event.kind === 'plan') note(describePlan(event));
+      noteEvent(event, note);
       if (event.kind !== 'progress') return;
       const seconds = (io.now() - lastTime) / 1000;
       const tenth = Math.floor((10 * event.doneWeights) / event.totalWeights);
@@ -89,20 +89,48 @@ export function lineProgress(io: Io): Progress {
   };
 }
 
-const describePlan = ({ plan, layout }: Extract<PipelineEvent, { kind: 'plan' }>): string =>
-  `${plan.fileType} by ${plan.method}: ${plan.tensors.length} tensors, ${formatBytes(layout.fileBytes)} to write`;
+/** What a lasting line is written for. */
+function noteEvent(event: PipelineEvent, note: (line: string) => void): void {
+  if (event.kind === 'plan') note(describePlan(event));
+  if (event.kind === 'resumed') note(describeResumed(event));
+}
+
+function describePlan({ plan, layout }: Extract<PipelineEvent, { kind: 'plan' }>): string {
+  const { files, split, fileBytes } = layout;
+  const tensors = files.reduce((sum, { first, end }) => sum + end - first, 0);
+  const parts = split === null ? '' : `, ${describeParts(split, files.length)}`;
+  return `${plan.fileType} by ${plan.method}: ${tensors} tensors, ${formatBytes(fileBytes)} to write${parts}`;
+}
+
+/** "in 3 files", "file 2 of 3". */
+export const describeParts = (split: { count: number; first: number }, files: number): string =>
+  files === split.count
+    ? `in ${split.count} file${split.count === 1 ? '' : 's'}`
+    : `file ${split.first + 1} of ${split.count}`;
+
+const describeResumed = ({
+  doneWeights,
+  totalWeights,
+}: Extract<PipelineEvent, { kind: 'resumed' }>): string =>
+  doneWeights === 0
+    ? 'nothing to resume: starting over'
+    : `resuming: ${formatCount(doneWeights)} of ${formatCount(totalWeights)} weights are there and were checked`;
 
 /** Stage, share done, speed and time left, from events and a clock in milliseconds. */
 function createMeter(now: () => number) {
   let stage: Stage = 'read';
   let started = now();
   let progress = { doneWeights: 0, totalWeights: 0, tensor: '' };
+  let resumed = 0; // weights that were done before
   return {
     update(event: PipelineEvent): void {
       if (event.kind === 'stage') {
         stage = event.stage;
         started = now();
         progress = { doneWeights: 0, totalWeights: 0, tensor: '' };
+      } else if (event.kind === 'resumed') {
+        resumed = event.doneWeights;
+        started = now();
       } else if (event.kind === 'progress') {
         progress = event;
       }
@@ -111,9 +139,9 @@ function createMeter(now: () => number) {
       const { doneWeights, totalWeights, tensor } = progress;
       if (totalWeights === 0) return stage;
       const seconds = (now() - started) / 1000;
-      const speed = doneWeights / seconds;
+      const speed = (doneWeights - resumed) / seconds;
       const parts = [stage, `${Math.floor((100 * doneWeights) / totalWeights)} %`];
-      if (doneWeights > 0 && seconds > 0) {
+      if (speed > 0 && seconds > 0) {
         const left = (totalWeights - doneWeights) / speed;
         parts.push(`${formatCount(speed)} weights/s`, `${formatSeconds(left)} left`);
       }

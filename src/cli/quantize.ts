@@ -34,7 +34,7 @@ export async function quantizeCommand(
 
   if (flags.dryRun) {
     const { plan, layout } = pipeline.planQuantization(options);
-    if (!flags.quiet) for (const line of warningsOf(plan, io)) io.stderr.write(`${line}\n`);
+    if (!flags.quiet) for (const line of remarksOn(plan, io)) io.stderr.write(`${line}\n`);
     await showPlan(plan, layout, flags.json === true, io);
     return;
   }
@@ -46,13 +46,14 @@ export async function quantizeCommand(
     result = await pipeline.quantize({ ...options, signal: io.interruptible() }, (event) => {
       progress.handle(event);
       if (event.kind === 'kept') kept = event.paths;
-      if (event.kind === 'plan') for (const line of warningsOf(event.plan, io)) progress.note(line);
+      if (event.kind === 'plan') for (const line of remarksOn(event.plan, io)) progress.note(line);
     });
   } catch (error) {
     progress.stop();
     if (kept.length > 0) {
+      const names = kept.length === 2 ? kept : [kept[0], `${kept.length - 1} files more`];
       io.stderr.write(
-        `kept ${kept.map(printable).join(' and ')}, which the next run to this output replaces\n`,
+        `kept ${names.map(printable).join(' and ')} for --resume; any other run replaces them\n`,
       );
     }
     throw error;
@@ -99,19 +100,28 @@ function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportT
   };
 }
 
-/** A line for each warning of the plan: whether the file runs at all, then the rest. */
-function warningsOf(plan: Plan, io: Io): string[] {
-  const { yellow } = styles(hasColor(io.stderr, io.env));
+/** A line for each note and warning of the plan: what was chosen, whether the file runs at all, then the rest. */
+function remarksOn(plan: Plan, io: Io): string[] {
+  const { yellow, bold } = styles(hasColor(io.stderr, io.env));
   const more = plan.warnings.length - WARNINGS_SHOWN;
   const warnings = [
     ...(plan.runnable.yes ? [] : [notRunnable(plan.runnable.reason)]),
     ...plan.warnings.slice(0, WARNINGS_SHOWN),
     ...(more > 0 ? [`and ${more} more, all of them in the JSON report`] : []),
   ];
-  return warnings.map((text) => `${yellow('warning:')} ${printable(text)}`);
+  return [
+    ...plan.notes.map((text) => `${bold('note:')} ${printable(text)}`),
+    ...warnings.map((text) => `${yellow('warning:')} ${printable(text)}`),
+  ];
 }
 
 const notRunnable = (reason: string): string => `llama.cpp cannot run this file: ${reason}`;
+
+/** "m.gguf", "m-00001-of-00003.gguf and 2 more". */
+function wrote({ output, split }: RunResult): string {
+  const more = split === null ? 0 : split.parts.length - 1;
+  return `${output ?? 'to standard output'}${more > 0 ? ` and ${more} more` : ''}`;
+}
 
 /** Error table, summary and the closing line of a run. */
 async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
@@ -137,7 +147,7 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
     lines.push(`${yellow('warning:')} ${printable(notRunnable(model.notRunnableReason))}`);
   }
   lines.push(
-    `${bold('wrote')} ${printable(result.output ?? 'to standard output')}: ${formatBytes(model.fileBytes)}, ` +
+    `${bold('wrote')} ${printable(wrote(result))}: ${formatBytes(model.fileBytes)}, ` +
       `${model.bitsPerWeight.toFixed(2)} bits per weight, SQNR ${sqnr(model.metrics)}, ` +
       `in ${formatSeconds(run.seconds.total)}`,
   );

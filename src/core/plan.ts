@@ -72,6 +72,8 @@ export interface Plan {
   readonly metadata: readonly MetadataEntry[];
   /** In file order. */
   readonly tensors: readonly PlannedTensor[];
+  /** What was chosen in the user's place, one sentence each. */
+  readonly notes: readonly string[];
   /** Things the user should read, one sentence each (fallbacks, skipped tensors, odd configuration). */
   readonly warnings: readonly string[];
 }

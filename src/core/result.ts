@@ -1,8 +1,8 @@
 import type { ErrorSums } from './error-sums.ts';
 import type { Plan, PlannedTensor } from './plan.ts';
 
-/** The six stages, in order. */
-export const stages = ['read', 'plan', 'calibrate', 'quantize', 'write', 'report'] as const;
+/** The stages of a run, in order; the report is made of its result. */
+export const stages = ['read', 'plan', 'calibrate', 'quantize', 'write'] as const;
 export type Stage = (typeof stages)[number];
 
 /** What became of one tensor of the plan. */
@@ -41,11 +41,20 @@ export interface RunFacts {
 /** A finished run. */
 export interface RunResult {
   readonly plan: Plan;
-  /** Path of the file that was written; null when it went to standard output. */
+  /** Path of the file that was written, of a split model the first; null when it went to standard output. */
   readonly output: string | null;
-  /** Bytes of the whole file, header and alignment included. */
+  /** Bytes of the whole file, header and alignment included; of all files that were written. */
   readonly fileBytes: number;
-  /** In file order. */
+  /** Set for a split model: how many files it has, and those that this run wrote. */
+  readonly split: {
+    readonly count: number;
+    readonly parts: readonly {
+      readonly number: number;
+      readonly tensors: number;
+      readonly fileBytes: number;
+    }[];
+  } | null;
+  /** In file order; those in the files that were written. */
   readonly tensors: readonly TensorResult[];
   readonly run: RunFacts;
 }

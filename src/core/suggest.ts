@@ -4,7 +4,7 @@
  */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.min(3, Math.max(1, Math.floor(word.length / 3))) + 1;
+  let bestDistance = slipsIn(word) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
@@ -12,16 +12,21 @@ export function closest(word: string, candidates: Iterable<string>): string | un
   return best;
 }
 
-/** The names closest to what was typed, best first: those at the smallest edit distance or one more, three at most. */
-export function nearest(typed: string, names: readonly string[]): string[] {
+/** How many letters of a word may be wrong. */
+const slipsIn = (word: string): number => Math.min(3, Math.max(1, Math.floor(word.length / 3)));
+
+/**
+ * "did you mean A, B?" with the names closest to what was typed, best first: of those near enough for `closest`, the
+ * ones at the smallest edit distance or one more, three at most. Undefined where no name is near.
+ */
+export function didYouMean(typed: string, names: readonly string[]): string | undefined {
+  const wanted = letters(typed);
   const ranked = names
-    .map((name) => ({ name, distance: editDistance(letters(typed), letters(name)) }))
+    .map((name) => ({ name, distance: editDistance(wanted, letters(name)) }))
+    .filter(({ distance }) => distance <= slipsIn(wanted))
     .sort((a, b) => a.distance - b.distance);
-  const limit = ranked[0].distance + 1;
-  return ranked
-    .filter(({ distance }) => distance <= limit)
-    .slice(0, 3)
-    .map(({ name }) => name);
+  const near = ranked.filter(({ distance }) => distance <= ranked[0].distance + 1).slice(0, 3);
+  return near.length === 0 ? undefined : `did you mean ${near.map(({ name }) => name).join(', ')}?`;
 }
 
 /** Case and punctuation are what people get wrong in the names of types; they count for nothing. */

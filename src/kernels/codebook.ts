@@ -26,7 +26,7 @@ export const MAP: usize = 8208; // for 6561 points
 export const BOOK_BYTES: i32 = 34464;
 
 /** Distance of each member from the point whose neighbours are sought, u8. */
-const distances: usize = memory.data(2048, 16);
+export const distances: usize = memory.data(2048, 16);
 const extremes: usize = memory.data(16, 16);
 
 /** Number of points of a space: 3^8 or 8^4. */
@@ -97,7 +97,7 @@ export function openLists(book: usize, text: string, radix: i32, shells: i32): v
 }
 
 /** Distances of all members from a point: sums of squared differences of levels. */
-function measureDistances(book: usize, size: usize, code: u32): void {
+export function measureDistances(book: usize, size: usize, code: u32): void {
   const own = i32x4.splat(code), nibble = i8x16.splat(15);
   const low = v128.and(own, nibble), high = v128.and(i16x8.shr_u(own, 4), nibble);
   for (let i: usize = 0; i < size; i += 16) {
@@ -149,7 +149,7 @@ function writeList(book: usize, size: usize, shells: i32, list: usize): usize {
 }
 
 /** The smallest of `distances` above a given one. */
-function nextDistance(size: usize, above: i32): i32 {
+export function nextDistance(size: usize, above: i32): i32 {
   const limit = i8x16.splat(<i8>above);
   let least = i8x16.splat(-1);
   for (let i: usize = 0; i < size; i += 16) {

@@ -1,11 +1,15 @@
 /**
  * Entry of the WebAssembly module: re-exports the kernels, named `quantize_<encoder>`, `dequantize_<type>`,
- * `measure` and `range`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on
+ * `measure`, `range` and `checksum`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on
  * belongs to the host. n counts weights and must be a multiple of the type's block size; buffers are 16-byte aligned
  * and do not overlap.
  */
+export * from './checksum';
 export * from './float';
+export * from './fp4';
 export * from './full-range';
+export * from './iq1_m';
+export * from './iq1_s';
 export * from './iq2';
 export * from './iq3';
 export * from './iq4';

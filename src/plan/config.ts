@@ -61,7 +61,7 @@ export class ModelConfig {
   }
 
   #wrong(names: readonly string[], expected: string, got: JsonValue): ConfigFieldError {
-    return new ConfigFieldError(`The model configuration's ${names.join(' or ')} cannot be used`, {
+    return new ConfigFieldError(`the model configuration's ${names.join(' or ')} cannot be used`, {
       file: this.#file,
       expected,
       got: got === null ? 'nothing' : JSON.stringify(got).slice(0, 80),
@@ -78,7 +78,7 @@ export function refuseQuantized(config: JsonObject, file: string): void {
     quantization.quant_method ??
     quantization.quant_algo ??
     (quantization.load_in_4bit || quantization.load_in_8bit ? 'bitsandbytes' : 'an unnamed method');
-  throw new QuantizedCheckpointError(`This checkpoint is already quantized with ${method}`, {
+  throw new QuantizedCheckpointError(`this checkpoint is already quantized with ${method}`, {
     file,
     expected: 'weights as plain floating-point numbers',
     got: `quantization_config with ${Object.keys(quantization).slice(0, 6).join(', ')}`,

@@ -89,7 +89,7 @@ export function hyperparametersOf(
     const value = listed ? entry.value[0] : found.value;
     const number = typeof value === 'bigint' ? Number(value) : value;
     if (typeof number === 'number' && Number.isSafeInteger(number) && number >= 0) return number;
-    throw new GgufHyperparameterError('A key of the metadata does not hold a count', {
+    throw new GgufHyperparameterError('a key of the metadata does not hold a count', {
       file,
       expected: `a whole number for ${key}`,
       got: `${found.type} ${String(value).slice(0, 40)}`,

@@ -60,10 +60,10 @@ export function selectImportance(
   const idle = (option: string, parts: readonly string[]) =>
     parts
       .filter((part) => ![...all.keys()].some((name) => name.includes(part)))
-      .map((part) => `--${option} ${part} matches no entry of the importance matrix.`);
+      .map((part) => `--${option} ${part} matches no entry of the importance matrix`);
   const warnings = [...idle('include-weights', includeWeights), ...idle('exclude-weights', excludeWeights)];
   if (entries.size > 0) return { selected: { ...source, entries }, warnings };
-  return { selected: null, warnings: [...warnings, 'The importance matrix is not used: no entry is left.'] };
+  return { selected: null, warnings: [...warnings, 'the importance matrix is not used: no entry is left'] };
 }
 
 /** Keys of the output that name the matrix, in llama-quantize's order, texts cut as there at 127 bytes. */
@@ -122,12 +122,12 @@ export function assignImportance(
     if (entry !== undefined && !fits) {
       const lengths = `${entry.values.length} values for ${columns(rowLength, experts)}`;
       if (roleOf(name) !== 'token_embd') misfits.push(`${name}: ${lengths}`);
-      else warnings.push(`${name}: the importance matrix has ${lengths}; it is coded without importance.`);
+      else warnings.push(`${name}: the importance matrix has ${lengths}; it is coded without importance`);
     }
     if (!fits && needsImportance(name, type, mixture)) lacking.push(`${name} (${type})`);
     if (!takes(encoderFor(type))) continue;
     if (entry === undefined && !matrix.entries.has(unprunedName)) {
-      warnings.push(`${name}: the importance matrix has no entry; it is coded without importance.`);
+      warnings.push(`${name}: the importance matrix has no entry; it is coded without importance`);
     }
     if (entry === undefined || !fits) continue;
 
@@ -145,12 +145,12 @@ export function assignImportance(
   if (strangers.length > 0) {
     const more = strangers.length > 3 ? ` and ${strangers.length - 3} more` : '';
     warnings.push(
-      'No tensor of this model has the name of these entries of the importance matrix: ' +
-        `${strangers.slice(0, 3).join(', ')}${more}.`,
+      'no tensor of this model has the name of these entries of the importance matrix: ' +
+        `${strangers.slice(0, 3).join(', ')}${more}`,
     );
   }
   if (values.size === 0) {
-    warnings.push(`The importance matrix changes no tensor of this ${mixture.name} file.`);
+    warnings.push(`the importance matrix changes no tensor of this ${mixture.name} file`);
   }
   return { values, warnings };
 }
@@ -170,7 +170,7 @@ function refuse(
   const exclude = 'or code such a tensor without importance: --exclude-weights and its name';
   if (misfits.length > 0) {
     throw new ImportanceLengthError(
-      `The importance matrix does not fit ${count(misfits.length, 'tensor')}:${listed(misfits)}`,
+      `the importance matrix does not fit ${count(misfits.length, 'tensor')}:${listed(misfits)}`,
       { file, advice: `pass the matrix of this very model, ${exclude}` },
     );
   }
@@ -187,7 +187,7 @@ function refuse(
   }
   if (notFinite.length > 0) {
     throw new NotFiniteImportanceError(
-      `The importance matrix is not finite for ${count(notFinite.length, 'tensor')}:${listed(notFinite)}`,
+      `the importance matrix is not finite for ${count(notFinite.length, 'tensor')}:${listed(notFinite)}`,
       { file, advice: `make the matrix again: the model that made it overflowed, ${exclude}` },
     );
   }
@@ -216,15 +216,15 @@ function prepare(
     const many = given.reduce((sum, value) => sum + Number(value < 0), 0);
     notes.push(
       `${count(many, 'negative importance')} (${given[negative]} at ${place(negative, rowLength, experts)}), ` +
-        'taken as 0.',
+        'taken as 0',
     );
   }
   if (zeroBlocks.length === given.length / blockSize) {
-    notes.push('its importance is 0 in every column; all columns count the same.');
+    notes.push('its importance is 0 in every column; all columns count the same');
   } else if (zeroBlocks.length > 0) {
     notes.push(
       `its importance is 0 in ${zeroBlocks.length} of ${given.length / blockSize} blocks of ${blockSize} columns ` +
-        `(the first at ${place(zeroBlocks[0], rowLength, experts)}); the columns of such a block count the same.`,
+        `(the first at ${place(zeroBlocks[0], rowLength, experts)}); the columns of such a block count the same`,
     );
   }
   return { values, notes };
@@ -234,14 +234,14 @@ function prepare(
 function seenTooLittle({ counts }: ImportanceEntry): string[] {
   if (counts === null) return [];
   if (counts.length === 1) {
-    return counts[0] > 0 ? [] : ['the importance matrix saw no input of it; all columns count the same.'];
+    return counts[0] > 0 ? [] : ['the importance matrix saw no input of it; all columns count the same'];
   }
   const few = [...counts.entries()].filter(([, seen]) => seen < FEW_INPUTS);
   if (few.length === 0) return [];
   const names = few.map(([expert, seen]) => `${expert} (${seen})`).join(', ');
   const unseen = few.some(([, seen]) => seen === 0) ? '; where it is 0, all columns count the same' : '';
   return [
-    `fewer than ${FEW_INPUTS} tokens reached ${few.length === 1 ? 'expert' : 'experts'} ${names}${unseen}.`,
+    `fewer than ${FEW_INPUTS} tokens reached ${few.length === 1 ? 'expert' : 'experts'} ${names}${unseen}`,
   ];
 }
 

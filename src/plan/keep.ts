@@ -54,9 +54,13 @@ export function copyScheme(
   };
 }
 
-/** Every tensor in its own type, in llama-quantize's order. */
-export const copiedTypes = (tensors: readonly MappedTensor[]): TypedTensor[] =>
-  inFileOrder(tensors).map((tensor) => ({ tensor, type: tensor.keep, reason: 'copied' }));
+/** Every tensor in its own type, in llama-quantize's order unless theirs is to be kept. */
+export const copiedTypes = (tensors: readonly MappedTensor[], keepOrder: boolean): TypedTensor[] =>
+  (keepOrder ? tensors : inFileOrder(tensors)).map((tensor) => ({
+    tensor,
+    type: tensor.keep,
+    reason: 'copied',
+  }));
 
 /**
  * Every tensor in a float type: those that llama-quantize would quantize get `type`, others too when they are quantized
@@ -100,7 +104,7 @@ export function requantizeWarnings(
   const [{ tensor, type }] = again;
   if (!allowed) {
     const part = tensor.source.kind === 'stored' ? tensor.source.parts[0] : undefined;
-    throw new RequantizeError('A tensor is quantized already', {
+    throw new RequantizeError('a tensor is quantized already', {
       file: part === undefined ? checkpoint.path : checkpoint.files[part.file].path,
       tensor: tensor.name,
       expected: 'F32, F16 or BF16',
@@ -114,6 +118,6 @@ export function requantizeWarnings(
   const from = [...new Set(coded.map(({ tensor: { keep } }) => keep))].join(', ');
   return [
     `${coded.length} tensors are quantized already (${from}): their errors add up, and those reported here are only ` +
-      'the new ones.',
+      'the new ones',
   ];
 }

@@ -121,7 +121,7 @@ export function mixtureRules(
     if (experts <= 1) return before;
     const block = blockOf(tensor);
     if (block === null || block < 0 || block >= layers) {
-      throw new TensorLayerError(`${name} depends on the layer, and a tensor's name does not give it.`, {
+      throw new TensorLayerError(`${name} depends on the layer, and a tensor's name does not give it`, {
         tensor,
         expected: `blk.N. with N from 0 to ${layers - 1}`,
         advice: '--pure gives every tensor the same type',

@@ -1,5 +1,5 @@
 import { UsageError } from '../core/errors.ts';
-import { nearest } from '../core/suggest.ts';
+import { didYouMean } from '../core/suggest.ts';
 import { dataTypes, type TypeName } from '../core/types.ts';
 
 /**
@@ -12,6 +12,8 @@ export interface Mixture {
   readonly fileType: number | null;
   /** The type of a tensor that no rule singles out. */
   readonly base: TypeName;
+  /** Every matrix gets the base type; llama-quantize has no such mixture. */
+  readonly uniform?: true;
 }
 
 const rows = [
@@ -59,23 +61,43 @@ export const mixtures = Object.fromEntries(
   rows.map(([name, fileType, base]) => [name, { name, fileType, base }]),
 ) as Readonly<Record<MixtureName, Mixture>>;
 
+/** Types that llama-quantize cannot be asked for: an extension, with llama.cpp's numbers for such files. */
+export const uniformTypes: Readonly<Record<'MXFP4' | 'NVFP4', Mixture>> = {
+  MXFP4: { name: 'MXFP4', fileType: 38, base: 'MXFP4', uniform: true },
+  NVFP4: { name: 'NVFP4', fileType: 39, base: 'NVFP4', uniform: true },
+};
+
+const named: Readonly<Record<string, Mixture>> = { ...mixtures, ...uniformTypes };
+
 /** Other names llama-quantize takes. */
 const aliases: Readonly<Record<string, MixtureName>> = { Q3_K: 'Q3_K_M', Q4_K: 'Q4_K_M', Q5_K: 'Q5_K_M' };
 
 /**
  * The mixture meant by `--type`: a name in any case, an alias, or llama.cpp's number. UsageError, naming the nearest
- * ones, for anything else.
+ * ones and all whose base type can be written, for anything else.
  */
-export function parseMixture(text: string): Mixture {
+export function parseMixture(text: string, canWrite: (type: TypeName) => boolean = () => true): Mixture {
   const wanted = text.trim().toUpperCase();
   const byNumber = /^\d+$/.test(wanted) && Object.values(mixtures).find((m) => m.fileType === Number(wanted));
-  const found = byNumber || mixtures[wanted as MixtureName] || mixtures[aliases[wanted]];
+  const found = byNumber || named[wanted] || mixtures[aliases[wanted]];
   if (found) return found;
-  const names = [...Object.keys(mixtures), ...Object.keys(aliases)];
-  throw new UsageError(`There is no type named "${text}".`, {
+  const names = Object.values(named).flatMap(({ name, base }) => (canWrite(base) ? [name] : []));
+  throw new UsageError(`no type is named "${text}"`, {
     expected: names.join(', '),
-    advice: `did you mean ${nearest(wanted, names).join(', ')}?`,
+    advice: didYouMean(wanted, names),
   });
+}
+
+/**
+ * A mixture where there is none, for weights of no known architecture: its base type by name, and the number of the
+ * mixture that is the least more than that type (Q4_K has that of Q4_K_S).
+ */
+export function bulkOf(mixture: Mixture): Mixture {
+  const { name, base } = mixture;
+  if (name === base || !Object.hasOwn(mixtures, name)) return mixture;
+  const alike = Object.values<Mixture>(mixtures).filter((other) => other.base === base);
+  const { fileType } = alike.find((other) => other.name === base) ?? alike[0];
+  return { name: base, fileType, base };
 }
 
 const tensorTypes = Object.values(dataTypes)
@@ -91,10 +113,10 @@ export function parseTensorType(text: string, option: string): TypeName {
   const found = tensorTypes.find((name) => name === wanted);
   if (found) return found;
   const mixture = mixtures[wanted as MixtureName];
-  throw new UsageError(`${option}: there is no tensor type named "${text}".`, {
+  throw new UsageError(`${option}: no tensor type is named "${text}"`, {
     expected: tensorTypes.join(', '),
     advice: mixture
       ? `${mixture.name} is a mixture of types; its base type is ${mixture.base}`
-      : `did you mean ${nearest(wanted, tensorTypes).join(', ')}?`,
+      : didYouMean(wanted, tensorTypes),
   });
 }

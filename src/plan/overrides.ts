@@ -91,6 +91,6 @@ export function overrideWarnings(
   return overrides.flatMap(({ key, type }) => {
     const old = metadata.find((entry) => entry.key === key);
     if (old === undefined || old.type === type) return [];
-    return [`--override-kv ${key}: the ${old.type} it was becomes ${type}, which llama.cpp may refuse.`];
+    return [`--override-kv ${key}: the ${old.type} it was becomes ${type}, which llama.cpp may refuse`];
   });
 }

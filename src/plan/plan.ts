@@ -1,6 +1,6 @@
 import { basename, dirname, resolve } from 'node:path';
 import type { Checkpoint } from '../core/checkpoint.ts';
-import { QuantizeError } from '../core/errors.ts';
+import { QuantizeError, UsageError } from '../core/errors.ts';
 import type { MetadataEntry } from '../core/metadata.ts';
 import type { Hyperparameters, MappedTensor } from '../core/model.ts';
 import type { ModelFiles } from '../core/model-files.ts';
@@ -16,7 +16,7 @@ import {
   selectImportance,
 } from './importance.ts';
 import { copiedTypes, copyScheme, decodedTypes, isCopy, requantizeWarnings } from './keep.ts';
-import { type Mixture, parseTensorType } from './mixtures.ts';
+import { bulkOf, type Mixture, parseTensorType } from './mixtures.ts';
 import { describeModel } from './model.ts';
 import { overrideWarnings, parseOverrides, type ScalarEntry, withOverrides } from './overrides.ts';
 import { chooseTypes, type TypeChoices, type TypedTensor } from './policy.ts';
@@ -37,13 +37,20 @@ export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly allowRequantize?: boolean;
   /** KEY=TYPE:VALUE, as in llama-quantize. */
   readonly overrideKv?: readonly string[];
+  /** Keep the parts of a split GGUF, and the order of the tensors in them. */
+  readonly keepSplit?: boolean;
   /** Layers to leave out. */
   readonly pruneLayers?: readonly number[];
+  /** Which types can be written: those that an unknown `type` is answered with. */
+  readonly canWrite?: (type: TypeName) => boolean;
   /** Decode every tensor to `type`, which is F32, F16 or BF16. */
   readonly decode?: boolean;
   /** What the output is; safetensors only with `decode`. GGUF unless told. */
   readonly container?: 'gguf' | 'safetensors';
 }
+
+/** A checkpoint is sound and has no tensor: there is nothing to quantize. */
+export class NoTensorsError extends QuantizeError {}
 
 /** A tensor's name is longer than llama.cpp can hold. */
 export class TensorNameTooLongError extends QuantizeError {}
@@ -53,9 +60,10 @@ const MAX_NAME_BYTES = 64;
 
 /**
  * Decides the whole output: metadata, and for every tensor its name, shape, type, coding and source. Pure: the same
- * headers, files and options give the same plan. `files` are those beside the weights of a safetensors checkpoint.
+ * headers, files and options give the same plan. `files` are those beside the weights of a safetensors checkpoint, null where they
+ * do not count.
  *
- * @throws UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes and assignImportance
+ * @throws NoTensorsError, UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes and assignImportance
  */
 export function makePlan(
   checkpoint: Checkpoint,
@@ -63,16 +71,25 @@ export function makePlan(
   options: PlanOptions,
   importance?: ImportanceSource,
 ): Plan {
+  if (checkpoint.tensors.size === 0) {
+    throw new NoTensorsError('the model holds no tensors', {
+      file: checkpoint.path,
+      expected: 'at least one tensor',
+      advice: 'the file holds metadata only, perhaps a vocabulary: pass the file with the weights',
+    });
+  }
   const overrides = parseOverrides(options.overrideKv ?? []);
   const copy = isCopy(options.type);
-  const scheme = copy ? copyScheme(checkpoint, { ...options }, overrides) : resolveScheme(options);
+  const scheme = copy
+    ? copyScheme(checkpoint, { ...options }, overrides)
+    : resolveScheme(options, options.canWrite);
   const { mixture } = scheme;
   const { selected, warnings: selection } = selectImportance(importance, options);
   const described = describe(checkpoint, files, mixture, options, overrides);
   const source = edited(described, options, overrides, selected ? importanceKeys(selected) : []);
   const { model } = source;
   const chosen = copy
-    ? { tensors: copiedTypes(source.tensors), warnings: [] }
+    ? { tensors: copiedTypes(source.tensors, options.keepSplit ?? false), warnings: [] }
     : options.decode && (checkpoint.format === 'gguf' || options.container === 'safetensors')
       ? { tensors: decodedTypes(source.tensors, mixture.base, model), warnings: [] }
       : choose(source, mixture, options, checkpoint.format === 'gguf', selected !== null);
@@ -92,15 +109,15 @@ export function makePlan(
 
   return {
     checkpoint,
-    fileType: mixture.name,
+    fileType: (model === null ? bulkOf(mixture) : mixture).name,
     method: scheme.method,
     modelName: modelNameOf(checkpoint),
     architecture: model?.architecture ?? null,
     runnable,
     metadata: source.metadata,
     tensors,
+    notes: scheme.notes,
     warnings: [
-      ...scheme.notes,
       ...source.warnings,
       ...chosen.warnings,
       ...shortRowWarnings(tensors),
@@ -129,12 +146,26 @@ function describe(
   overrides: readonly ScalarEntry[],
 ): Source {
   const fileType = mixture.fileType ?? 0;
+  const bulkType = bulkOf(mixture).fileType ?? 0;
   const float = floatOf(mixture);
   const ordered = (metadata: readonly MetadataEntry[], quantized = float === null) =>
     orderMetadata(metadata, quantized, mixture.fileType === null);
   if (checkpoint.format === 'gguf') {
-    const { hyperparameters, metadata, tensors } = describeGguf(checkpoint, fileType, overrides);
-    return { model: hyperparameters, metadata: ordered(metadata, true), tensors, warnings: [] };
+    const known = describeGguf(checkpoint, fileType, overrides);
+    const { hyperparameters, metadata, tensors } =
+      known.hyperparameters === null ? describeGguf(checkpoint, bulkType, overrides) : known;
+    return {
+      model: hyperparameters,
+      metadata: ordered(metadata, true),
+      tensors: options.keepSplit ? tensors.toSorted(byPlace) : tensors,
+      warnings: [],
+    };
+  }
+  if (options.keepSplit) {
+    throw new UsageError('--keep-split is for a split GGUF', {
+      file: checkpoint.path,
+      advice: 'to split the output of a checkpoint, pass --split-max-size or --split K/N',
+    });
   }
   // Tensors that go from safetensors to safetensors keep their names and rows.
   const described =
@@ -146,7 +177,7 @@ function describe(
           ...(options.pre !== undefined && { pre: options.pre }),
         });
   if (described === null) {
-    const { metadata, tensors, warnings } = describeWeights(checkpoint, modelNameOf(checkpoint), fileType);
+    const { metadata, tensors, warnings } = describeWeights(checkpoint, modelNameOf(checkpoint), bulkType);
     return { model: null, metadata: ordered(metadata), tensors, warnings };
   }
   const { metadata, tensors, warnings } = described;
@@ -155,6 +186,12 @@ function describe(
       ? described.hyperparameters
       : hyperparametersOf(metadata, overrides, checkpoint.path);
   return { model, metadata: ordered(metadata), tensors, warnings };
+}
+
+/** By part of a split GGUF, then by place in it. */
+function byPlace({ source: a }: MappedTensor, { source: b }: MappedTensor): number {
+  const [[one], [other]] = [a, b].map((source) => (source.kind === 'stored' ? source.parts : []));
+  return one.file - other.file || one.offset - other.offset;
 }
 
 /** The source with keys overridden, importance named, layers pruned: the order in which llama-quantize sets keys. */
@@ -193,6 +230,7 @@ const choose = (
   chooseTypes(source.tensors, mixture, source.model, {
     stored,
     importance,
+    keepOrder: options.keepSplit,
     pure: options.pure,
     leaveOutputTensor: options.leaveOutputTensor,
     outputTensorType: parsed(options.outputTensorType, '--output-tensor-type'),
@@ -283,7 +321,7 @@ function shortRowWarnings(tensors: readonly PlannedTensor[]): string[] {
   return [...byLength].map(([length, names]) => {
     const who = names.length === 1 ? `${names[0]} has` : `${names.length} tensors (${names[0]}, ...) have`;
     const cost = (ROW_BITS / length).toFixed(2);
-    return `${who} rows of ${length}: their scales and zero points add ${cost} bits per weight.`;
+    return `${who} rows of ${length}: their scales and zero points add ${cost} bits per weight`;
   });
 }
 

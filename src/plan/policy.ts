@@ -34,6 +34,8 @@ export interface TypeOptions {
   readonly importance?: boolean | undefined;
   /** The tensors are those of a GGUF: types and order are llama-quantize's for F32, F16 and BF16 as well. */
   readonly stored?: boolean | undefined;
+  /** The order stays, as llama-quantize has it with --keep-split; it matters to the mixtures' counters. */
+  readonly keepOrder?: boolean | undefined;
 }
 
 export interface TypedTensor {
@@ -85,7 +87,9 @@ export function chooseTypes(
   const converterOnly = dataTypes[mixture.base].kind === 'float' && !options.stored;
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const ordered =
-    converterOnly || model === null ? tensors : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
+    converterOnly || model === null || options.keepOrder
+      ? tensors
+      : quantizeOrder(byName.keys()).map((name) => byName.get(name)!);
   const overrides = (options.tensorTypes ?? []).map(({ pattern, type }) => ({
     pattern,
     type,
@@ -139,7 +143,7 @@ export function chooseTypes(
     if (converterOnly && model !== null && keep === 'F32') {
       return { type: keep, reason: 'kept: float32 by the converter' };
     }
-    if (rules === null || options.pure) {
+    if (rules === null || options.pure || mixture.uniform) {
       const reason = options.pure ? `pure ${mixture.base}` : `type ${mixture.base}`;
       return fitted(name, shape, mixture.base, mixture.base, reason);
     }
@@ -180,7 +184,7 @@ export function chooseTypes(
     tensors: choices,
     warnings: [
       ...fallbackWarnings(choices),
-      ...idle.map((option) => `${option} decides the type of no tensor.`),
+      ...idle.map((option) => `${option} decides the type of no tensor`),
     ],
   };
 }
@@ -188,7 +192,7 @@ export function chooseTypes(
 /** A type given to one tensor by an option that knows no fallback. */
 function asked(name: string, shape: readonly number[], type: TypeName, option: string): Decision {
   if (!fits(type, shape)) {
-    throw new RowLengthError(`${option} ${type} is impossible: its blocks do not divide the rows.`, {
+    throw new RowLengthError(`${option} ${type} is impossible: its blocks do not divide the rows`, {
       tensor: name,
       expected: `rows that are a multiple of ${dataTypes[type].blockSize}`,
       got: `rows of ${shape[0]}`,
@@ -207,13 +211,15 @@ function fitted(
   reason: string,
 ): Decision {
   const final = fits(type, shape) ? type : fallbackFor(name, shape, type);
-  return final === wanted ? { type: final, reason } : { type: final, reason, fallbackFrom: wanted };
+  if (final === wanted) return { type: final, reason };
+  const cause = `rows of ${shape[0]} do not divide into ${dataTypes[wanted].blockSize}`;
+  return { type: final, reason: `${cause} (${reason})`, fallbackFrom: wanted };
 }
 
 /** `std::regex_search` with ECMAScript syntax. UsageError for what is no expression, or would mean something else. */
 function compilePattern(pattern: string): RegExp {
   if (/\[[^\]]*\[(:\w+:|\..+\.|=.+=)\]/.test(pattern)) {
-    throw new UsageError(`--tensor-type: "${pattern}" uses a POSIX character class.`, {
+    throw new UsageError(`--tensor-type: "${pattern}" uses a POSIX character class`, {
       expected: 'an ECMAScript regular expression',
       advice: 'write \\d for [[:digit:]], [a-z] for [[:lower:]]',
     });
@@ -221,7 +227,7 @@ function compilePattern(pattern: string): RegExp {
   try {
     return new RegExp(pattern, 'i');
   } catch (cause) {
-    throw new UsageError(`--tensor-type: "${pattern}" is not a regular expression.`, {
+    throw new UsageError(`--tensor-type: "${pattern}" is not a regular expression`, {
       got: (cause as Error).message,
       advice: 'escape characters such as ( [ * + with a backslash; a plain part of a name is a pattern too',
       cause,
@@ -246,7 +252,7 @@ export function needsImportance(name: string, type: TypeName, mixture: Mixture):
 function requireNoImportance(name: string, type: TypeName, mixture: Mixture): void {
   if (!needsImportance(name, type, mixture)) return;
   throw new ImportanceRequiredError(
-    `${mixture.name} needs an importance matrix: without one, ${type} is too coarse to be of use.`,
+    `${mixture.name} needs an importance matrix: without one, ${type} is too coarse to be of use`,
     {
       tensor: name,
       expected:

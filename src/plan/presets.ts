@@ -1,6 +1,6 @@
 import { UsageError } from '../core/errors.ts';
 import type { EncoderName } from '../core/plan.ts';
-import { nearest } from '../core/suggest.ts';
+import { didYouMean } from '../core/suggest.ts';
 import type { TypeName } from '../core/types.ts';
 import { type Mixture, type MixtureName, mixtures, parseMixture } from './mixtures.ts';
 
@@ -77,32 +77,36 @@ const presets: Readonly<Record<Method, Preset>> = {
 /**
  * Turns `--type`, `--method` and `--bits` into a mixture and a way of coding each type. A type wins over bits; without
  * either it is the preset's usual type, and without anything Q4_K_M. UsageError, with the list of what there is, for
- * unknown names, for bits the method does not have and for a type that contradicts it.
+ * unknown names, for bits the method does not have and for a type that contradicts it. `canWrite` says which types the
+ * list may name.
  */
-export function resolveScheme({ type, method, bits }: SchemeOptions): Scheme {
+export function resolveScheme(
+  { type, method, bits }: SchemeOptions,
+  canWrite?: (type: TypeName) => boolean,
+): Scheme {
   const chosen = method === undefined ? undefined : parseMethod(method);
   if (type !== undefined) {
-    const mixture = parseMixture(type);
+    const mixture = parseMixture(type, canWrite);
     if (chosen !== undefined && !presets[chosen].types.includes(mixture.name as MixtureName)) {
-      throw new UsageError(`--method ${chosen} and --type ${mixture.name} contradict each other.`, {
+      throw new UsageError(`--method ${chosen} and --type ${mixture.name} contradict each other`, {
         expected: `${presets[chosen].types.join(' or ')} with ${chosen}`,
         advice: `leave out --method to get ${mixture.name} as llama.cpp codes it`,
       });
     }
-    const notes = bits === undefined ? [] : [`--type ${mixture.name} wins over --bits ${bits}.`];
+    const notes = bits === undefined ? [] : [`--type ${mixture.name} wins over --bits ${bits}`];
     return scheme(mixture, chosen ?? methodOf(mixture), notes);
   }
   const preset = chosen ?? 'kquant';
   const { byBits, usual } = presets[preset];
   if (bits === undefined) {
     const unnamed = method === undefined ? `${usual.name} (method ${preset})` : usual.name;
-    const note = `No --type or --bits was given: ${unnamed}.`;
+    const note = `no --type or --bits was given: ${unnamed}`;
     return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note]);
   }
   const mixture = byBits[bits];
   if (mixture === undefined) {
     const widths = Object.entries(byBits).map(([width, { name }]) => `${width} (${name})`);
-    throw new UsageError(`--method ${preset} has no --bits ${bits}.`, {
+    throw new UsageError(`--method ${preset} has no --bits ${bits}`, {
       expected: widths.length > 0 ? widths.join(', ') : `no --bits: ${preset} is ${usual.name}`,
       advice: 'choose one of these, or name a type by --type',
     });
@@ -113,9 +117,9 @@ export function resolveScheme({ type, method, bits }: SchemeOptions): Scheme {
 function parseMethod(text: string): Method {
   const found = methods.find((method) => method === text.trim().toLowerCase());
   if (found) return found;
-  throw new UsageError(`There is no method named "${text}".`, {
+  throw new UsageError(`no method is named "${text}"`, {
     expected: methods.join(', '),
-    advice: `did you mean ${nearest(text, methods).join(', ')}?`,
+    advice: didYouMean(text, methods),
   });
 }
 
@@ -135,7 +139,7 @@ function scheme(mixture: Mixture, method: Scheme['method'], notes: readonly stri
         ? {
             yes: false,
             reason:
-              'no GGUF block type has an integer zero point: llama.cpp cannot run I8 codes with .scale and .zero_point tensors',
+              'no GGUF block type has an integer zero point, so the codes are I8 with .scale and .zero_point tensors',
           }
         : { yes: true },
     encoderFor: (type) => encoders[type] ?? type,

@@ -82,5 +82,5 @@ export function pruneWarnings(
       (entry) =>
         entry.type === 'ARRAY' && entry.key.startsWith(`${architecture}.`) && entry.value.length === layers,
     )
-    .map(({ key }) => `${key} has ${layers} values, perhaps one for each layer, and is carried over whole.`);
+    .map(({ key }) => `${key} has ${layers} values, perhaps one for each layer, and is carried over whole`);
 }

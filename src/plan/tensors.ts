@@ -155,13 +155,13 @@ export function mapTensors(
   refuseMissing(checkpoint, architecture, config, layers, sizes.experts, seen);
   if (skipped > 0) {
     options.warn(
-      `${skipped} stored buffers (such as rotary_emb.inv_freq) were left out: llama.cpp computes them.`,
+      `${skipped} stored buffers (such as rotary_emb.inv_freq) were left out: llama.cpp computes them`,
     );
   }
   if (!seen.has(HEAD) && !config.flag('tie_word_embeddings') && rules.has(HEAD)) {
     options.warn(
-      'The checkpoint has no lm_head.weight although config.json does not tie it to the embedding: ' +
-        'llama.cpp will use the embedding as output matrix.',
+      'the checkpoint has no lm_head.weight although config.json does not tie it to the embedding: ' +
+        'llama.cpp will use the embedding as output matrix',
     );
   }
   return mapped;
@@ -184,7 +184,7 @@ function rowOrder(
   const heads =
     rule.rotary === 'query' ? queryHeads : (config.integer(['num_key_value_heads']) ?? queryHeads);
   if (tensor.shape[0] % (2 * heads) !== 0) {
-    throw new TensorShapeError('The rows of a rotary projection do not split into heads of two halves', {
+    throw new TensorShapeError('the rows of a rotary projection do not split into heads of two halves', {
       file: checkpoint.files[tensor.file].path,
       tensor: tensor.name,
       expected: `a multiple of ${2 * heads} rows (${heads} heads)`,
@@ -205,7 +205,7 @@ function checkShape(
   const expected = rule.shape.map((extent) => sizes[extent]);
   const file = checkpoint.files[tensor.file].path;
   if (expected.join() !== tensor.shape.join()) {
-    throw new TensorShapeError('A tensor does not have the shape that config.json leads to', {
+    throw new TensorShapeError('a tensor does not have the shape that config.json leads to', {
       file,
       tensor: tensor.name,
       expected: `[${expected.join(', ')}] (${rule.shape.join(', ')})`,
@@ -214,7 +214,7 @@ function checkShape(
     });
   }
   if (tensor.type !== first.type) {
-    throw new TensorShapeError('The experts of a layer are not of one type', {
+    throw new TensorShapeError('the experts of a layer are not of one type', {
       file,
       tensor: tensor.name,
       expected: `${first.type}, as ${first.name}`,
@@ -278,7 +278,7 @@ function refuseMissing(
   }
   if (missing.length === 0) return;
   throw new MissingTensorsError(
-    `The checkpoint lacks ${missing.length} tensor${missing.length > 1 ? 's' : ''} of ${architecture.classes[0]}`,
+    `the checkpoint lacks ${missing.length} tensor${missing.length > 1 ? 's' : ''} of ${architecture.classes[0]}`,
     {
       file: checkpoint.path,
       tensor: listed(missing),

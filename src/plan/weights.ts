@@ -20,12 +20,12 @@ export function describeWeights(
     if (stored.shape.length > MAX_DIMENSIONS) {
       warnings.push(
         `${stored.name}: GGUF holds ${MAX_DIMENSIONS} dimensions, so [${stored.shape.join(', ')}] is written as ` +
-          `[${[...shape].reverse().join(', ')}].`,
+          `[${[...shape].reverse().join(', ')}]`,
       );
     }
     if (stored.type === 'U32' || stored.type === 'U64') {
       warnings.push(
-        `${stored.name}: ${stored.type} is written as F32, which holds whole numbers up to 2^24 exactly.`,
+        `${stored.name}: ${stored.type} is written as F32, which holds whole numbers up to 2^24 exactly`,
       );
     }
     return {

@@ -1,10 +1,11 @@
-import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
-import type { ChunkTarget, EncodedChunk } from '../core/output.ts';
+import type { ErrorSums } from '../core/error-sums.ts';
+import type { ChunkTarget, EncodedChunk, TensorProgress } from '../core/output.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf } from '../core/types.ts';
 import { ChunkIndex, encodedBytes, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
-import { type ChunkDone, runPool, SUMS_PER_TILE } from './pool.ts';
+import { newControl, runPool } from './pool.ts';
+import { addChunk, agrees, doneChunks, forget } from './progress.ts';
 
 export interface EncodeOptions {
   readonly job: Job;
@@ -13,56 +14,80 @@ export interface EncodeOptions {
   readonly target: ChunkTarget;
   readonly control: Int32Array;
   readonly signal: AbortSignal | undefined;
+  /** How far each tensor is, kept up to date; chunks that are done are left alone. */
+  readonly progress: readonly TensorProgress[];
   onChunk(chunk: EncodedChunk): void;
   /** Weights encoded so far, and the tensor the last chunk belongs to. */
   onProgress(doneWeights: number, tensor: string): void;
 }
 
 /**
- * Quantizes every tensor of a job and returns the error sums of each. A tensor's partial sums are added in its own
- * order once its last chunk is in, so they are the same bits at any number of threads and any chunk size.
+ * Quantizes what is not done of every tensor of a job and returns the error sums of each.
  *
  * @throws PoolFailure
  */
 export async function encodeTensors(options: EncodeOptions): Promise<ErrorSums[]> {
-  const { job } = options;
+  const { job, progress } = options;
   const index = new ChunkIndex(job);
-  const results = job.tensors.map(emptyErrorSums);
-  const pending = job.tensors.map((_, tensor) => new Array<ChunkDone | undefined>(index.chunksOf(tensor)));
-  const missing = pending.map((chunks) => chunks.length);
-  let doneWeights = 0;
+  let doneWeights = weightsDone(job, progress);
 
   await runPool({
     ...options,
     phase: 'encode',
+    skip: doneWeights > 0 ? doneChunks(job, progress) : null,
     onDone(number, done) {
       const { tensor, start, count } = index.locate(number);
-      const { name, encoder, offset } = job.tensors[tensor];
+      const { name, encoder, elements, file, offset } = job.tensors[tensor];
+      addChunk(progress[tensor], start / job.chunk, done, elements);
       options.onChunk({
         number,
+        file,
         offset: offset + bytesOf(typeOfEncoder(encoder), start),
         byteLength: encodedBytes(job.tensors[tensor], count),
       });
-      pending[tensor][start / job.chunk] = done;
-      if (--missing[tensor] === 0) {
-        results[tensor] = reduce(pending[tensor] as ChunkDone[], job.tensors[tensor].elements);
-        pending[tensor] = [];
-      }
       doneWeights += count;
       options.onProgress(doneWeights, name);
     },
   });
-  return results;
+  return progress.map(({ sums }) => sums);
 }
 
-function reduce(chunks: readonly ChunkDone[], elements: number): ErrorSums {
-  const total = emptyErrorSums();
-  for (const { sums, maxError, maxErrorAt } of chunks) {
-    for (let at = 0; at < sums.length; at += SUMS_PER_TILE) {
-      const [sumX2, sumQ2, sumXQ, sumE2] = sums.subarray(at, at + SUMS_PER_TILE);
-      const count = Math.min(SUM_RANGE, elements - total.count);
-      addErrorSums(total, { count, sumX2, sumQ2, sumXQ, sumE2, maxError, maxErrorAt });
-    }
+/**
+ * Reads back what an earlier run wrote. Tensors in which a checksum differs are taken as not begun; nothing is decided
+ * when the signal aborts. Returns the weights that are done.
+ *
+ * @throws PoolFailure
+ */
+export async function verifyProgress(
+  options: Omit<EncodeOptions, 'control' | 'onChunk' | 'onProgress'>,
+): Promise<number> {
+  const { job, progress, signal } = options;
+  if (weightsDone(job, progress) === 0) return 0;
+  const index = new ChunkIndex(job);
+  const checksums = progress.map(() => new Map<number, number>());
+  await runPool({
+    ...options,
+    phase: 'verify',
+    skip: doneChunks(job, progress).map((done) => 1 - done),
+    control: newControl(),
+    onDone(number, { checksum }) {
+      const { tensor, start } = index.locate(number);
+      checksums[tensor].set(start / job.chunk, checksum);
+    },
+  });
+  if (!signal?.aborted) {
+    progress.forEach((tensor, i) => {
+      if (!agrees(tensor, checksums[i])) forget(tensor);
+    });
   }
-  return total;
+  return weightsDone(job, progress);
+}
+
+/** Weights in the chunks that are done. */
+function weightsDone({ chunk, tensors }: Job, progress: readonly TensorProgress[]): number {
+  return progress.reduce((sum, { chunks, waiting }, i) => {
+    const weightsIn = (number: number) => Math.min(chunk, tensors[i].elements - number * chunk);
+    const first = Math.min(chunks * chunk, tensors[i].elements);
+    return [...waiting.keys()].reduce((total, number) => total + weightsIn(number), sum + first);
+  }, 0);
 }

@@ -18,7 +18,8 @@ export interface TensorJob {
   readonly rowLength: number;
   readonly source: ReadableSource;
   readonly encoder: EncoderName;
-  /** Absolute offset of its data in the output file. */
+  /** Output file, of those the run makes, and the absolute offset of its data in it. */
+  readonly file: number;
   readonly offset: number;
   readonly ranges?: RowRanges;
   /** Importance of each column, expert after expert, in shared memory. */
@@ -51,6 +52,11 @@ export class ChunkIndex {
       next += Math.ceil(elements / job.chunk);
     }
     this.count = next;
+  }
+
+  /** Number of a tensor's first chunk. */
+  firstOf(tensor: number): number {
+    return this.#firsts[tensor];
   }
 
   /** Which weights chunk `number` covers. */

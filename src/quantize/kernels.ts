@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { UsageError } from '../core/errors.ts';
 import type { BlockEncoder } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
+import { checksum } from './checksum.ts';
 import { decoders, encoders, weightedEncoders } from './format/index.ts';
 import { decodeZeroPoint, encodeZeroPoint, rangeOf, type ZeroPoint } from './zero-point.ts';
 
@@ -42,6 +44,8 @@ export interface Kernels {
    * scratch). The first two are finite exactly when every x, every q is.
    */
   measure(x: number, q: number, n: number, out: number): void;
+  /** Checksum of `length` bytes. */
+  checksum(bytes: number, length: number): number;
 }
 
 /** A compiled kernel module. */
@@ -62,8 +66,27 @@ const SIMD_PROBE = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 65, 0, 253, 15, 26, 11,
 ]);
 
-/** Whether this JavaScript engine runs WebAssembly SIMD. */
-export const simdSupported = (): boolean => WebAssembly.validate(SIMD_PROBE);
+/** Whether this JavaScript engine runs WebAssembly SIMD; `node --jitless` has no WebAssembly at all. */
+export const simdSupported = (): boolean =>
+  typeof WebAssembly !== 'undefined' && WebAssembly.validate(SIMD_PROBE);
+
+/**
+ * The compiled SIMD kernels, or null for the scalar twins: `auto` takes SIMD where there is any.
+ *
+ * @throws UsageError for `simd` on an engine without it
+ */
+export function chooseKernels(kind: 'auto' | 'simd' | 'scalar'): WasmModule | null {
+  if (kind === 'scalar') return null;
+  if (simdSupported()) return compileKernels();
+  if (kind === 'auto') return null;
+  throw new UsageError('this JavaScript engine has no WebAssembly SIMD', {
+    advice: 'leave --kernels out, or pass --kernels scalar (much slower, same bytes)',
+  });
+}
+
+/** Kernels with at least `bytes` of arena: those of a module, or the scalar twins. */
+export const kernelsOf = (module: WasmModule | null, bytes: number): Kernels =>
+  module === null ? scalarKernels(bytes) : simdKernels(module, bytes);
 
 /** SIMD kernels with at least `bytes` of arena. */
 export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels {
@@ -90,6 +113,7 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
       void exports.dequantize_I8_zero_point(src, dst, n, scale, zeroPoint),
     range: (x, n, out) => void exports.range(x, n, out),
     measure: (x, q, n, out) => void exports.measure(x, q, n, out),
+    checksum: (bytes, length) => exports.checksum(bytes, length) >>> 0,
   };
 }
 
@@ -124,6 +148,7 @@ export function scalarKernels(bytes: number): Kernels {
     measure(x, q, n, out) {
       measure(floats(x, n), floats(q, n), new Float64Array(buffer, out, 5));
     },
+    checksum: (bytes, length) => checksum(new Uint8Array(buffer, bytes, length)),
   };
 }
 

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
-import type { ChunkTarget } from '../core/output.ts';
+import type { ChunkTarget, EncodedSums } from '../core/output.ts';
 import { ChunkIndex, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
 
@@ -14,27 +14,27 @@ export const CONTROL = {
   stop: 2,
 } as const;
 
-/** Partial sums of a tile: sum x^2, sum q^2, sum x q, sum (x - q)^2. */
-export const SUMS_PER_TILE = 4;
-
 export interface WorkerData {
   readonly job: Job;
-  /** `range` finds each row's minimum and maximum; `encode` quantizes, measures and writes. */
-  readonly phase: 'range' | 'encode';
+  /**
+   * `range` finds each row's minimum and maximum; `encode` quantizes, measures and writes; `verify` computes the
+   * checksums of what an earlier run wrote.
+   */
+  readonly phase: 'range' | 'encode' | 'verify';
   readonly control: Int32Array;
-  /** Where `encode` puts its chunks. */
+  /** Where `encode` puts its chunks, and `verify` finds them. */
   readonly target: ChunkTarget | null;
+  /** A byte for each chunk, not 0 where there is nothing to do. */
+  readonly skip: Uint8Array | null;
   /** Compiled SIMD kernels, or null for the scalar twins. */
   readonly module: WasmModule | null;
 }
 
-export interface ChunkDone {
-  /** `encode`: SUMS_PER_TILE sums of each tile. `range`: minimum and maximum of each row touched. */
-  readonly sums: Float64Array;
-  readonly maxError: number;
-  /** Element of the tensor, in output order, that has the largest error. */
-  readonly maxErrorAt: number;
-}
+/**
+ * `encode`: checksum and sums. `range`: minimum and maximum of each row touched in place of the sums. `verify`: the
+ * checksum only.
+ */
+export type ChunkDone = EncodedSums;
 
 export type ChunkFailureCause =
   /** A weight is NaN or infinite; a block decodes to something that is. */
@@ -81,9 +81,10 @@ export interface PoolOptions {
   readonly threads: number;
   readonly module: WasmModule | null;
   readonly target: ChunkTarget | null;
+  readonly skip?: Uint8Array | null;
   readonly control: Int32Array;
   readonly signal: AbortSignal | undefined;
-  /** Called once a chunk, in no particular order. */
+  /** Called once for each chunk that is not skipped, in no particular order. */
   onDone(number: number, done: ChunkDone): void;
 }
 
@@ -107,10 +108,10 @@ export function stopPool(control: Int32Array): void {
  * PoolFailure for a chunk that failed, or with the error that killed a worker. All workers have ended by then.
  */
 export async function runPool(options: PoolOptions): Promise<void> {
-  const { job, phase, control, target, module, signal } = options;
+  const { job, phase, control, target, skip = null, module, signal } = options;
   const chunks = new ChunkIndex(job).count;
   const path = createRequire(import.meta.url).resolve('#worker');
-  const workerData: WorkerData = { job, phase, control, target, module };
+  const workerData: WorkerData = { job, phase, control, target, skip, module };
   let failure: Error | null = null;
   const fail = (error: Error) => {
     failure ??= error;

@@ -6,13 +6,14 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
+import { SUMS_PER_TILE } from '../core/output.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
 import { segmentsOf } from '../core/segments.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
-import { CONTROL, SUMS_PER_TILE } from './pool.ts';
+import { CONTROL } from './pool.ts';
 import { needsWholeRows, spanOf } from './span.ts';
 import { rowFloats, type WeightedArena, weightedCoder } from './weighted.ts';
 
@@ -67,16 +68,20 @@ function allocate(bytes: number): Kernels {
 function run(): void {
   const index = new ChunkIndex(job);
   const inputs = new Map<number, number>(); // file index -> descriptor
-  let output = -1;
+  const output = new OutputFile();
   let tensor: TensorJob | null = null;
   try {
     const arena = layOutArena();
-    if (target?.kind === 'file') output = fileOperation('write', () => openSync(target.path, 'r+'), null);
     while (Atomics.load(control, CONTROL.stop) === 0) {
       const number = Atomics.add(control, CONTROL.next, 1);
       if (number >= index.count) break;
+      if (data.skip?.[number]) continue;
       const chunk = index.locate(number);
       tensor = job.tensors[chunk.tensor];
+      if (data.phase === 'verify') {
+        post({ kind: 'done', number, ...checksumOf(tensor, chunk.start, chunk.count, arena, output) });
+        continue;
+      }
       const span = spanOf(tensor, chunk.start, chunk.count);
       load(tensor, span.start, span.count, arena, inputs);
       const done =
@@ -91,7 +96,28 @@ function run(): void {
     post({ kind: 'failed', tensor: tensor?.name ?? null, ...error.failure });
   } finally {
     for (const descriptor of inputs.values()) closeSync(descriptor);
-    if (output >= 0) closeSync(output);
+    output.close();
+  }
+}
+
+/** The output file that the last chunk went to; chunks come in file order, so one is open at a time. */
+class OutputFile {
+  #index = -1;
+  #descriptor = -1;
+
+  /** Descriptor of output file `index`. */
+  at(index: number): number {
+    if (index === this.#index) return this.#descriptor;
+    this.close();
+    const path = (target as { paths: readonly string[] }).paths[index];
+    this.#descriptor = fileOperation('write', () => openSync(path, 'r+'), null);
+    this.#index = index;
+    return this.#descriptor;
+  }
+
+  close(): void {
+    if (this.#index >= 0) closeSync(this.#descriptor);
+    this.#index = -1;
   }
 }
 
@@ -201,7 +227,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
     }
   }
-  return { sums, maxError, maxErrorAt };
+  const checksum = kernels.checksum(arena.encoded + bytesOf(coded, lead), bytesOf(coded, count));
+  return { checksum, sums, maxError, maxErrorAt };
 
   function requireFinite(weights: number, from: number, first: number, n: number): void {
     kernels.measure(weights, weights, n, out);
@@ -209,6 +236,30 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const xs = new Float32Array(kernels.buffer, weights, n);
     if (!Number.isFinite(sumX2)) refuseWeight(xs, first, storedFloats(type, from, weights, n, kernels));
   }
+}
+
+/** Checksum of a chunk as it lies in the output; that of fewer bytes where the file ends early. */
+function checksumOf(
+  tensor: TensorJob,
+  start: number,
+  count: number,
+  { kernels, encoded }: Arena,
+  output: OutputFile,
+): ChunkDone {
+  const coded = typeOfEncoder(tensor.encoder);
+  const bytes = new Uint8Array(kernels.buffer, encoded, bytesOf(coded, count));
+  const offset = tensor.offset + bytesOf(coded, start);
+  let done = 0;
+  while (done < bytes.length) {
+    const read = fileOperation(
+      'write',
+      () => readSync(output.at(tensor.file), bytes, done, bytes.length - done, offset + done),
+      null,
+    );
+    if (read === 0) break;
+    done += read;
+  }
+  return { checksum: kernels.checksum(encoded, done), sums: new Float64Array(), maxError: 0, maxErrorAt: 0 };
 }
 
 /** Names the first weight that is not finite as float32, by its value as stored. */
@@ -259,7 +310,7 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
       sums[at + 1] = Math.max(sums[at + 1], high);
     });
   }
-  return { sums, maxError: 0, maxErrorAt: start };
+  return { checksum: 0, sums, maxError: 0, maxErrorAt: start };
 }
 
 /** Splits n elements from `start` at row boundaries: row, offset of the piece from `start`, its length. */
@@ -284,19 +335,20 @@ function deliver(
   start: number,
   count: number,
   arena: Arena,
-  output: number,
+  output: OutputFile,
 ): boolean {
   const coded = typeOfEncoder(tensor.encoder);
   const lead = start - spanOf(tensor, start, count).start;
   const encoded = arena.encoded + bytesOf(coded, lead);
   const bytes = new Uint8Array(arena.kernels.buffer, encoded, bytesOf(coded, count));
   if (target === null) return true;
-  if (target.kind === 'file') {
+  if (target.kind === 'files') {
+    const descriptor = output.at(tensor.file);
     const offset = tensor.offset + bytesOf(coded, start);
     for (let done = 0; done < bytes.length; ) {
       done += fileOperation(
         'write',
-        () => writeSync(output, bytes, done, bytes.length - done, offset + done),
+        () => writeSync(descriptor, bytes, done, bytes.length - done, offset + done),
         null,
       );
     }

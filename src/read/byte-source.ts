@@ -52,7 +52,7 @@ export class ByteSource {
 
   #check(position: number, length: number): void {
     if (!(position >= 0 && length >= 0 && position + length <= this.size)) {
-      throw new ShortReadError('The file ends before the bytes that are needed', {
+      throw new ShortReadError('the file ends before the bytes that are needed', {
         file: this.path,
         expected: `${length} bytes at offset ${position}`,
         got: `a file of ${this.size} bytes`,
@@ -66,7 +66,7 @@ export class ByteSource {
       const wanted = Math.min(target.byteLength - done, READ_SIZE);
       const got = this.#readSome(target, done, wanted, position + done);
       if (got === 0) {
-        throw new ShortReadError('The file became shorter while it was read', {
+        throw new ShortReadError('the file became shorter while it was read', {
           file: this.path,
           expected: `${target.byteLength} bytes at offset ${position}`,
           got: `${done} bytes`,
@@ -81,7 +81,7 @@ export class ByteSource {
     try {
       return readSync(this.#descriptor, target, offset, length, position);
     } catch (cause) {
-      throw new FileAccessError('Cannot read the file', {
+      throw new FileAccessError('cannot read the file', {
         file: this.path,
         expected: `${length} bytes at offset ${position}`,
         got: reasonOf(cause),
@@ -97,7 +97,7 @@ export class ByteSource {
  */
 export function openSource(path: string): ByteSource {
   const found = statFile(path);
-  if (!found.isFile()) throw new NotARegularFileError('Not a regular file', { file: path, ...kindOf(found) });
+  if (!found.isFile()) throw new NotARegularFileError('not a regular file', { file: path, ...kindOf(found) });
   let descriptor: number;
   try {
     // Non-blocking, because a pipe may have taken the file's place since.
@@ -108,7 +108,7 @@ export function openSource(path: string): ByteSource {
   const opened = fstatSync(descriptor);
   if (!opened.isFile()) {
     closeSync(descriptor);
-    throw new NotARegularFileError('Not a regular file', { file: path, ...kindOf(opened) });
+    throw new NotARegularFileError('not a regular file', { file: path, ...kindOf(opened) });
   }
   return new ByteSource(path, descriptor, opened.size);
 }
@@ -136,13 +136,21 @@ export function statFile(path: string): Stats {
 export function accessError(path: string, cause: unknown): QuantizeError {
   const code = (cause as NodeJS.ErrnoException).code;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
-    return new FileMissingError('No such file or directory', {
+    return new FileMissingError('no such file or directory', {
       file: path,
       advice: 'check the path; a symbolic link may point to a file that is gone',
       cause,
     });
   }
-  return new FileAccessError('Cannot open the file', { file: path, got: reasonOf(cause), cause });
+  return new FileAccessError('cannot open the file', {
+    file: path,
+    got: reasonOf(cause),
+    advice:
+      code === 'EACCES' || code === 'EPERM'
+        ? 'ask for the right to read it (chmod, chown), or copy the model to a place of your own'
+        : 'see what the system says above',
+    cause,
+  });
 }
 
 const reasonOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

@@ -57,7 +57,7 @@ function openDirectory(directory: string): Checkpoint {
   if (indices.length === 1) return openIndex(directory, join(directory, indices[0]));
   if (weights.length === 1) return openParts(directory, weights);
   if (weights.length > 1) {
-    throw new AmbiguousWeightsError('The directory holds several safetensors files', {
+    throw new AmbiguousWeightsError('the directory holds several safetensors files', {
       file: directory,
       expected: 'model.safetensors, model-*.safetensors or one file of another name',
       got: listed(weights),
@@ -71,7 +71,7 @@ function withoutSafetensors(directory: string, names: readonly string[]): Quanti
   const ggufs = names.filter((name) => name.endsWith('.gguf'));
   const pickles = names.filter((name) => PICKLE.test(name));
   if (ggufs.length === 0 && pickles.length > 0) return pickleError(join(directory, pickles[0]));
-  return new NoWeightsError('The directory holds no safetensors file', {
+  return new NoWeightsError('the directory holds no safetensors file', {
     file: directory,
     expected: 'model.safetensors, or model.safetensors.index.json with its shards',
     got: names.length === 0 ? 'an empty directory' : listed(names),
@@ -92,7 +92,7 @@ function openFile(path: string): Checkpoint {
   if (magic === 'GGUF' || name.endsWith('.gguf')) return openGguf(path);
   if (name.endsWith('.safetensors') || looksLikeSafetensors) return openSafetensors(path);
   if (PICKLE.test(name)) throw pickleError(path);
-  throw new UnknownFormatError('The file is neither safetensors nor GGUF', {
+  throw new UnknownFormatError('the file is neither safetensors nor GGUF', {
     file: path,
     expected: 'a .safetensors file, its .safetensors.index.json, a .gguf file or a model directory',
     got: `a file that begins with ${JSON.stringify(magic)}`,
@@ -111,7 +111,7 @@ function openSafetensors(path: string): Checkpoint {
       return openIndex(path, indexPath);
   }
   if (shard !== null && Number(shard[3]) > 1) {
-    throw new ShardWithoutIndexError('The file is one shard of several, and no index names the others', {
+    throw new ShardWithoutIndexError('the file is one shard of several, and no index names the others', {
       file: path,
       expected: `${prefixed} beside it, naming ${name}`,
       advice: 'download the index, or pass the directory that holds every shard',
@@ -175,7 +175,7 @@ function openGguf(path: string): Checkpoint {
 }
 
 function pickleError(path: string): PickleWeightsError {
-  return new PickleWeightsError('The weights are a PyTorch pickle', {
+  return new PickleWeightsError('the weights are a PyTorch pickle', {
     file: path,
     expected: 'safetensors',
     got: 'a format that only Python can load, by running what it contains',

@@ -39,7 +39,7 @@ export class GgufHeaderReader {
   need(bytes: number, what: string, at: ErrorDetails = {}): void {
     const { position, remaining } = this.cursor;
     if (bytes > remaining) {
-      throw new GgufTruncatedError('The GGUF header reaches beyond the end of the file', {
+      throw new GgufTruncatedError('the GGUF header reaches beyond the end of the file', {
         file: this.path,
         ...at,
         expected: `at most ${remaining} bytes from offset ${position}`,
@@ -53,7 +53,7 @@ export class GgufHeaderReader {
   }
 
   tooLarge(most: string, got: string, at: ErrorDetails): GgufHeaderTooLargeError {
-    return new GgufHeaderTooLargeError('The GGUF header is too large', {
+    return new GgufHeaderTooLargeError('the GGUF header is too large', {
       file: this.path,
       ...at,
       expected: `at most ${most}`,
@@ -84,7 +84,7 @@ export class GgufHeaderReader {
     const text = bytes.toString('utf8');
     // Decoding turns bytes that are not UTF-8 into U+FFFD, which good text may also hold.
     if (text.includes('\ufffd') && !isUtf8(bytes)) {
-      throw new GgufEncodingError('Text in the GGUF header is not UTF-8', {
+      throw new GgufEncodingError('text in the GGUF header is not UTF-8', {
         file: this.path,
         ...at,
         expected: `valid UTF-8 for ${what}`,

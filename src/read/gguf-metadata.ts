@@ -75,7 +75,7 @@ export function readMetadata(reader: GgufHeaderReader, count: number, maxItems: 
   for (let i = 0; i < count; i++) {
     const key = readKey(reader, i);
     if (keys.has(key)) {
-      throw new GgufDuplicateKeyError('A metadata key occurs twice', {
+      throw new GgufDuplicateKeyError('a metadata key occurs twice', {
         file: reader.path,
         expected: 'every key once',
         got: JSON.stringify(key),
@@ -98,7 +98,7 @@ function readKey(reader: GgufHeaderReader, index: number): string {
   const key = reader.string(`metadata key ${index}`);
   const length = Buffer.byteLength(key);
   if (length > 0 && length <= MAX_KEY) return key;
-  throw new GgufKeyError('A metadata key is empty or too long', {
+  throw new GgufKeyError('a metadata key is empty or too long', {
     file: reader.path,
     expected: `1 to ${MAX_KEY} bytes`,
     got: `${length} for key ${index}`,
@@ -109,7 +109,7 @@ function readType(reader: GgufHeaderReader, key: string): MetadataType {
   const id = reader.u32(`the type of ${key}`);
   const type = typeNames.get(id);
   if (type !== undefined) return type;
-  throw new GgufValueTypeError('A metadata value is of an unknown type', {
+  throw new GgufValueTypeError('a metadata value is of an unknown type', {
     file: reader.path,
     expected: `a type number from 0 to ${metadataTypes.FLOAT64} for ${key}`,
     got: `${id}`,
@@ -132,7 +132,7 @@ function readArray(
 ): Extract<MetadataEntry, { type: 'ARRAY' }> & { length: number } {
   const elementType = readType(reader, key);
   if (elementType === 'ARRAY') {
-    throw new GgufNestedArrayError('A metadata array holds arrays', {
+    throw new GgufNestedArrayError('a metadata array holds arrays', {
       file: reader.path,
       expected: `an array of numbers, booleans or strings for ${key}`,
       got: 'an array of arrays',
@@ -199,7 +199,7 @@ function checkBoxed(reader: GgufHeaderReader, key: string, length: number): void
 
 function checkBoolean(reader: GgufHeaderReader, key: string, byte: number): void {
   if (byte > 1) {
-    throw new GgufBooleanError('A boolean in the metadata is neither 0 nor 1', {
+    throw new GgufBooleanError('a boolean in the metadata is neither 0 nor 1', {
       file: reader.path,
       expected: `0 or 1 for ${key}`,
       got: `${byte}`,

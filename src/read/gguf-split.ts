@@ -48,7 +48,7 @@ function partPaths(path: string, count: number): string[] {
   const match = PART.exec(basename(path));
   const [, prefix, number, total] = match ?? [];
   if (Number(total) !== count || Number(number) < 1 || Number(number) > count) {
-    throw new GgufSplitNameError('The name of a part of a split GGUF does not say which part it is', {
+    throw new GgufSplitNameError('the name of a part of a split GGUF does not say which part it is', {
       file: path,
       expected: `NAME-0000N-of-${digits(count)}.gguf, as split.count ${count} asks for`,
       got: basename(path),
@@ -65,7 +65,7 @@ function partPaths(path: string, count: number): string[] {
   }
   if (missing.length === 0) return paths;
   const more = missing.length > MISSING_NAMED ? ' and more' : '';
-  throw new GgufMissingPartError('Parts of a split GGUF are missing', {
+  throw new GgufMissingPartError('parts of a split GGUF are missing', {
     file: path,
     expected: `${count} parts in one directory`,
     got: `no ${missing.slice(0, MISSING_NAMED).join(', ')}${more}`,
@@ -80,7 +80,7 @@ function checkPart(part: GgufFile, index: number, count: number): void {
   const ownCount = splitKey(part, 'split.count', 'UINT16');
   const number = splitKey(part, 'split.no', 'UINT16');
   if (ownCount === count && number === index) return;
-  throw new GgufSplitMismatchError('A part of a split GGUF is another than its name says', {
+  throw new GgufSplitMismatchError('a part of a split GGUF is another than its name says', {
     file,
     expected: `split.no ${index} of split.count ${count}`,
     got: `split.no ${number} of split.count ${ownCount}`,
@@ -95,7 +95,7 @@ function checkWhole(parts: readonly GgufFile[]): void {
     for (const { name } of tensors) {
       const other = holders.get(name);
       if (other !== undefined) {
-        throw new GgufTensorInTwoPartsError('Two parts of a split GGUF hold the same tensor', {
+        throw new GgufTensorInTwoPartsError('two parts of a split GGUF hold the same tensor', {
           file: path,
           tensor: name,
           expected: 'every tensor in one part',
@@ -109,7 +109,7 @@ function checkWhole(parts: readonly GgufFile[]): void {
   for (const part of parts) {
     const total = splitKey(part, 'split.tensors.count', 'INT32');
     if (total === holders.size) continue;
-    throw new GgufSplitMismatchError('The parts of a split GGUF do not add up to the whole', {
+    throw new GgufSplitMismatchError('the parts of a split GGUF do not add up to the whole', {
       file: part.path,
       expected: `${total} tensors in all parts, as split.tensors.count says`,
       got: `${holders.size} tensors`,
@@ -121,7 +121,7 @@ function checkWhole(parts: readonly GgufFile[]): void {
 function splitKey({ path, metadata }: GgufFile, key: string, type: MetadataType): number {
   const entry: MetadataEntry | undefined = metadata.find((one) => one.key === key);
   if (entry?.type === type && typeof entry.value === 'number') return entry.value;
-  throw new GgufSplitKeyError('A part of a split GGUF lacks a number, or it is not of its type', {
+  throw new GgufSplitKeyError('a part of a split GGUF lacks a number, or it is not of its type', {
     file: path,
     expected: `${key} of type ${type}`,
     got: entry === undefined ? 'no such key' : entry.type,

@@ -114,7 +114,7 @@ function checkMagic(reader: GgufHeaderReader): void {
   const { cursor } = reader;
   const magic = cursor.bytes(Math.min(4, cursor.remaining)).toString('latin1');
   if (magic === 'GGUF') return;
-  throw new GgufMagicError('This is not a GGUF file', {
+  throw new GgufMagicError('this is not a GGUF file', {
     file: reader.path,
     expected: '"GGUF" as the first four bytes',
     got: magic === '' ? 'an empty file' : JSON.stringify(magic),
@@ -129,14 +129,14 @@ function readVersion(reader: GgufHeaderReader): number {
   if (version === 2 || version === 3) return version;
   const file = reader.path;
   if (version > 0 && (version & 0xffff) === 0) {
-    throw new GgufByteOrderError('The GGUF file is big-endian', {
+    throw new GgufByteOrderError('the GGUF file is big-endian', {
       file,
       expected: 'a little-endian file',
       got: 'version bytes in big-endian order',
       advice: "swap it with llama.cpp's gguf_convert_endian.py, or get the little-endian file",
     });
   }
-  throw new GgufVersionError('The GGUF file is of a version that cannot be read', {
+  throw new GgufVersionError('the GGUF file is of a version that cannot be read', {
     file,
     expected: 'version 2 or 3',
     got: `version ${version}`,
@@ -147,7 +147,7 @@ function readVersion(reader: GgufHeaderReader): number {
 function checkCount(reader: GgufHeaderReader, count: number, minimum: number, what: string): void {
   const room = Math.floor(reader.cursor.remaining / minimum);
   if (count > room) {
-    throw new GgufCountError(`The GGUF header claims an impossible number of ${what}`, {
+    throw new GgufCountError(`the GGUF header claims an impossible number of ${what}`, {
       file: reader.path,
       expected: `at most ${room} in a file of this size`,
       got: `${count}`,
@@ -184,7 +184,7 @@ function readTensor(reader: GgufHeaderReader, index: number, names: Set<string>)
   const name = reader.string(`the name of tensor ${index}`);
   const at = { file: reader.path, tensor: name };
   if (names.has(name)) {
-    throw new GgufDuplicateTensorError('Two tensors have the same name', {
+    throw new GgufDuplicateTensorError('two tensors have the same name', {
       ...at,
       expected: 'every name once',
     });
@@ -192,7 +192,7 @@ function readTensor(reader: GgufHeaderReader, index: number, names: Set<string>)
   names.add(name);
   const dimensions = reader.u32('the number of dimensions', at);
   if (dimensions > MAX_DIMENSIONS) {
-    throw new GgufDimensionsError('A tensor has too many dimensions', {
+    throw new GgufDimensionsError('a tensor has too many dimensions', {
       ...at,
       expected: `at most ${MAX_DIMENSIONS}`,
       got: `${dimensions}`,
@@ -203,7 +203,7 @@ function readTensor(reader: GgufHeaderReader, index: number, names: Set<string>)
   const id = reader.u32('the type', at);
   const type = typeByGgmlId(id);
   if (type === undefined) {
-    throw new GgufTensorTypeError('A tensor is of an unknown type', {
+    throw new GgufTensorTypeError('a tensor is of an unknown type', {
       ...at,
       expected: 'a type of ggml that files hold',
       got: `type number ${id}`,
@@ -218,7 +218,7 @@ function readTensor(reader: GgufHeaderReader, index: number, names: Set<string>)
 function byteLengthOf(type: DataType, extents: readonly number[], at: ErrorDetails): number {
   const rowLength = extents[0] ?? 1;
   const tooMany = () =>
-    new GgufShapeOverflowError('A tensor has more values than can be counted', {
+    new GgufShapeOverflowError('a tensor has more values than can be counted', {
       ...at,
       expected: 'at most 2^53 - 1 values and bytes',
       got: `[${extents.join(', ')}] (row length first)`,
@@ -229,7 +229,7 @@ function byteLengthOf(type: DataType, extents: readonly number[], at: ErrorDetai
     if (!Number.isSafeInteger(extent) || !Number.isSafeInteger(values)) throw tooMany();
   }
   if (rowLength % type.blockSize !== 0) {
-    throw new GgufRowLengthError('The rows of a tensor are not whole blocks of its type', {
+    throw new GgufRowLengthError('the rows of a tensor are not whole blocks of its type', {
       ...at,
       expected: `a multiple of ${type.blockSize} values for ${type.name}`,
       got: `${rowLength} values`,
@@ -252,21 +252,21 @@ function placeTensors(
   return listed.map(({ name, type, shape, byteLength, offset }) => {
     const details = { file, tensor: name, expected: `offset ${next}`, got: `offset ${offset}` };
     if (offset % alignment !== 0) {
-      throw new GgufMisalignedError('A tensor is not aligned', {
+      throw new GgufMisalignedError('a tensor is not aligned', {
         ...details,
         expected: `a multiple of ${alignment}`,
       });
     }
     if (byteLength > fileSize - dataOffset - offset) {
-      throw new GgufBeyondFileError('A tensor lies beyond the end of the file', {
+      throw new GgufBeyondFileError('a tensor lies beyond the end of the file', {
         ...details,
         expected: `at most ${fileSize} bytes in the file`,
         got: `${byteLength} bytes at ${dataOffset + offset}`,
         advice: 'download the file again: it was cut short',
       });
     }
-    if (offset < next) throw new GgufOverlapError('A tensor begins before the previous one ends', details);
-    if (offset > next) throw new GgufHoleError('Bytes before a tensor belong to none', details);
+    if (offset < next) throw new GgufOverlapError('a tensor begins before the previous one ends', details);
+    if (offset > next) throw new GgufHoleError('bytes before a tensor belong to none', details);
     next = padded(offset + byteLength, alignment);
     return { name, type: type.name, shape, file: 0, offset: dataOffset + offset, byteLength };
   });

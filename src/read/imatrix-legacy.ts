@@ -35,7 +35,7 @@ export function readLegacyImatrix(source: ByteSource): ImportanceMatrix {
   const reader = new LegacyReader(source);
   const count = source.size >= 4 ? reader.i32('the number of entries') : 0;
   if (count < 1 || count > reader.remaining / MIN_ENTRY_BYTES) {
-    throw new ImatrixFormatError('This is not an importance matrix', {
+    throw new ImatrixFormatError('this is not an importance matrix', {
       file: source.path,
       expected: '"GGUF", or the number of entries of a .dat file, as the first four bytes',
       got: source.size >= 4 ? `${count} in a file of ${source.size} bytes` : `a file of ${source.size} bytes`,
@@ -46,7 +46,7 @@ export function readLegacyImatrix(source: ByteSource): ImportanceMatrix {
   for (let i = 0; i < count; i++) {
     const name = reader.text(`the name of entry ${i}`);
     if (entries.has(name)) {
-      throw new ImatrixDuplicateError('Two entries of the importance matrix have the same name', {
+      throw new ImatrixDuplicateError('two entries of the importance matrix have the same name', {
         file: source.path,
         tensor: name,
         expected: 'every name once',
@@ -61,7 +61,7 @@ function readEntry(reader: LegacyReader, name: string): ImportanceEntry {
   const calls = reader.i32('the number of calls', name);
   const length = reader.i32('the number of values', name);
   if (length < 1) {
-    throw new ImatrixLengthError('An entry of the importance matrix has no values', {
+    throw new ImatrixLengthError('an entry of the importance matrix has no values', {
       file: reader.path,
       tensor: name,
       expected: 'at least one',
@@ -81,7 +81,7 @@ function readTrailer(reader: LegacyReader): { datasets: string[]; chunks: number
   if (reader.remaining === 0) return { datasets: [], chunks };
   const length = reader.i32("the length of the text's name");
   if (length !== reader.remaining) {
-    throw new ImatrixTrailerError('The end of the importance matrix is damaged', {
+    throw new ImatrixTrailerError('the end of the importance matrix is damaged', {
       file: reader.path,
       expected: "the name of the text it was made from, to the file's last byte",
       got: `${reader.remaining} bytes for a name of ${length}`,
@@ -120,7 +120,7 @@ class LegacyReader {
     const length = this.i32(`the length of ${what}`);
     const bytes = this.bytes(Math.max(0, length), what);
     if (length < 1 || bytes.includes(0) || !isUtf8(bytes)) {
-      throw new ImatrixNameError('The name of an entry of the importance matrix is no text', {
+      throw new ImatrixNameError('the name of an entry of the importance matrix is no text', {
         file: this.path,
         expected: `UTF-8 of at least one byte, none of them 0, for ${what}`,
         got: length < 1 ? `a length of ${length}` : bytes.subarray(0, 32).toString('hex'),
@@ -131,7 +131,7 @@ class LegacyReader {
 
   #need(length: number, what: string, entry: string | undefined): void {
     if (length <= this.#cursor.remaining) return;
-    throw new ImatrixTruncatedError('The importance matrix ends too early', {
+    throw new ImatrixTruncatedError('the importance matrix ends too early', {
       file: this.path,
       tensor: entry,
       expected: `${length} bytes for ${what} at offset ${this.#cursor.position}`,

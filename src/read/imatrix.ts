@@ -54,7 +54,7 @@ function readEntries(file: GgufFile, source: ByteSource): ImportanceMatrix {
     file.tensors.flatMap(({ name }) => (name.endsWith(suffix) ? [name.slice(0, -suffix.length)] : []));
   const names = new Set([...named(SUMS), ...named(COUNTS)]);
   if (names.size === 0) {
-    throw new ImatrixEmptyError('The importance matrix has no entries', {
+    throw new ImatrixEmptyError('the importance matrix has no entries', {
       file: path,
       expected: `tensors named *${SUMS} and *${COUNTS}`,
       got: `${file.tensors.length} tensors of other names`,
@@ -65,7 +65,7 @@ function readEntries(file: GgufFile, source: ByteSource): ImportanceMatrix {
       const [sums, counts] = [SUMS, COUNTS].map((suffix) => {
         const tensor = tensors.get(name + suffix);
         if (tensor === undefined) {
-          throw new ImatrixPairError('Half of an entry of the importance matrix is missing', {
+          throw new ImatrixPairError('half of an entry of the importance matrix is missing', {
             file: path,
             tensor: name,
             expected: `both ${name}${SUMS} and ${name}${COUNTS}`,
@@ -84,7 +84,7 @@ function readEntries(file: GgufFile, source: ByteSource): ImportanceMatrix {
 function entryOf(name: string, sums: Float32Array, counts: Float32Array, file: string): ImportanceEntry {
   const width = sums.length / counts.length;
   if (sums.length === 0 || !Number.isInteger(width)) {
-    throw new ImatrixShapeError('The sums of an importance entry do not divide among its counts', {
+    throw new ImatrixShapeError('the sums of an importance entry do not divide among its counts', {
       file,
       tensor: name,
       expected: 'the same number of sums for every count',
@@ -94,7 +94,7 @@ function entryOf(name: string, sums: Float32Array, counts: Float32Array, file: s
   const seen = Array.from(counts, (count) => Math.floor(count + 0.5)); // lround, of what is not negative
   const wrong = counts.findIndex((_, i) => !(seen[i] >= 0 && seen[i] <= Number.MAX_SAFE_INTEGER));
   if (wrong >= 0) {
-    throw new ImatrixCountError('A count in the importance matrix is no count', {
+    throw new ImatrixCountError('a count in the importance matrix is no count', {
       file,
       tensor: name,
       expected: 'a whole number of inputs, 0 or more',
@@ -114,7 +114,7 @@ function readFloats(
   source: ByteSource,
 ): Float32Array {
   if (type !== 'F32') {
-    throw new ImatrixTypeError('Sums or counts of the importance matrix are not float32', {
+    throw new ImatrixTypeError('sums or counts of the importance matrix are not float32', {
       file: source.path,
       tensor: name,
       expected: 'type F32',
@@ -135,7 +135,7 @@ function metadata<T extends MetadataEntry>(
 ): T {
   const entry = metadata.find((each) => each.key === key);
   if (entry !== undefined && matches(entry)) return entry;
-  throw new ImatrixMetadataError('This GGUF file is not an importance matrix', {
+  throw new ImatrixMetadataError('this GGUF file is not an importance matrix', {
     file: path,
     expected: `${expected} for ${key}`,
     got: entry === undefined ? 'no such key' : `a value of type ${entry.type}`,

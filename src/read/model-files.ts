@@ -76,7 +76,7 @@ function listFiles(directory: string): ReadonlySet<string> {
 function readLimited(path: string, limit: number): Buffer {
   return withSource(path, (source) => {
     if (source.size > limit) {
-      throw new FileTooLargeError('A file beside the weights is too large', {
+      throw new FileTooLargeError('a file beside the weights is too large', {
         file: path,
         expected: `at most ${limit} bytes`,
         got: `${source.size} bytes`,
@@ -90,7 +90,7 @@ function decode(bytes: Buffer | null, file: string): string | null {
   if (bytes === null) return null;
   const text = bytes.toString('utf8');
   if (text.includes('\ufffd') && !isUtf8(bytes)) {
-    throw new ModelFileEncodingError('A file beside the weights is not UTF-8 text', {
+    throw new ModelFileEncodingError('a file beside the weights is not UTF-8 text', {
       file,
       expected: 'UTF-8',
       advice: 'download the file again',
@@ -103,7 +103,7 @@ function parseObject(text: string | null, file: string): JsonObject | null {
   if (text === null) return null;
   const value = parseJson(withoutByteOrderMark(text), file);
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject;
-  throw new ModelFileContentError('A file beside the weights does not hold a JSON object', {
+  throw new ModelFileContentError('a file beside the weights does not hold a JSON object', {
     file,
     expected: 'an object',
     got: Array.isArray(value) ? 'an array' : JSON.stringify(value).slice(0, 100),
@@ -121,7 +121,7 @@ function parseJson(text: string, file: string): JsonValue {
     try {
       return JSON.parse(standard) as JsonValue;
     } catch {
-      throw new ModelFileJsonError('A file beside the weights is not valid JSON', {
+      throw new ModelFileJsonError('a file beside the weights is not valid JSON', {
         file,
         expected: 'JSON',
         got: cause instanceof Error ? cause.message : String(cause),
@@ -135,7 +135,7 @@ function parseJson(text: string, file: string): JsonValue {
 function templateOf(holder: JsonObject | null, file: string): string | null {
   const template = holder?.chat_template ?? null;
   if (template === null || typeof template === 'string') return template;
-  throw new ModelFileContentError('The chat template is not text', {
+  throw new ModelFileContentError('the chat template is not text', {
     file,
     expected: 'a string "chat_template"',
     got: typeof template,

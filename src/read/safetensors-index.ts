@@ -40,7 +40,7 @@ export function readIndex(path: string): SafetensorsIndex {
     field === 'weight_map' ? { file: path, tensor: name } : { file: path };
   const index = withSource(path, (source) => {
     if (source.size > MAX_HEADER_SIZE) {
-      throw new FileTooLargeError('The index is too large', {
+      throw new FileTooLargeError('the index is too large', {
         file: path,
         expected: `at most ${MAX_HEADER_SIZE} bytes`,
         got: `${source.size} bytes`,
@@ -50,7 +50,7 @@ export function readIndex(path: string): SafetensorsIndex {
   });
   const map = index instanceof Map ? index.get('weight_map') : undefined;
   if (!(map instanceof Map) || map.size === 0) {
-    throw new IndexFormatError('The index does not say which file holds which tensor', {
+    throw new IndexFormatError('the index does not say which file holds which tensor', {
       file: path,
       expected: 'an object "weight_map" from tensor names to file names',
       got: index instanceof Map && map instanceof Map ? 'an empty one' : showJson(map),
@@ -60,7 +60,7 @@ export function readIndex(path: string): SafetensorsIndex {
   const weightMap = new Map<string, string>();
   for (const [name, shard] of map) {
     if (typeof shard !== 'string' || shard === '') {
-      throw new IndexFormatError('The index does not give a file name for a tensor', {
+      throw new IndexFormatError('the index does not give a file name for a tensor', {
         file: path,
         tensor: name,
         expected: 'a file name',
@@ -68,7 +68,7 @@ export function readIndex(path: string): SafetensorsIndex {
       });
     }
     if (leavesDirectory(shard)) {
-      throw new IndexPathError('The index names a file outside its own directory', {
+      throw new IndexPathError('the index names a file outside its own directory', {
         file: path,
         tensor: name,
         expected: 'the name of a file beside the index',
@@ -98,7 +98,7 @@ export function readIndexed(index: SafetensorsIndex): SafetensorsFile[] {
     for (const { name } of files[i].tensors) {
       held.add(name);
       if (!index.weightMap.has(name)) {
-        throw new TensorNotInIndexError('A shard holds a tensor that the index does not mention', {
+        throw new TensorNotInIndexError('a shard holds a tensor that the index does not mention', {
           file: files[i].path,
           tensor: name,
           expected: `only tensors listed in ${basename(index.path)}`,
@@ -108,7 +108,7 @@ export function readIndexed(index: SafetensorsIndex): SafetensorsFile[] {
     }
     for (const [name, home] of index.weightMap) {
       if (home !== shard || held.has(name)) continue;
-      throw new TensorNotInShardError('A tensor is not in the shard that the index names for it', {
+      throw new TensorNotInShardError('a tensor is not in the shard that the index names for it', {
         file: files[i].path,
         tensor: name,
         expected: `the tensor, as ${basename(index.path)} says`,
@@ -126,7 +126,7 @@ export function checkDistinct(files: readonly SafetensorsFile[]): void {
     for (const { name } of file.tensors) {
       const other = homes.get(name);
       if (other !== undefined) {
-        throw new TensorInTwoFilesError('Two files hold a tensor of the same name', {
+        throw new TensorInTwoFilesError('two files hold a tensor of the same name', {
           file: file.path,
           tensor: name,
           got: `the same name in ${other}`,
@@ -145,7 +145,7 @@ export function missingShards(
 ): MissingShardError {
   const shown =
     missing.slice(0, 10).join(', ') + (missing.length > 10 ? ` and ${missing.length - 10} more` : '');
-  return new MissingShardError('Files of the checkpoint are missing', {
+  return new MissingShardError('files of the checkpoint are missing', {
     file: join(directory, missing[0]),
     expected: `all files that ${namedBy} implies`,
     got: `no ${shown}`,

@@ -99,7 +99,7 @@ export function readSafetensors(path: string): SafetensorsFile {
 function headerLengthOf(source: ByteSource): number {
   const { path: file, size } = source;
   if (size < 8) {
-    throw new SafetensorsTooShortError('The file is too short to be a safetensors file', {
+    throw new SafetensorsTooShortError('the file is too short to be a safetensors file', {
       file,
       expected: 'at least 8 bytes',
       got: `${size} bytes`,
@@ -109,7 +109,7 @@ function headerLengthOf(source: ByteSource): number {
   const start = new Cursor(source, 0, size);
   const length = start.u64();
   if (length > MAX_HEADER_SIZE) {
-    throw new SafetensorsHeaderTooLargeError('The safetensors header claims an impossible size', {
+    throw new SafetensorsHeaderTooLargeError('the safetensors header claims an impossible size', {
       file,
       expected: `at most ${MAX_HEADER_SIZE} bytes`,
       got: `${length} bytes`,
@@ -117,7 +117,7 @@ function headerLengthOf(source: ByteSource): number {
     });
   }
   if (length > size - 8) {
-    throw new SafetensorsHeaderLengthError('The safetensors header is longer than the file', {
+    throw new SafetensorsHeaderLengthError('the safetensors header is longer than the file', {
       file,
       expected: `at most ${size - 8} bytes`,
       got: `${length} bytes`,
@@ -126,7 +126,7 @@ function headerLengthOf(source: ByteSource): number {
   }
   const first = length > 0 ? start.u8() : -1;
   if (first !== 0x7b) {
-    throw new SafetensorsHeaderStartError('The safetensors header does not begin with "{"', {
+    throw new SafetensorsHeaderStartError('the safetensors header does not begin with "{"', {
       file,
       expected: '"{" at byte 8',
       got: first < 0 ? 'an empty header' : `byte 0x${first.toString(16).padStart(2, '0')}`,
@@ -162,7 +162,7 @@ function tensorOf(
 ): SafetensorsTensor {
   const at = { file, tensor: name };
   if (!(entry instanceof Map)) {
-    throw new SafetensorsEntryError('A tensor in the safetensors header is not described by an object', {
+    throw new SafetensorsEntryError('a tensor in the safetensors header is not described by an object', {
       ...at,
       expected: 'an object with dtype, shape and data_offsets',
       got: showJson(entry),
@@ -170,7 +170,7 @@ function tensorOf(
   }
   for (const field of ['dtype', 'shape', 'data_offsets']) {
     if (!entry.has(field)) {
-      throw new SafetensorsEntryError('A tensor in the safetensors header is described incompletely', {
+      throw new SafetensorsEntryError('a tensor in the safetensors header is described incompletely', {
         ...at,
         expected: 'dtype, shape and data_offsets',
         got: `no ${field}`,
@@ -182,7 +182,7 @@ function tensorOf(
   const byteLength = byteLengthOf(type, shape, at);
   const [begin, end] = offsetsOf(entry.get('data_offsets'), at);
   if (end > fileSize - dataStart) {
-    throw new SafetensorsBeyondFileError('A tensor lies beyond the end of the file', {
+    throw new SafetensorsBeyondFileError('a tensor lies beyond the end of the file', {
       ...at,
       expected: `data_offsets up to ${fileSize - dataStart}`,
       got: `${end}`,
@@ -190,7 +190,7 @@ function tensorOf(
     });
   }
   if (end - begin !== byteLength) {
-    throw new SafetensorsByteLengthError('A tensor does not fill its place in the file', {
+    throw new SafetensorsByteLengthError('a tensor does not fill its place in the file', {
       ...at,
       expected: `${byteLength} bytes for ${type.name} [${shape.join(', ')}]`,
       got: `${end - begin} bytes between data_offsets ${begin} and ${end}`,
@@ -202,7 +202,7 @@ function tensorOf(
 function dtypeOf(value: StrictJson | undefined, at: ErrorDetails): DataType {
   const type = typeof value === 'string' ? typeBySafetensorsName(value) : undefined;
   if (type !== undefined) return type;
-  throw new SafetensorsDtypeError('Unknown or unsupported dtype', {
+  throw new SafetensorsDtypeError('unknown or unsupported dtype', {
     ...at,
     expected: 'F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I8 to I64, U8 to U64 or BOOL',
     got: showJson(value),
@@ -211,7 +211,7 @@ function dtypeOf(value: StrictJson | undefined, at: ErrorDetails): DataType {
 
 function shapeOf(value: StrictJson | undefined, at: ErrorDetails): number[] {
   if (Array.isArray(value) && value.every(isNatural)) return value;
-  throw new SafetensorsShapeError('A shape is not a list of extents', {
+  throw new SafetensorsShapeError('a shape is not a list of extents', {
     ...at,
     expected: 'whole numbers from 0 to 2^53 - 1',
     got: showJson(value),
@@ -223,7 +223,7 @@ function byteLengthOf(type: DataType, shape: readonly number[], at: ErrorDetails
   for (const extent of shape) {
     bytes *= extent;
     if (!Number.isSafeInteger(bytes)) {
-      throw new SafetensorsShapeOverflowError('A tensor has more bytes than can be counted', {
+      throw new SafetensorsShapeOverflowError('a tensor has more bytes than can be counted', {
         ...at,
         expected: 'at most 2^53 - 1 bytes',
         got: `${type.name} [${shape.join(', ')}]`,
@@ -261,10 +261,10 @@ function checkCoverage(
     const expected = `data from ${end - dataStart} on, where ${previous} ends`;
     const got = `data from ${offset - dataStart} on`;
     if (offset < end) {
-      throw new SafetensorsOverlapError('Two tensors share bytes', { file, tensor: name, expected, got });
+      throw new SafetensorsOverlapError('two tensors share bytes', { file, tensor: name, expected, got });
     }
     if (offset > end) {
-      throw new SafetensorsHoleError('Bytes before a tensor belong to none', {
+      throw new SafetensorsHoleError('bytes before a tensor belong to none', {
         file,
         tensor: name,
         expected,
@@ -275,7 +275,7 @@ function checkCoverage(
     previous = JSON.stringify(name);
   }
   if (end !== fileSize) {
-    throw new SafetensorsTrailingBytesError('Bytes at the end of the file belong to no tensor', {
+    throw new SafetensorsTrailingBytesError('bytes at the end of the file belong to no tensor', {
       file,
       expected: `a file of ${end} bytes`,
       got: `${fileSize} bytes`,

@@ -85,7 +85,7 @@ class Parser {
 
   #nested<T>(read: () => T): T {
     if (++this.#depth > MAX_DEPTH) {
-      throw new JsonDepthError('The JSON is nested too deeply', {
+      throw new JsonDepthError('the JSON is nested too deeply', {
         ...this.#locate(this.#keys),
         expected: `at most ${MAX_DEPTH} levels`,
         got: `another level at byte ${this.#cursor.position}`,
@@ -105,7 +105,7 @@ class Parser {
       const key = this.#string();
       this.#keys.push(key);
       if (object.has(key)) {
-        throw new JsonDuplicateKeyError('A JSON object has the same key twice', {
+        throw new JsonDuplicateKeyError('a JSON object has the same key twice', {
           ...this.#locate(this.#keys),
           expected: 'every key once',
           got: `a second ${clip(JSON.stringify(key))} before byte ${this.#cursor.position}`,
@@ -183,7 +183,7 @@ class Parser {
     try {
       text = JSON.parse(`"${raw.toString('utf8')}"`) as string;
     } catch (cause) {
-      throw new JsonSyntaxError('Invalid JSON', {
+      throw new JsonSyntaxError('invalid JSON', {
         ...this.#locate(this.#keys),
         expected: 'an escape sequence of JSON',
         got: `another one ${at}`,
@@ -207,7 +207,7 @@ class Parser {
     if (word === 'false') return false;
     if (word === 'null') return null;
     if (word === '') throw this.#unexpected('a JSON value');
-    throw new JsonSyntaxError('Invalid JSON', {
+    throw new JsonSyntaxError('invalid JSON', {
       ...this.#locate(this.#keys),
       expected: 'a JSON value',
       got: `${clip(word)} at byte ${start}`,
@@ -226,7 +226,7 @@ class Parser {
   #unexpected(expected: string): JsonSyntaxError {
     const byte = this.#cursor.peek();
     const shown = byte > 0x20 && byte < 0x7f ? `"${String.fromCharCode(byte)}"` : `0x${byte.toString(16)}`;
-    return new JsonSyntaxError('Invalid JSON', {
+    return new JsonSyntaxError('invalid JSON', {
       ...this.#locate(this.#keys),
       expected,
       got: byte === -1 ? 'the end of the text' : `${shown} at byte ${this.#cursor.position}`,
@@ -234,7 +234,7 @@ class Parser {
   }
 
   #badEncoding(what: string, at: string): JsonEncodingError {
-    return new JsonEncodingError('Text in the JSON is not Unicode', {
+    return new JsonEncodingError('text in the JSON is not Unicode', {
       ...this.#locate(this.#keys),
       expected: 'valid UTF-8',
       got: `${what} ${at}`,

@@ -65,8 +65,10 @@ export interface Report {
     readonly bytesBefore: number;
     /** Tensor bytes in the output, alignment aside. */
     readonly bytesAfter: number;
-    /** The whole output file. */
+    /** The whole output file, or all files that were written of a split model. */
     readonly fileBytes: number;
+    /** Set for a split model: how many files it has, and those that were written. Everything else is about these. */
+    readonly split: RunResult['split'];
     readonly bitsPerWeight: number;
     /** bytesBefore / bytesAfter. */
     readonly compressionRatio: number;
@@ -74,6 +76,8 @@ export interface Report {
     readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
   };
   readonly fallbacks: readonly ReportedFallback[];
+  /** What was chosen in the user's place. */
+  readonly notes: readonly string[];
   readonly warnings: readonly string[];
   /** In file order. */
   readonly tensors: readonly ReportedTensor[];
@@ -89,7 +93,7 @@ export const isQuantized = (tensor: PlannedTensor): boolean =>
 const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'row-range';
 
 /** Everything that is known about a finished run. Pure. */
-export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Report {
+export function buildReport({ plan, fileBytes, split, tensors, run }: RunResult): Report {
   const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
   const bytesBefore = sum(tensors, (result) => result.bytesBefore);
   const bytesAfter = sum(tensors, (result) => result.bytesAfter);
@@ -109,6 +113,7 @@ export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Repor
       bytesBefore,
       bytesAfter,
       fileBytes,
+      split,
       bitsPerWeight: ratio(bytesAfter * 8, total.sums.count),
       compressionRatio: ratio(bytesBefore, bytesAfter),
       metrics: {
@@ -117,6 +122,7 @@ export function buildReport({ plan, fileBytes, tensors, run }: RunResult): Repor
       },
     },
     fallbacks: tensors.flatMap(({ tensor }) => fallbackOf(tensor)),
+    notes: plan.notes,
     warnings: plan.warnings,
     tensors: tensors.map(reportTensor),
     run,

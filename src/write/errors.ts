@@ -3,6 +3,13 @@ import { QuantizeError, UsageError } from '../core/errors.ts';
 /** The output path exists and --force was not given. */
 export class OutputExistsError extends UsageError {}
 
+/** The output exists, and nobody has said that it may be replaced. */
+export const outputExists = (path: string): OutputExistsError =>
+  new OutputExistsError('the output already exists', {
+    file: path,
+    advice: 'choose another -o, or pass --force to replace it',
+  });
+
 /** The output path cannot be written: no such directory, a directory itself, no permission. */
 export class OutputPathError extends UsageError {}
 

@@ -9,8 +9,8 @@ export interface TensorInfo {
   readonly type: TypeName;
 }
 
-/** The whole output file, known before its first byte. */
-export interface Layout {
+/** A file, known before its first byte. */
+export interface LaidOut {
   /** Everything before the tensor data, padded to the alignment. */
   readonly header: Uint8Array;
   /** Absolute byte offset of each tensor's data, in tensor order. */
@@ -18,16 +18,31 @@ export interface Layout {
   readonly fileBytes: number;
 }
 
-const VERSION = 3;
-const DEFAULT_ALIGNMENT = 32;
+/** One file of the output. Its tensors are those of the plan from `first` up to `end`. */
+export interface FileLayout extends LaidOut {
+  readonly first: number;
+  readonly end: number;
+}
 
-const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment;
+/** The files a run makes. */
+export interface Layout {
+  readonly files: readonly FileLayout[];
+  /** Of all of them. */
+  readonly fileBytes: number;
+  /** Set when the model is split: how many files it has, and the number (from 0) of the first that this run makes. */
+  readonly split: { readonly count: number; readonly first: number } | null;
+}
+
+const VERSION = 3;
+export const DEFAULT_ALIGNMENT = 32;
+
+export const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment;
 
 /**
  * Lays out a GGUF v3 file (little-endian): magic, version, counts, key-value pairs, tensor infos, then each tensor's
  * data at a multiple of `general.alignment` (32 unless the metadata says otherwise), the last one padded too.
  */
-export function layOut(metadata: readonly MetadataEntry[], tensors: readonly TensorInfo[]): Layout {
+export function layOutFile(metadata: readonly MetadataEntry[], tensors: readonly TensorInfo[]): LaidOut {
   const alignment = Number(
     metadata.find(({ key }) => key === 'general.alignment')?.value ?? DEFAULT_ALIGNMENT,
   );

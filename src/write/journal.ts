@@ -1,168 +1,142 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { OutputLockedError } from './errors.ts';
-import { pause } from './pause.ts';
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import type { ErrorSums } from '../core/error-sums.ts';
+import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
+import type { Holder } from './lock.ts';
+import type { ResumeKey } from './resume-key.ts';
 
-/** What a run in progress says about itself, in `<output>.partial.json`. */
+/** What a run in progress says about itself and its output file, in `<output>.partial.json`. */
 export interface Journal {
   readonly format: 'gguf-quantize/journal';
   readonly version: 1;
-  /**
-   * The process that holds the lock, and when it started (kernel ticks since boot; null where unknown). A run that
-   * failed and cleaned up leaves null: nobody holds it.
-   */
-  readonly pid: number | null;
-  readonly processStart: string | null;
-  readonly output: string;
+  /** The process that holds the lock; null once it let go. */
+  readonly holder: Holder | null;
   readonly fileBytes: number;
-  /** SHA-256 of the output's header, which fixes every name, type and offset. */
-  readonly headerSha256: string;
-  /** Weights in a chunk, and the chunks that are written: [first, end) ranges, in order. */
-  readonly chunk: number;
-  readonly finished: readonly (readonly [number, number])[];
+  /** Every chunk is written; what remains is to give the file its name. */
+  readonly whole: boolean;
+  readonly key: ResumeKey;
+  /** For each tensor of the file up to the last that was begun. */
+  readonly tensors: readonly SavedProgress[];
 }
 
-/** How long another run may take to fill the journal it has just created, in ms. */
-const FILL_TIME = 500;
+/** Chunks added up, their checksum, the fields of ErrorSums in order, and the chunks that wait. */
+type SavedProgress = readonly [
+  chunks: number,
+  checksum: number,
+  sums: readonly number[],
+  waiting: readonly SavedChunk[],
+];
 
-/** The journal of a run, which is also the lock on its output. */
-export class JournalFile {
-  readonly path: string;
-  readonly #identity: Omit<Journal, 'finished' | 'pid' | 'processStart'>;
+type SavedChunk = readonly [
+  chunk: number,
+  checksum: number,
+  maxError: number,
+  maxErrorAt: number,
+  sums: readonly number[],
+];
 
-  constructor(path: string, identity: Omit<Journal, 'finished' | 'pid' | 'processStart'>) {
-    this.path = path;
-    this.#identity = identity;
-  }
+const sumFields = ['count', 'sumX2', 'sumQ2', 'sumXQ', 'sumE2', 'maxError', 'maxErrorAt'] as const;
 
-  /**
-   * Creates the journal; takes over one whose process has ended.
-   *
-   * @throws OutputLockedError when a living process holds it
-   */
-  lock(): void {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        writeFileSync(this.path, this.#text(process.pid, []), { flag: 'wx' });
-        return;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === 10) throw error;
-      }
-      const left = readFilled(this.path);
-      const holder = left === null ? null : holderIn(left);
-      if (holder !== null && isRunning(holder)) {
-        throw new OutputLockedError('another run is writing this output', {
-          file: this.#identity.output,
-          got: `process ${holder.pid} holds ${this.path}`,
-          advice: 'wait for it, stop it, or choose another -o',
-        });
-      }
-      if (left !== null) discard(this.path, left);
-    }
-  }
-
-  /** Writes the journal anew, in one step. */
-  save(finished: Journal['finished']): void {
-    this.#replace(this.#text(process.pid, finished));
-  }
-
-  /** The same, and gives up the lock. */
-  release(finished: Journal['finished']): void {
-    this.#replace(this.#text(null, finished));
-  }
-
-  remove(): void {
-    rmSync(this.path, { force: true });
-  }
-
-  #replace(text: string): void {
-    const next = `${this.path}.next`;
-    try {
-      writeFileSync(next, text);
-      renameSync(next, this.path);
-    } catch (error) {
-      rmSync(next, { force: true });
-      throw error;
-    }
-  }
-
-  #text(pid: number | null, finished: Journal['finished']): string {
-    const { format, version, ...rest } = this.#identity;
-    const start = pid === null ? null : processStart(pid);
-    const journal: Journal = { format, version, pid, processStart: start, ...rest, finished };
-    return `${JSON.stringify(journal)}\n`;
-  }
+/** Progress as JSON can hold it: every float64 comes back as the same number. */
+export function saveProgress(progress: readonly TensorProgress[]): SavedProgress[] {
+  let end = progress.length;
+  while (end > 0 && progress[end - 1].chunks === 0 && progress[end - 1].waiting.size === 0) end--;
+  return progress
+    .slice(0, end)
+    .map(({ chunks, checksum, sums, waiting }) => [
+      chunks,
+      checksum,
+      sumFields.map((field) => sums[field]),
+      [...waiting].map(([chunk, done]) => [
+        chunk,
+        done.checksum,
+        done.maxError,
+        done.maxErrorAt,
+        [...done.sums],
+      ]),
+    ]);
 }
 
-/** The text of a journal, null when it is gone. Between its creation and its first byte, waits. */
-function readFilled(path: string): string | null {
-  for (let waited = 0; ; waited += 10) {
-    let text: string;
-    try {
-      text = readFileSync(path, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-      throw error;
+/** Takes over what was saved; false, and nothing is changed, when it is not what `saveProgress` makes. */
+export function restoreProgress(saved: unknown, progress: readonly TensorProgress[]): boolean {
+  if (!Array.isArray(saved) || saved.length > progress.length || !saved.every(isSaved)) return false;
+  saved.forEach(([chunks, checksum, sums, waiting]: SavedProgress, i) => {
+    const tensor = progress[i];
+    Object.assign(tensor, { chunks, checksum });
+    tensor.sums = Object.fromEntries(sumFields.map((field, at) => [field, sums[at]])) as unknown as ErrorSums;
+    for (const [chunk, own, maxError, maxErrorAt, values] of waiting) {
+      const done: EncodedSums = { checksum: own, sums: Float64Array.from(values), maxError, maxErrorAt };
+      tensor.waiting.set(chunk, done);
     }
-    if (text !== '' || waited >= FILL_TIME) return text;
-    pause(10);
-  }
+  });
+  return true;
 }
 
-/**
- * Removes the journal if it still says what was read: of two runs that find the same dead one, the second must not
- * remove the journal that the first has put in its place.
- */
-function discard(path: string, expected: string): void {
-  const aside = `${path}.${process.pid}`;
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+const areNumbers = (values: unknown): values is number[] =>
+  Array.isArray(values) && values.every((value) => Number.isFinite(value));
+
+function isSaved(saved: unknown): saved is SavedProgress {
+  if (!Array.isArray(saved) || saved.length !== 4) return false;
+  const [chunks, checksum, sums, waiting] = saved;
+  return (
+    isCount(chunks) &&
+    isCount(checksum) &&
+    areNumbers(sums) &&
+    sums.length === sumFields.length &&
+    Array.isArray(waiting) &&
+    waiting.every(isSavedChunk)
+  );
+}
+
+function isSavedChunk(saved: unknown): boolean {
+  if (!Array.isArray(saved) || saved.length !== 5) return false;
+  const [chunk, checksum, maxError, maxErrorAt, sums] = saved;
+  return (
+    [chunk, checksum, maxErrorAt].every(isCount) &&
+    Number.isFinite(maxError) &&
+    areNumbers(sums) &&
+    sums.length % SUMS_PER_TILE === 0
+  );
+}
+
+/** A journal as far as it can be read; null when there is none, or what is there is something else. */
+export function readJournal(path: string): Journal | null {
   try {
-    renameSync(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return; // the other was faster
-    throw error;
-  }
-  if (readFileSync(aside, 'utf8') === expected) rmSync(aside);
-  else renameSync(aside, path);
-}
-
-interface Holder {
-  readonly pid: number;
-  readonly processStart: string | null;
-}
-
-function holderIn(text: string): Holder | null {
-  try {
-    const journal = JSON.parse(text) as Partial<Journal>;
-    return Number.isSafeInteger(journal.pid)
-      ? { pid: journal.pid!, processStart: journal.processStart ?? null }
+    const journal = JSON.parse(readFileSync(path, 'utf8')) as Partial<Journal>;
+    const complete = journal.key?.inputs !== undefined && journal.key.options !== undefined;
+    return journal.format === 'gguf-quantize/journal' && journal.version === 1 && complete
+      ? (journal as Journal)
       : null;
   } catch {
     return null;
   }
 }
 
-/** Whether the very process that wrote the journal still runs (not another one with its number). */
-function isRunning({ pid, processStart: start }: Holder): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-  }
-  const now = statusOf(pid);
-  if (now === null) return true; // no /proc to look into
-  if (now.state === 'Z') return false; // ended, and its parent has not yet asked how
-  return start === null || start === now.start;
+/** What a file is called while it is written, and the journal beside it. */
+export const partialPath = (output: string): string => `${output}.partial`;
+export const journalPath = (output: string): string => `${output}.partial.json`;
+
+/**
+ * Whether an output was whole and got its name before the run that made it could clear away its journal, as when it
+ * was killed between the renames of several files.
+ */
+export function isWhole(output: string): boolean {
+  const journal = readJournal(journalPath(output));
+  return (
+    journal?.whole === true &&
+    !existsSync(partialPath(output)) &&
+    statSync(output, { throwIfNoEntry: false })?.size === journal.fileBytes
+  );
 }
 
-const processStart = (pid: number): string | null => statusOf(pid)?.start ?? null;
-
-/** Fields 3 (state) and 22 (start time in ticks since boot) of /proc/<pid>/stat. */
-function statusOf(pid: number): { state: string; start: string } | null {
-  let text: string;
+/** Replaces the journal in one step. */
+export function writeJournal(path: string, journal: Journal): void {
+  const next = `${path}.next`;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  } catch {
-    return null;
+    writeFileSync(next, `${JSON.stringify(journal)}\n`);
+    renameSync(next, path);
+  } catch (error) {
+    rmSync(next, { force: true });
+    throw error;
   }
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' '); // the name before it may hold anything
-  return { state: fields[0], start: fields[19] };
 }

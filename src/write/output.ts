@@ -1,15 +1,15 @@
-import { createHash } from 'node:crypto';
-import type { ChunkTarget, EncodedChunk } from '../core/output.ts';
+import type { ChunkTarget, EncodedChunk, TensorProgress } from '../core/output.ts';
 import type { Layout } from './gguf.ts';
-import { PartialFile } from './partial-file.ts';
+import { PartialFiles } from './partial-file.ts';
+import { type ResumeKey, sha256 } from './resume-key.ts';
 import { OutputStream } from './stream.ts';
-import type { OutputTarget } from './target.ts';
+import type { OutputTargets } from './target.ts';
 
 /** The output of a run, whatever it is made of. */
 export interface Output {
   /** How workers hand over chunks. */
   readonly target: ChunkTarget;
-  /** What a failed run leaves behind: the unfinished file and its journal. */
+  /** What a failed run leaves behind: the unfinished files and their journals. */
   readonly kept: readonly string[];
   /** Takes a chunk; the calls come in no particular order. */
   take(chunk: EncodedChunk): void;
@@ -25,8 +25,12 @@ export interface Output {
 
 export interface OutputOptions {
   readonly layout: Layout;
-  /** Weights in a chunk, for the journal. */
-  readonly chunk: number;
+  /** What identifies the job, for runs that resume. */
+  readonly key: Omit<ResumeKey, 'headerSha256'>;
+  /** Go on with what an earlier run left, if it left anything; `progress` then says what that is. */
+  readonly resume: boolean;
+  /** Of each tensor of the files, in order, kept up to date by the quantize stage. */
+  readonly progress: readonly TensorProgress[];
   /** Encoded bytes of the largest chunk, and how many may wait to be emitted. */
   readonly slotBytes: number;
   readonly slots: number;
@@ -37,36 +41,42 @@ export interface OutputOptions {
   onBroken(): void;
 }
 
-/** Opens the output and writes the header. */
-export async function openOutput(target: OutputTarget, options: OutputOptions): Promise<Output> {
-  return target.kind === 'file' ? fileOutput(target, options) : streamOutput(target, options);
+/** Opens the output and writes the headers. */
+export async function openOutput(targets: OutputTargets, options: OutputOptions): Promise<Output> {
+  return targets.kind === 'files' ? fileOutput(targets, options) : streamOutput(targets, options);
 }
 
 function fileOutput(
-  { path, force }: Extract<OutputTarget, { kind: 'file' }>,
-  { layout, chunk }: OutputOptions,
+  { paths, force }: Extract<OutputTargets, { kind: 'files' }>,
+  { layout, key, progress, resume }: OutputOptions,
 ): Output {
-  const partial = new PartialFile(path, {
-    header: layout.header,
-    headerSha256: createHash('sha256').update(layout.header).digest('hex'),
-    fileBytes: layout.fileBytes,
-    chunk,
-    force,
-  });
+  const [{ first: start }] = layout.files;
+  const partial = new PartialFiles(
+    layout.files.map(({ header, fileBytes, first, end }, i) => ({
+      output: paths[i],
+      header,
+      fileBytes,
+      key: { ...key, headerSha256: sha256(header) },
+      progress: progress.slice(first - start, end - start),
+      resume,
+      force,
+    })),
+  );
   return {
-    target: { kind: 'file', path: partial.path },
-    kept: [partial.path, partial.journalPath],
-    take: ({ number }) => partial.chunkFinished(number),
-    finish: async () => partial.finish(),
+    target: { kind: 'files', paths: partial.paths },
+    kept: partial.kept,
+    take: ({ file }) => partial.progressed(file),
+    finish: () => partial.finish(),
     abandon: async () => partial.release(),
   };
 }
 
 async function streamOutput(
-  target: Extract<OutputTarget, { kind: 'stream' }>,
+  target: Extract<OutputTargets, { kind: 'stream' }>,
   options: OutputOptions,
 ): Promise<Output> {
-  const { layout, slotBytes, slots, signal } = options;
+  const { slotBytes, slots, signal } = options;
+  const [{ header, fileBytes }] = options.layout.files;
   const stream = await OutputStream.open(target, signal);
   const window = new Uint8Array(new SharedArrayBuffer(slotBytes * slots));
   // The system takes no shared memory for a write: the chunk that is being emitted is copied here.
@@ -110,8 +120,8 @@ async function streamOutput(
   };
 
   schedule(async () => {
-    await stream.write(layout.header);
-    position = layout.header.length;
+    await stream.write(header);
+    position = header.length;
   });
   const close = async () => {
     signal?.removeEventListener('abort', cancel);
@@ -126,7 +136,7 @@ async function streamOutput(
       schedule(pump);
     },
     async finish() {
-      schedule(() => padTo(layout.fileBytes));
+      schedule(() => padTo(fileBytes));
       await pumping;
       if (failure !== null) throw failure;
       await close();

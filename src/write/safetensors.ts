@@ -1,6 +1,6 @@
 import { QuantizeError } from '../core/errors.ts';
 import { bytesOf, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
-import type { Layout } from './gguf.ts';
+import type { LaidOut } from './gguf.ts';
 
 /** A tensor has a name or a type that safetensors cannot hold. */
 export class SafetensorsTensorError extends QuantizeError {}
@@ -30,7 +30,7 @@ export const bySizeOfType = <T extends { readonly type: TypeName }>(tensors: rea
 export function layOutSafetensors(
   texts: readonly { readonly key: string; readonly value: string }[],
   tensors: readonly SafetensorsInfo[],
-): Layout {
+): LaidOut {
   const metadata = [{ key: 'format', value: 'pt' }, ...texts.filter(({ key }) => key !== 'format')];
   const fields = [
     `${JSON.stringify(METADATA)}:{${metadata.map(({ key, value }) => pair(key, value)).join()}}`,

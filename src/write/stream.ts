@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { BrokenPipeError } from './errors.ts';
-import { asWriteError } from './partial-file.ts';
+import { asCreateError, asWriteError } from './partial-file.ts';
 import type { OutputTarget } from './target.ts';
 
 /** How often to look whether a FIFO has a reader, and whether a full non-blocking device has room, in ms. */
@@ -123,7 +123,7 @@ async function openForWriting(path: string, signal?: AbortSignal): Promise<numbe
       return await openFile(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0));
     } catch (error) {
       const waits = (error as NodeJS.ErrnoException).code === 'ENXIO' && statSync(path).isFIFO();
-      if (!waits) throw asWriteError(error, path);
+      if (!waits) throw asCreateError(error, path, path);
       await delay(FIFO_POLL);
     }
   }

@@ -1,7 +1,10 @@
-import { existsSync, fstatSync, realpathSync, type Stats, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { OutputExistsError, OutputIsInputError, OutputPathError } from './errors.ts';
-import { pause } from './pause.ts';
+import { fstatSync, realpathSync, type Stats, statSync } from 'node:fs';
+import { basename, dirname, join, sep } from 'node:path';
+import { UsageError } from '../core/errors.ts';
+import { OutputExistsError, OutputIsInputError, OutputPathError, outputExists } from './errors.ts';
+import type { Layout } from './gguf.ts';
+import { isWhole, journalPath, partialPath } from './journal.ts';
+import { fileNames } from './split.ts';
 
 /** Where the output goes, decided and checked before any work. */
 export type OutputTarget =
@@ -16,12 +19,53 @@ export type OutputTarget =
    */
   | { readonly kind: 'stream'; readonly path: string; readonly descriptor: number | null };
 
-/** Far longer than a run needs to put its journal in the place of another's, in ms. */
-const HANDOVER = 100;
+/** Where everything a run writes goes. */
+export type OutputTargets =
+  | { readonly kind: 'files'; readonly paths: readonly string[]; readonly force: boolean }
+  | Extract<OutputTarget, { kind: 'stream' }>;
 
-/** What a file is called while it is written, and the journal beside it. */
-export const partialPath = (output: string): string => `${output}.partial`;
-export const journalPath = (output: string): string => `${output}.partial.json`;
+/**
+ * Decides how to write the files of a layout whose output was named `output`.
+ *
+ * @param resume whether to go on with what an earlier run left
+ * @throws UsageError when a stream cannot take what is asked for; the errors of resolveTarget for each file
+ */
+export function resolveTargets(
+  output: string,
+  layout: Layout,
+  inputs: readonly string[],
+  { force, resume }: { force: boolean; resume: boolean },
+): OutputTargets {
+  refuseNameless(output);
+  if (layout.split !== null) requireFile(output, 'a split model');
+  if (resume) requireFile(output, 'a resumed run');
+  const paths: string[] = [];
+  for (const name of fileNames(output, layout)) {
+    const target = resolveTarget(name, inputs, force || (resume && isWhole(name)));
+    if (target.kind === 'file') paths.push(target.path);
+    else if (layout.split === null) return target;
+    else requireFile(name, 'a part of a split model');
+  }
+  return { kind: 'files', paths, force };
+}
+
+/** Refuses what is no regular file, nor can become one. */
+function requireFile(path: string, what: string): void {
+  const stats = descriptorOf(path) === null ? statPath(path) : null;
+  if (stats?.isDirectory()) throw isDirectory(path);
+  if (stats === undefined || stats?.isFile()) return;
+  throw new UsageError(`${what} cannot go to ${path === '-' ? 'standard output' : 'a stream or device'}`, {
+    ...(path !== '-' && { file: path }),
+    advice: 'pass -o FILE',
+  });
+}
+
+const isDirectory = (path: string): OutputPathError =>
+  new OutputPathError('the output is a directory', {
+    file: path,
+    expected: 'a file name',
+    advice: `name the file, for example -o '${join(path, 'model.gguf')}'`,
+  });
 
 /**
  * Decides how to write to `path` ('-' is standard output).
@@ -31,16 +75,10 @@ export const journalPath = (output: string): string => `${output}.partial.json`;
  * @throws OutputPathError, OutputIsInputError, OutputExistsError
  */
 export function resolveTarget(path: string, inputs: readonly string[], force: boolean): OutputTarget {
+  refuseNameless(path);
   const descriptor = descriptorOf(path);
-  const existing =
-    descriptor === null ? statSync(path, { throwIfNoEntry: false }) : statOpen(descriptor, path);
-  if (existing?.isDirectory()) {
-    throw new OutputPathError('the output is a directory', {
-      file: path,
-      expected: 'a file name',
-      advice: `name the file, for example -o '${join(path, 'model.gguf')}'`,
-    });
-  }
+  const existing = descriptor === null ? statPath(path) : statOpen(descriptor, path);
+  if (existing?.isDirectory()) throw isDirectory(path);
   if (existing) refuseInput(path, existing, inputs);
   if (descriptor !== null) return { kind: 'stream', path, descriptor };
   if (existing === undefined) return fileTarget(inDirectory(path), inputs, force);
@@ -52,11 +90,34 @@ export function resolveTarget(path: string, inputs: readonly string[], force: bo
   return fileTarget(realpathSync(path), inputs, force);
 }
 
+/** A file must have a name: 'out/' and '' have none, whatever is there. */
+function refuseNameless(path: string): void {
+  if (path !== '' && !path.endsWith('/') && !path.endsWith(sep)) return;
+  throw new OutputPathError(path === '' ? 'the output has no name' : 'the output is named as a directory', {
+    ...(path !== '' && { file: path }),
+    expected: 'a file name',
+    advice: `name the file, for example -o '${join(path, 'model.gguf')}'`,
+  });
+}
+
 /** '-' and the names that systems give to open descriptors; null for a path of the file system. */
 function descriptorOf(path: string): number | null {
   if (path === '-' || path === '/dev/stdout') return 1;
   const match = /^(?:\/dev|\/proc\/self)\/fd\/(\d+)$/.exec(path);
   return match === null ? null : Number(match[1]);
+}
+
+function statPath(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (cause) {
+    throw new OutputPathError('the output cannot be reached', {
+      file: path,
+      got: (cause as Error).message,
+      advice: 'choose another -o',
+      cause,
+    });
+  }
 }
 
 function statOpen(descriptor: number, path: string): Stats {
@@ -84,28 +145,22 @@ function inDirectory(path: string): string {
   return join(realpathSync(directory), basename(path));
 }
 
-/** A regular file, once nothing is in the way of the files beside it. */
+/**
+ * A regular file, once nothing is in the way of the files beside it. An interrupted run leaves a journal beside its
+ * `.partial`; without one, the name may be that of somebody's download.
+ */
 function fileTarget(path: string, inputs: readonly string[], force: boolean): OutputTarget {
   const partial = statSync(partialPath(path), { throwIfNoEntry: false });
   const journal = statSync(journalPath(path), { throwIfNoEntry: false });
   if (partial) refuseInput(partialPath(path), partial, inputs);
   if (journal) refuseInput(journalPath(path), journal, inputs);
-  if (partial && !journal && !force && !hasJournal(path)) {
+  if (partial && !journal && !force) {
     throw new OutputExistsError('a file that no run has left is in the way', {
       file: partialPath(path),
       advice: 'move it, choose another -o, or pass --force to replace it',
     });
   }
   return { kind: 'file', path, force };
-}
-
-/**
- * An interrupted run leaves a journal beside its `.partial`; without one, the name may be that of somebody's download.
- * A run that takes over from a dead one has none for a moment.
- */
-function hasJournal(path: string): boolean {
-  pause(HANDOVER);
-  return existsSync(journalPath(path));
 }
 
 function refuseInput(path: string, existing: Stats, inputs: readonly string[]): void {
@@ -118,13 +173,6 @@ function refuseInput(path: string, existing: Stats, inputs: readonly string[]): 
     });
   }
 }
-
-/** The output exists, and nobody has said that it may be replaced. */
-export const outputExists = (path: string): OutputExistsError =>
-  new OutputExistsError('the output already exists', {
-    file: path,
-    advice: 'choose another -o, or pass --force to replace it',
-  });
 
 const sameFile = (a: Stats, b: Stats | undefined): boolean =>
   b !== undefined && a.dev === b.dev && a.ino === b.ino;

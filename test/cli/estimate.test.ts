@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type Estimate, estimateCommand, estimateSizes, sizedModel } from '../../src/cli/estimate.ts';
 import { dataTypes, type TypeName } from '../../src/core/types.ts';
 import { planQuantization, quantize } from '../../src/pipeline.ts';
-import { mixtures } from '../../src/plan/mixtures.ts';
+import { type Mixture, mixtures, uniformTypes } from '../../src/plan/mixtures.ts';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { fakeIo } from '../support/io.ts';
 import { checkpoint, stored } from '../support/results.ts';
@@ -22,9 +22,11 @@ describe('the bundled model', () => {
 
   it('has a row for each number format, mixture and block type', () => {
     for (const name of ['FP32', 'FP16', 'BF16', 'INT8', 'NVFP4']) expect(estimates.has(name)).toBe(true);
-    const quantized = Object.values(mixtures).filter(({ base }) => dataTypes[base].kind === 'quantized');
+    const quantized = [...Object.values<Mixture>(mixtures), ...Object.values(uniformTypes)].filter(
+      ({ base }) => dataTypes[base].kind === 'quantized',
+    );
     for (const { name } of quantized) expect(estimates.has(name)).toBe(true);
-    expect(estimates.size).toBe(5 + quantized.length);
+    expect(estimates.size).toBe(4 + quantized.length);
   });
 
   it('takes what the plan of a run takes, to the byte', () => {
@@ -41,14 +43,13 @@ describe('the bundled model', () => {
     expect(writable.length).toBeGreaterThan(10);
     for (const { name, size, pure } of writable) {
       expect([name, size?.fileBytes]).toEqual([name, bytes(name, false)]);
-      if (mixtures[name as keyof typeof mixtures].base in { MXFP4: 1 }) continue; // writable as a mixture alone
       expect([name, pure?.fileBytes]).toEqual([name, bytes(name, true)]);
     }
   });
 
   it('says what cannot be written, and why', () => {
     expect(estimates.get('Q2_K_S')).toMatchObject({ writable: false, notes: ['needs imatrix'] });
-    expect(estimates.get('NVFP4')).toMatchObject({ kind: 'type', size: null, writable: false });
+    expect(estimates.get('NVFP4')).toMatchObject({ writable: true, notes: [] });
     expect(estimates.get('Q4_K_M')).toMatchObject({ writable: true, fallbacks: 0, notes: [] });
   });
 });
@@ -105,7 +106,7 @@ it('prints a table, or JSON', () => {
   const table = fakeIo();
   estimateCommand(model, {}, table.io);
   expect(table.stdout()).toMatch(/^Q4_K_M +5\.07 +2\.28 MiB +2391040 +4\.52 +2\.04 MiB$/m);
-  const terminal = fakeIo({ stdoutIsTTY: true });
+  const terminal = fakeIo({ stdoutIsTTY: true, env: { NO_COLOR: '1' } });
   estimateCommand(model, {}, terminal.io);
   for (const line of terminal.stdout().split('\n')) expect(line.length).toBeLessThanOrEqual(100);
   const json = fakeIo();

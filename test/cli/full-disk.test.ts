@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { bundledModel, quantize, shell, start, until } from '../support/cli.ts';
 import { generatedCheckpoint, slowly } from '../support/generated.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Disks without room and limits on file sizes: a named error, status 1 and nothing at the output. */
 

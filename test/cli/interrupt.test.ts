@@ -18,7 +18,7 @@ import type { Journal } from '../../src/write/journal.ts';
 import { hashOf, hasTerminals, quantize, type Run, root, shell, start, until } from '../support/cli.ts';
 import { generatedCheckpoint, slowly } from '../support/generated.ts';
 import { writeSafetensors } from '../support/safetensors-writer.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Runs that are stopped in the middle: what they say, what they leave, and what the next run makes of it. */
 
@@ -42,22 +42,22 @@ async function running(output: string, options: readonly string[] = slowly): Pro
   const run = start([model, ...options, '-o', output]);
   await until(() => {
     const journal = journalOf(output);
-    return journal?.pid === run.pid && journal.finished.length > 0;
+    return journal?.holder?.pid === run.pid && journal.tensors.length > 0;
   }, 'the first chunk');
   return run;
 }
 
 /** Byte ranges of an output file that a journal says are finished. */
-function finishedBytes({ chunk, finished }: Journal): { offset: number; length: number }[] {
+function finishedBytes({ key, tensors }: Journal): { offset: number; length: number }[] {
   const { plan, layout } = planQuantization({ input: model, type: 'Q4_K_M' });
-  const chunks = plan.tensors.flatMap(({ type, shape }, i) => {
-    const elements = elementsOf(shape);
-    return Array.from({ length: Math.ceil(elements / chunk) }, (_, n) => ({
-      offset: layout.offsets[i] + bytesOf(type, n * chunk),
-      length: bytesOf(type, Math.min(chunk, elements - n * chunk)),
-    }));
+  return tensors.flatMap(([chunks, , , waiting], i) => {
+    const { type, shape } = plan.tensors[i];
+    const range = (n: number) => ({
+      offset: layout.files[0].offsets[i] + bytesOf(type, n * key.chunk),
+      length: bytesOf(type, Math.min(key.chunk, elementsOf(shape) - n * key.chunk)),
+    });
+    return [...Array(chunks).keys(), ...waiting.map(([chunk]) => chunk)].map(range);
   });
-  return finished.flatMap(([first, end]) => chunks.slice(first, end));
 }
 
 function bytesAt(path: string, { offset, length }: { offset: number; length: number }): Buffer {
@@ -97,11 +97,11 @@ describe('a run ended by a signal', () => {
     const { status, stderr } = await run.ended;
     expect(status).toBe(wanted);
     expect(stderr).toContain(
-      `kept ${output}.partial and ${output}.partial.json, which the next run to this output replaces\n` +
+      `kept ${output}.partial and ${output}.partial.json for --resume; any other run replaces them\n` +
         `error: interrupted by ${signal}\n  file:     ${output}\n`,
     );
     expect(beside(output)).toEqual(leftovers(output));
-    expect(journalOf(output)!.pid).toBeNull();
+    expect(journalOf(output)!.holder).toBeNull();
     expectConsistent(output);
 
     expect(await quantize([model, ...quickly, '-o', output])).toMatchObject({ status: 0, stderr: '' });
@@ -146,15 +146,13 @@ describe('a run ended by a signal', () => {
     const output = join(temporaryDirectory(), 'm.gguf');
     const command = `exec "$QUANTIZE" ${[model, ...slowly, '-o', output].join(' ')}`;
     const terminal = shell(`exec script -qec '${command}' /dev/null`, { stdio: 'pipe' });
-    const pid = await until(
-      () => (journalOf(output)?.finished.length ?? 0) > 0 && journalOf(output)!.pid,
-      'a chunk',
-    );
+    const pid = await until(() => {
+      const journal = journalOf(output);
+      return journal !== null && journal.tensors.length > 0 && journal.holder?.pid;
+    }, 'a chunk');
     terminal.child.kill('SIGKILL');
-    await until(
-      () => journalOf(output)!.pid === null && !existsSync(`/proc/${pid}/exe`),
-      'the end of the run',
-    );
+    const gone = () => journalOf(output)!.holder === null && !existsSync(`/proc/${pid}/exe`);
+    await until(gone, 'the end of the run');
     expect(beside(output)).toEqual(leftovers(output));
     expectConsistent(output);
   });
@@ -164,7 +162,7 @@ describe('a run ended by a signal', () => {
     const run = await running(output);
     run.child.kill('SIGKILL');
     expect((await run.ended).signal).toBe('SIGKILL');
-    expect(journalOf(output)!.pid).toBe(run.pid);
+    expect(journalOf(output)!.holder?.pid).toBe(run.pid);
     expectConsistent(output);
     expect(await quantize([model, ...quickly, '-o', output])).toMatchObject({ status: 0, stderr: '' });
     expect(beside(output)).toEqual(['m.gguf']);

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Report } from '../../src/report/report.ts';
 import { bundledModel, memoryOf, root, start } from '../support/cli.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Peak resident memory of whole runs, by the kernel and by the report. (Gigabytes: the long tests.) */
 

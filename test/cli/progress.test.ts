@@ -13,7 +13,11 @@ const at = (doneWeights: number, tensor = 'blk.0.ffn_up.weight'): PipelineEvent 
 const planned = (fileBytes: number): PipelineEvent => ({
   kind: 'plan',
   plan: plan(),
-  layout: { fileBytes, header: new Uint8Array(0), offsets: [0] },
+  layout: {
+    fileBytes,
+    files: [{ fileBytes, header: new Uint8Array(0), first: 0, end: 1, offsets: [0] }],
+    split: null,
+  },
   output: 'out.gguf',
 });
 const quantizing: PipelineEvent = { kind: 'stage', stage: 'quantize' };

@@ -32,7 +32,11 @@ const finished = result([
   [fallback, sums(1024, 0.0625)],
 ]);
 
-const layout = { fileBytes: 5000, header: new Uint8Array(64), offsets: [64, 640] };
+const layout = {
+  fileBytes: 5000,
+  files: [{ fileBytes: 5000, header: new Uint8Array(64), first: 0, end: 2, offsets: [64, 640] }],
+  split: null,
+};
 
 /** Stages that do nothing but tell of a run with this plan. */
 function fakePipeline(over: Partial<Plan> = {}) {
@@ -88,6 +92,11 @@ describe('a run', () => {
       'warning: odd',
       'warning: llama.cpp cannot run this file: no config',
     ]);
+  });
+
+  it('tells what it chose as a note, no warning', async () => {
+    const { fake } = await runWith({}, { notes: ['no --type was given'], warnings: ['odd'] });
+    expect(fake.stderr()).toContain('note: no --type was given\nwarning: odd\n');
   });
 
   it('counts warnings beyond ten', async () => {

@@ -40,6 +40,8 @@ describe('bad usage exits 2', () => {
     ['a mistyped option of a command', ['inspect', '--jsn', existing], 'Did you mean --json?'],
     ['a mistyped command', ['inspcet', existing], "did you mean 'quantize inspect'?"],
     ['a mistyped command alone', ['estmate'], "did you mean 'quantize estimate'?"],
+    ['help for what is no command', ['help', 'nonsense'], 'unknown command: nonsense'],
+    ['help for a mistyped command', ['help', 'inspcet'], "did you mean 'quantize help inspect'?"],
     ['two models', [existing, existing], 'too many arguments'],
     ['two files', ['inspect', existing, existing], 'too many arguments'],
     ['one file', ['compare', existing], "missing required argument 'B'"],
@@ -73,7 +75,7 @@ describe('a missing file exits 1', () => {
   ])('%j', async (argv) => {
     const { status, stdout, stderr } = await outcome(argv);
     expect(stderr).toBe(
-      'error: no such file or directory: package.jsn\n  to do:    did you mean package.json?\n',
+      'error: no such file or directory\n  file:     package.jsn\n  to do:    did you mean package.json?\n',
     );
     expect([status, stdout]).toEqual([1, '']);
   });

@@ -19,7 +19,7 @@ import {
   until,
 } from '../support/cli.ts';
 import { generatedCheckpoint, slowly } from '../support/generated.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Output that is no regular file: the same bytes, in order, through every kind of reader. */
 

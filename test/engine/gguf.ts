@@ -71,3 +71,40 @@ export function writeZeroGguf(
   ggml.free(context);
   if (!written) throw new Error(`ggml cannot write ${path}`);
 }
+
+/** Header of one file of a split, made by ggml as llama-gguf-split makes it from the file at `path`. */
+export function splitHeader(
+  path: string,
+  part: { number: number; count: number; total: number; tensors: readonly ZeroTensor[] },
+): Uint8Array {
+  const { base, tensors: ggml } = libraries();
+  const open = base.func('void *gguf_init_from_file(const char *path, gguf_init_params params)');
+  const create = base.func('void *gguf_init_empty()');
+  const copyAll = base.func('void gguf_set_kv(void *gguf, void *from)');
+  const setU16 = base.func('void gguf_set_val_u16(void *gguf, const char *key, uint16_t value)');
+  const setI32 = base.func('void gguf_set_val_i32(void *gguf, const char *key, int32_t value)');
+  const add = base.func('void gguf_add_tensor(void *gguf, void *tensor)');
+  const sizeOf = base.func('size_t gguf_get_meta_size(void *gguf)');
+  const data = base.func('void gguf_get_meta_data(void *gguf, _Out_ uint8_t *bytes)');
+  const close = base.func('void gguf_free(void *gguf)');
+  const whole = open(path, { no_alloc: true, ctx: null });
+  const context = ggml.init({ mem_size: 1024 * (1 + part.tensors.length), mem_buffer: null, no_alloc: true });
+  const gguf = create();
+  if (part.number === 0) copyAll(gguf, whole);
+  setU16(gguf, 'split.no', part.number);
+  setU16(gguf, 'split.count', 0);
+  setI32(gguf, 'split.tensors.count', part.total);
+  for (const { name, shape, type } of part.tensors) {
+    const extents = BigInt64Array.from(shape, BigInt);
+    const tensor = ggml.create(context, dataTypes[type].ggmlId, shape.length, extents);
+    ggml.setName(tensor, name);
+    add(gguf, tensor);
+  }
+  setU16(gguf, 'split.count', part.count);
+  const header = new Uint8Array(Number(sizeOf(gguf)));
+  data(gguf, header);
+  close(gguf);
+  close(whole);
+  ggml.free(context);
+  return header;
+}

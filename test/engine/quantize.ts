@@ -46,6 +46,8 @@ export interface QuantizeOptions extends EngineOptions {
   readonly importance?: Readonly<Record<string, Float32Array>> | undefined;
   readonly allowRequantize?: boolean | undefined;
   readonly onlyCopy?: boolean | undefined;
+  /** The output is then the beginning of the names of its parts. */
+  readonly keepSplit?: boolean | undefined;
   readonly overrides?: readonly KeyOverride[] | undefined;
   /** Ascending. */
   readonly pruneLayers?: readonly number[] | undefined;
@@ -121,6 +123,7 @@ function quantizeParams(options: QuantizeOptions): { params: Record<string, unkn
       ...defaultQuantizeParams(),
       allow_requantize: options.allowRequantize ?? false,
       only_copy: options.onlyCopy ?? false,
+      keep_split: options.keepSplit ?? false,
       kv_overrides: keys.length > 0 ? kept(overrideArray(keys)) : null,
       prune_layers: pruneLayers.length > 0 ? kept(numberArray('int32_t', [...pruneLayers, -1])) : null,
       nthread: options.threads ?? 1,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { offeredSchemes, type Scheme, schemeName } from '../../scripts/golden/schemes.js';
 import { planQuantization } from '../../src/pipeline.ts';
-import { mixtures } from '../../src/plan/mixtures.ts';
+import { mixtures, uniformTypes } from '../../src/plan/mixtures.ts';
 import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { engineDirectory } from './ggml.ts';
@@ -40,6 +40,10 @@ const bounds: Readonly<Record<string, number>> = {
   IQ4_XS: 1.02, // 1.0061, 1.0079
   Q3_K_L: 1.025, // 1.0064, 1.0115
   Q3_K_M: 1.03, // 1.0102, 1.0138
+  MXFP4: 1.065, // 1.0349, 1.0311
+  NVFP4: 1.045, // 1.0172, 1.0216
+  IQ3_S: 1.1, // 1.0573, 1.0435
+  IQ3_M: 1.065, // 1.0325, 1.0307
   Q3_K_S: 1.05, // 1.0257, 1.0261
   Q2_K: 1.13, // 1.0695, 1.0641
   Q2_0: 6, // 4.24, 4.65
@@ -68,7 +72,7 @@ export function describePerplexities({ windows }: { windows: 10 | 100 }): void {
     });
 
     const schemes: Scheme[] = [
-      ...offeredSchemes({ mixtures, methods: [], planQuantization }, sotu),
+      ...offeredSchemes({ mixtures: { ...mixtures, ...uniformTypes }, methods: [], planQuantization }, sotu),
       { method: 'ternary' },
     ];
     it.each(schemes.map((scheme) => [schemeName(scheme), scheme] as const))('%s', async (name, scheme) => {

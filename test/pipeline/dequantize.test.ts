@@ -11,7 +11,7 @@ import { engineDirectory, loadGgml } from '../engine/ggml.ts';
 import { repository } from '../support/checkpoints.ts';
 import { dataOf, GgufRuns } from '../support/gguf-runs.ts';
 import { floatTensor, writeSafetensors } from '../support/safetensors-writer.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { put, temporaryDirectory } from '../support/temporary.ts';
 
 /** `decode`: models in plain numbers again. */
 
@@ -121,6 +121,18 @@ describe('safetensors to safetensors', () => {
     expect([...new Uint16Array(dataOf(after, q).buffer.slice(0, 16))]).toEqual(halves);
     const deep = after.tensors.get('deep')!;
     expect([deep.type, deep.shape]).toEqual(['F16', [1, 1, 1, 1, 2]]);
+  });
+});
+
+describe('safetensors of a model whose files beside it are unusable', () => {
+  it('need none of them', async () => {
+    const directory = temporaryDirectory();
+    put(directory, 'config.json', '{"architectures": ["Unheard"]}');
+    put(directory, 'tokenizer.json', 'no JSON');
+    writeSafetensors(join(directory, 'model.safetensors'), [floatTensor('w', 'F16', [2], [1, 2])]);
+    const output = runs.at('alone.safetensors');
+    await quantize({ input: directory, output, type: 'F32', decode: true, threads: 1 });
+    expect(openCheckpoint(output).tensors.get('w')).toMatchObject({ type: 'F32', shape: [2] });
   });
 });
 

@@ -7,8 +7,7 @@ import { quantize, root } from '../support/cli.ts';
 import { distributions } from '../support/distributions.ts';
 import { readOutput } from '../support/output.ts';
 import { floatTensor, safetensorsBytes } from '../support/safetensors-writer.ts';
-import { temporaryDirectory } from '../support/temp.ts';
-import { put } from '../support/temporary.ts';
+import { put, temporaryDirectory } from '../support/temporary.ts';
 
 /** Rows that no super-block divides: what the terminal and the report say of it, against the file itself. */
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { metadataTypes } from '../../src/core/metadata.ts';
 import { dataTypes } from '../../src/core/types.ts';
 import type { QuantizeOptions } from '../../src/pipeline.ts';
-import { layOut } from '../../src/write/gguf.ts';
+import { layOutFile } from '../../src/write/gguf.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { goldenModels } from '../support/golden.ts';
 
@@ -49,7 +49,7 @@ describe.each(inputs)('$name as Hugging Face reads it', ({ there, checkpoint }) 
       ]),
     );
 
-    const layout = layOut(metadata, tensors);
+    const layout = layOutFile(metadata, tensors);
     expect(Number(read.tensorDataOffset)).toBe(layout.header.length);
     expect(statSync(path).size).toBe(layout.fileBytes);
     expect(

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { offeredSchemes, type Scheme, schemeName } from '../../scripts/golden/schemes.js';
 import { planQuantization } from '../../src/pipeline.ts';
-import { mixtures } from '../../src/plan/mixtures.ts';
+import { mixtures, uniformTypes } from '../../src/plan/mixtures.ts';
 import { methods } from '../../src/plan/presets.ts';
 import { readGguf } from '../../src/read/gguf.ts';
 import { repository } from '../support/checkpoints.ts';
@@ -49,7 +49,10 @@ describe('fixtures/golden/sotu-3m.json', () => {
   });
 
   it('covers all that is on offer (if not: npm run golden)', () => {
-    const offered = offeredSchemes({ mixtures, methods, planQuantization }, sotu);
+    const offered = offeredSchemes(
+      { mixtures: { ...mixtures, ...uniformTypes }, methods, planQuantization },
+      sotu,
+    );
     expect(Object.keys(manifest.files)).toEqual(offered.map(schemeName));
   });
 

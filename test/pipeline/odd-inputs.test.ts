@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { fromBfloat16, fromFloat16 } from '../../src/core/float.ts';
 import { elementsOf } from '../../src/core/types.ts';
 import { type QuantizeOptions, quantize } from '../../src/pipeline.ts';
+import { NoTensorsError } from '../../src/plan/plan.ts';
 import { methods } from '../../src/plan/presets.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { bundledModel, hashOf } from '../support/cli.ts';
@@ -72,7 +73,7 @@ describe('weights of no known network', () => {
     expect(report.model).toMatchObject({ architecture: null, runnable: false });
     expect(report.model.notRunnableReason).toContain('no config.json');
     expect(report.warnings).toContainEqual(
-      'five: GGUF holds 4 dimensions, so [2, 3, 4, 5, 32] is written as [6, 4, 5, 32].',
+      'five: GGUF holds 4 dimensions, so [2, 3, 4, 5, 32] is written as [6, 4, 5, 32]',
     );
   });
 
@@ -210,10 +211,16 @@ describe('weights of no known network', () => {
     rmSync(output);
   });
 
-  it('of nothing at all', async () => {
-    const { tensors, report } = await run(save([]), { type: 'Q8_0' });
-    expect(tensors.size).toBe(0);
-    expect(report.model).toMatchObject({ weights: 0, bitsPerWeight: 0, compressionRatio: 0 });
+  it('of nothing at all is refused', async () => {
+    await expect(run(save([]), { type: 'Q4_K_M' })).rejects.toThrow(NoTensorsError);
+  });
+
+  it.each(['Q4_K', 'Q4_K_M'])('%s is a type there, as there is no mixture', async (type) => {
+    const { report, metadata } = await run(save([floatTensor('w', 'F32', [2, 256], values(512, 1))]), {
+      type,
+    });
+    expect(report.model.fileType).toBe('Q4_K');
+    expect(metadata.get('general.file_type')).toBe(14);
   });
 
   it('any name', async () => {
@@ -382,7 +389,7 @@ describe('8-bit zero-point', () => {
     ]);
     const { report } = await run(input, { method: 'zero-point', bits: 8 });
     expect(report.warnings).toEqual([
-      '2 tensors (a, ...) have rows of 3: their scales and zero points add 13.33 bits per weight.',
+      '2 tensors (a, ...) have rows of 3: their scales and zero points add 13.33 bits per weight',
     ]);
   });
 });

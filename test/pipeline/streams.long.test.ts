@@ -9,7 +9,7 @@ import { methods } from '../../src/plan/presets.ts';
 import { hashOfStream } from '../support/cli.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { sha256 } from '../support/golden.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Every output this version can make of the bundled model, in order through a pipe: the bytes of the file. */
 

@@ -73,7 +73,7 @@ describe('entries that are sound', () => {
   it('go unused where the type ignores them', () => {
     const { values, warnings } = assign(dense, 'Q8_0');
     expect(values.size).toBe(0);
-    expect(warnings).toEqual(['The importance matrix changes no tensor of this Q8_0 file.']);
+    expect(warnings).toEqual(['the importance matrix changes no tensor of this Q8_0 file']);
   });
 });
 
@@ -82,9 +82,7 @@ describe('warnings, each with what is done', () => {
 
   it('no entry', () => {
     const { values, warnings } = assign(dense, 'Q4_K_M', (entries) => delete entries[name]);
-    expect(warnings).toEqual([
-      `${name}: the importance matrix has no entry; it is coded without importance.`,
-    ]);
+    expect(warnings).toEqual([`${name}: the importance matrix has no entry; it is coded without importance`]);
     expect(values.has(name)).toBe(false);
   });
 
@@ -92,7 +90,7 @@ describe('warnings, each with what is done', () => {
     const { values, warnings, entries } = assign(dense, 'Q4_K_M', (all) => {
       all[name].values.set([-2, -1], 7);
     });
-    expect(warnings).toEqual([`${name}: 2 negative importances (-2 at column 7), taken as 0.`]);
+    expect(warnings).toEqual([`${name}: 2 negative importances (-2 at column 7), taken as 0`]);
     expect([...values.get(name)!.subarray(6, 10)]).toEqual([1, 0, 0, 1]);
     expect(entries[name].values[7]).toBe(-2); // the file's stay as they are
     expect(values.get(name)!.buffer).toBeInstanceOf(SharedArrayBuffer);
@@ -114,7 +112,7 @@ describe('warnings, each with what is done', () => {
       replaced
         ? [
             `${gate}: its importance is 0 in 1 of ${512 / block} blocks of ${block} columns (the first at ` +
-              'column 256); the columns of such a block count the same.',
+              'column 256); the columns of such a block count the same',
           ]
         : [],
     );
@@ -131,7 +129,7 @@ describe('warnings, each with what is done', () => {
       entries[name] = ones(512, [0]);
     });
     expect(warnings).toEqual([
-      `${name}: the importance matrix saw no input of it; all columns count the same.`,
+      `${name}: the importance matrix saw no input of it; all columns count the same`,
     ]);
   });
 
@@ -142,9 +140,9 @@ describe('warnings, each with what is done', () => {
         entries[experts] = ones(3 * 512, counts);
       }).warnings;
     expect(counted([128, 1000, 5000])).toEqual([]);
-    expect(counted([127, 1000, 5000])).toEqual([`${experts}: fewer than 128 tokens reached expert 0 (127).`]);
+    expect(counted([127, 1000, 5000])).toEqual([`${experts}: fewer than 128 tokens reached expert 0 (127)`]);
     expect(counted([127, 1000, 0])).toEqual([
-      `${experts}: fewer than 128 tokens reached experts 0 (127), 2 (0); where it is 0, all columns count the same.`,
+      `${experts}: fewer than 128 tokens reached experts 0 (127), 2 (0); where it is 0, all columns count the same`,
     ]);
     expect(counted(null)).toEqual([]);
   });
@@ -156,9 +154,9 @@ describe('warnings, each with what is done', () => {
       entries[experts].values[1025] = -1;
     });
     expect(warnings).toEqual([
-      `${experts}: 1 negative importance (-1 at column 1 of expert 2), taken as 0.`,
+      `${experts}: 1 negative importance (-1 at column 1 of expert 2), taken as 0`,
       `${experts}: its importance is 0 in 1 of 48 blocks of 32 columns (the first at column 64 of expert 1); ` +
-        'the columns of such a block count the same.',
+        'the columns of such a block count the same',
     ]);
   });
 
@@ -167,8 +165,8 @@ describe('warnings, each with what is done', () => {
       for (const block of [7, 8, 9, 10]) entries[`blk.${block}.attn_q.weight`] = ones(256);
     });
     expect(warnings).toEqual([
-      'No tensor of this model has the name of these entries of the importance matrix: ' +
-        'blk.7.attn_q.weight, blk.8.attn_q.weight, blk.9.attn_q.weight and 1 more.',
+      'no tensor of this model has the name of these entries of the importance matrix: ' +
+        'blk.7.attn_q.weight, blk.8.attn_q.weight, blk.9.attn_q.weight and 1 more',
     ]);
   });
 });
@@ -198,7 +196,7 @@ describe('refusals name every tensor', () => {
   it('token embeddings of a wrong length are a warning, unless their type needs importance', () => {
     const change = (entries: Entries) => shorten(entries, 'token_embd.weight');
     expect(assign(dense, 'IQ2_XXS', change).warnings).toEqual([
-      'token_embd.weight: the importance matrix has 255 values for 256 columns; it is coded without importance.',
+      'token_embd.weight: the importance matrix has 255 values for 256 columns; it is coded without importance',
     ]);
   });
 
@@ -253,7 +251,7 @@ describe('filters', () => {
 
   it('make no warning of what they leave out, but of what they do not meet', () => {
     const { warnings } = assign(dense, 'Q4_K_M', () => {}, { excludeWeights: ['ffn', 'fnn'] });
-    expect(warnings).toEqual(['--exclude-weights fnn matches no entry of the importance matrix.']);
+    expect(warnings).toEqual(['--exclude-weights fnn matches no entry of the importance matrix']);
   });
 });
 

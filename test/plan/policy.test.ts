@@ -143,10 +143,10 @@ describe('options that decide nothing are told', () => {
       ],
     });
     expect(warnings).toEqual([
-      '--tensor-type attn_v=Q6_K decides the type of no tensor.',
-      '--tensor-type norm=F16 decides the type of no tensor.',
-      '--output-tensor-type Q8_0 decides the type of no tensor.',
-      '--leave-output-tensor decides the type of no tensor.',
+      '--tensor-type attn_v=Q6_K decides the type of no tensor',
+      '--tensor-type norm=F16 decides the type of no tensor',
+      '--output-tensor-type Q8_0 decides the type of no tensor',
+      '--leave-output-tensor decides the type of no tensor',
     ]);
   });
 

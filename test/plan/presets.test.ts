@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/core/errors.ts';
-import { mixtures, parseMixture, parseTensorType } from '../../src/plan/mixtures.ts';
+import { bulkOf, mixtures, parseMixture, parseTensorType } from '../../src/plan/mixtures.ts';
 import { chooseTypes } from '../../src/plan/policy.ts';
 import { methods, resolveScheme, type SchemeOptions } from '../../src/plan/presets.ts';
 import { tensorsOf } from '../support/networks.ts';
@@ -43,7 +43,7 @@ describe('presets', () => {
   it('only 8-bit zero-point cannot be run', () => {
     expect(resolveScheme({ method: 'zero-point', bits: 8 }).runnable).toMatchObject({
       yes: false,
-      reason: expect.stringContaining('llama.cpp cannot run'),
+      reason: expect.stringContaining('no GGUF block type'),
     });
     expect(resolveScheme({ method: 'zero-point', bits: 4 }).runnable).toEqual({ yes: true });
   });
@@ -72,14 +72,14 @@ describe('presets', () => {
   it('without anything: Q4_K_M, and it says so', () => {
     const scheme = resolveScheme({});
     expect(scheme).toMatchObject({ mixture: mixtures.Q4_K_M, method: 'kquant' });
-    expect(scheme.notes).toEqual(['No --type or --bits was given: Q4_K_M (method kquant).']);
-    expect(resolveScheme({ method: 'absmax' }).notes).toEqual(['No --type or --bits was given: Q4_0.']);
+    expect(scheme.notes).toEqual(['no --type or --bits was given: Q4_K_M (method kquant)']);
+    expect(resolveScheme({ method: 'absmax' }).notes).toEqual(['no --type or --bits was given: Q4_0']);
   });
 
   it('a type wins over bits', () => {
     const scheme = resolveScheme({ type: 'q5_k_s', bits: 8 });
     expect(scheme).toMatchObject({ mixture: mixtures.Q5_K_S, method: 'kquant' });
-    expect(scheme.notes).toEqual(['--type Q5_K_S wins over --bits 8.']);
+    expect(scheme.notes).toEqual(['--type Q5_K_S wins over --bits 8']);
     expect(resolveScheme({ method: 'ternary', type: 'TQ1_0' }).encoderFor('TQ1_0')).toBe('TQ1_0:absmean');
   });
 
@@ -99,9 +99,9 @@ describe('presets', () => {
     [{ bits: 16 }, /no --bits 16/],
     [{ method: 'absmax', bits: 3 }, /4 \(Q4_0\), 5 \(Q5_0\), 8 \(Q8_0\)/],
     [{ method: 'ternary', bits: 2 }, /no --bits: ternary is TQ2_0/],
-    [{ method: 'k-quants' }, /no method named[\s\S]*did you mean kquant/],
-    [{ method: '' }, /no method named/],
-    [{ type: 'Q4KM' }, /no type named "Q4KM"[\s\S]*did you mean Q4_K_M/],
+    [{ method: 'k-quants' }, /no method is named[\s\S]*did you mean kquant/],
+    [{ method: '' }, /no method is named/],
+    [{ type: 'Q4KM' }, /no type is named "Q4KM"[\s\S]*did you mean Q4_K_M/],
   ];
   it.each(refused)('%o is refused', (options, message) => {
     expect(() => resolveScheme(options)).toThrow(UsageError);
@@ -121,13 +121,40 @@ describe('names of types', () => {
     expect(() => parseTensorType(text, '--output-tensor-type')).toThrow(UsageError);
   });
 
+  it('without a suggestion where none is near', () => {
+    const refused = (type: string) => {
+      try {
+        return parseMixture(type, (base) => base !== 'IQ1_S').name;
+      } catch (error) {
+        return (error as UsageError).details;
+      }
+    };
+    expect(refused('')).toMatchObject({ advice: undefined });
+    expect(refused('foo')).toMatchObject({ advice: undefined, expected: expect.stringContaining('IQ1_M') });
+    expect(refused('foo')).not.toMatchObject({ expected: expect.stringContaining('IQ1_S') });
+    expect(() => resolveScheme({ method: 'foo' })).not.toThrow(/did you mean/);
+  });
+
+  it('mixtures of unknown models are their base types', () => {
+    expect(
+      (['Q4_K_M', 'Q3_K_L', 'Q8_0', 'IQ3_M', 'IQ2_M', 'F16'] as const).map((name) => bulkOf(mixtures[name])),
+    ).toEqual([
+      { name: 'Q4_K', fileType: 14, base: 'Q4_K' },
+      { name: 'Q3_K', fileType: 11, base: 'Q3_K' },
+      mixtures.Q8_0,
+      { name: 'IQ3_S', fileType: 26, base: 'IQ3_S' },
+      { name: 'IQ2_S', fileType: 29, base: 'IQ2_S' },
+      mixtures.F16,
+    ]);
+  });
+
   it('of single tensors', () => {
     expect(parseTensorType('q6_k', '--tensor-type')).toBe('Q6_K');
     expect(parseTensorType('NVFP4', '--tensor-type')).toBe('NVFP4');
     expect(() => parseTensorType('Q4_K_M', '--tensor-type')).toThrow(
       /mixture of types; its base type is Q4_K/,
     );
-    expect(() => parseTensorType('I32', '--tensor-type')).toThrow(/--tensor-type: there is no/);
+    expect(() => parseTensorType('I32', '--tensor-type')).toThrow(/--tensor-type: no tensor type is named/);
     expect(() => parseTensorType('fp16', '--tensor-type')).toThrow(/did you mean F16/);
   });
 });

@@ -93,7 +93,7 @@ describe('byte-level BPE', () => {
     const { values, warnings } = vocabularyOf({ tokenizer }, 3);
     expect(values.tokens).toEqual(['a', '<x>', '[PAD2]']);
     expect(values.token_type).toEqual([1, 1, 5]);
-    expect(warnings.join()).toMatch(/ids 2\./);
+    expect(warnings.join()).toMatch(/ids 2$/);
   });
 
   it('writes merges of either form, spaces inside a part as Ġ', () => {
@@ -208,7 +208,7 @@ describe('tokenizer.model', () => {
     expect(values.token_type).toEqual([2, 3, 6, 1, 1, 5, 5, 4, 4, 3, 5]);
     expect(values.scores).toEqual([0, -1000, 0, -1.5, -2, 0, -10_000, -1000, -1000, -1000, -10_000]);
     expect(values).toMatchObject({ model: 'llama', pre: 'default' });
-    expect(warnings).toEqual(["1 tokens beyond the model's 11 embeddings were left out."]);
+    expect(warnings).toEqual(["1 tokens beyond the model's 11 embeddings were left out"]);
   });
 
   it('is passed over when it is a tiktoken file beside a tokenizer.json', () => {

@@ -6,7 +6,7 @@ import { importances } from '../support/importances.ts';
 import { gaussian, uniform } from '../support/random.ts';
 
 /** Types whose kernels reproduce ggml wherever the weights are finite, overflow inside the search included. */
-const types: TypeName[] = ['Q3_K', 'Q6_K', 'IQ4_NL', 'IQ4_XS'];
+const types: TypeName[] = ['Q3_K', 'Q6_K', 'IQ4_NL', 'IQ4_XS', 'MXFP4', 'NVFP4'];
 const N = 256 * 64;
 
 /** Weights at the edges of float32 arithmetic, 16 at a time; the sources are seeded. */
@@ -22,6 +22,18 @@ const extremes: Record<string, (u: () => number, g: () => number) => number[]> =
   'scale around the largest float16': (u, g) => scaled(65504 * 2 ** (u() * 12 - 4), g),
   'scale among float16 subnormals': (u, g) => scaled(2 ** (u() * 14 - 28), g),
   'around the limit of zero': (u, g) => run(() => (u() < 0.5 ? g() : Math.sign(g())) * 1e-15),
+  'just below a power of two': (u) => {
+    const power = 2 ** (Math.floor(u() * 250) - 122);
+    return run(() => power * (1 - Math.floor(u() * 64) * 2 ** -24) * (u() < 0.3 ? -1 : u()));
+  },
+  'around midpoints of 4-bit floats': (u) => {
+    const step = (1 + Math.floor(u() * 8) / 8) * 2 ** Math.floor(u() * 20 - 14);
+    const midpoint = () => [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5][Math.floor(u() * 7)];
+    const values = run(
+      () => step * midpoint() * (1 + (Math.floor(u() * 5) - 2) * 2 ** -24) * Math.sign(u() - 0.5),
+    );
+    return [6 * step, ...values.slice(1)];
+  },
   'one weight far above the others': (u, g) => [
     ...run(g)
       .map((x) => x * 1e-7)

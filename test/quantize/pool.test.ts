@@ -7,8 +7,7 @@ import { bytesOf } from '../../src/core/types.ts';
 import type { Job, TensorJob } from '../../src/quantize/job.ts';
 import { compileKernels } from '../../src/quantize/kernels.ts';
 import { newControl, PoolFailure, type PoolOptions, runPool } from '../../src/quantize/pool.ts';
-import { temporaryDirectory } from '../support/temp.ts';
-import { put } from '../support/temporary.ts';
+import { put, temporaryDirectory } from '../support/temporary.ts';
 
 const CHUNK = 32768;
 const module = compileKernels();
@@ -26,6 +25,7 @@ function jobOf(parts: { chunks?: number; type?: TypeName; encoder?: string; chun
     rowLength: elements,
     source: { kind: 'stored', parts: [stored], rows: { kind: 'file' } },
     encoder: encoder as EncoderName,
+    file: 0,
     offset: 0,
   };
   return { files: [{ path, size: bytes }], tensors: [tensor], chunk };
@@ -108,8 +108,8 @@ describe('runPool', () => {
     const job = jobOf();
     const gone = { ...job, files: [{ path: join(job.files[0].path, 'gone'), size: 1 }] };
     expect(await failureOf(gone)).toMatchObject({ cause: 'read', code: 'ENOTDIR', file: 0, tensor: 'w' });
-    const target = { kind: 'file', path: '/dev/null/m.gguf' } as const;
-    expect(await failureOf(job, { target })).toMatchObject({ cause: 'write', code: 'ENOTDIR', tensor: null });
+    const target = { kind: 'files', paths: ['/dev/null/m.gguf'] } as const;
+    expect(await failureOf(job, { target })).toMatchObject({ cause: 'write', code: 'ENOTDIR', tensor: 'w' });
   });
 
   it('tells a file that ends early from one that cannot be read', async () => {

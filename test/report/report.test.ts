@@ -70,6 +70,7 @@ describe('buildReport', () => {
       bytesBefore: 512 + 2048 + 2048,
       bytesAfter: 1024 + 704 + 576,
       fileBytes: 5000,
+      split: null,
       bitsPerWeight: (8 * 2304) / 2304,
       compressionRatio: 2,
     });

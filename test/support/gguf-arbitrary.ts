@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import type { MetadataEntry, ScalarType, ScalarValue } from '../../src/core/metadata.ts';
 import { bytesOf, dataTypes, elementsOf } from '../../src/core/types.ts';
-import { layOut } from '../../src/write/gguf.ts';
+import { layOutFile } from '../../src/write/gguf.ts';
 import { type GgufTensorToWrite, ggufBytes } from './gguf-writer.ts';
 
 const text = fc.string({ unit: 'binary', maxLength: 12 });
@@ -83,7 +83,7 @@ export const ggufFile = (given: ArbitraryGguf): Buffer =>
 
 /** The file's bytes as version 3, by the real writer: header and offsets its own, the data put where it says. */
 export function laidOut(given: ArbitraryGguf): Buffer {
-  const { header, offsets, fileBytes } = layOut(
+  const { header, offsets, fileBytes } = layOutFile(
     metadataOf(given),
     given.written.map(({ name, type, shape }) => ({ name, type, shape: [...shape].reverse() })),
   );

@@ -61,6 +61,7 @@ export const plan = (over: Partial<Plan> = {}): Plan => ({
     },
   ],
   tensors: [planned()],
+  notes: [],
   warnings: [],
   ...over,
 });
@@ -84,6 +85,7 @@ export const result = (
   plan: plan({ tensors: tensors.map(([tensor]) => tensor) }),
   output: 'out.gguf',
   fileBytes: 5000,
+  split: null,
   tensors: tensors.map(
     ([tensor, errors]): TensorResult => ({
       tensor,
@@ -94,7 +96,7 @@ export const result = (
   ),
   run: {
     startedAt: '2025-01-02T03:04:05.000Z',
-    seconds: { read: 0.01, plan: 0.02, calibrate: 0, quantize: 1.2, write: 0.1, report: 0.01, total: 1.34 },
+    seconds: { read: 0.01, plan: 0.02, calibrate: 0, quantize: 1.2, write: 0.1, total: 1.33 },
     threads: 2,
     kernels: 'simd',
     input: 'model',

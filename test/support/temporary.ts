@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
+import { afterAll, expect, onTestFinished } from 'vitest';
 
-/** A directory that lasts as long as the tests of the file that asks for it. */
+/** A fresh directory. It lasts as long as the test that asks for it, or outside of tests as the tests of the file. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'quantize-test-'));
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
+  (expect.getState().currentTestName === undefined ? afterAll : onTestFinished)(remove);
   return directory;
 }
 

@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { readGguf } from '../../src/read/gguf.ts';
-import { layOut } from '../../src/write/gguf.ts';
+import { layOutFile } from '../../src/write/gguf.ts';
 import { ggufFile, ggufFiles, laidOut } from '../support/gguf-arbitrary.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 
 /** test/engine/gguf.test.ts has ggml read the same files. */
-describe('layOut', () => {
+describe('layOutFile', () => {
   const directory = temporaryDirectory();
 
   it('gives the bytes of a writer made from the specification alone', () => {
@@ -47,7 +47,7 @@ describe('layOut', () => {
       { key: 'text', type: 'STRING', value: 'x'.repeat(300_000) },
       { key: 'last', type: 'UINT64', value: 2n ** 64n - 1n },
     ];
-    const { header, fileBytes } = layOut(metadata, []);
+    const { header, fileBytes } = layOutFile(metadata, []);
     expect(fileBytes).toBe(header.length);
     expect(readGguf(put(directory, 'large.gguf', header)).metadata).toEqual(metadata);
   });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { OutputExistsError, OutputIsInputError, OutputPathError } from '../../src/write/errors.ts';
 import { resolveTarget } from '../../src/write/target.ts';
-import { temporaryDirectory } from '../support/temp.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 describe('resolveTarget', () => {
   it('takes a new file in an existing directory', () => {
@@ -68,6 +68,17 @@ describe('resolveTarget', () => {
       expect(() => resolveTarget(path, [join(directory, 'open')], true)).toThrow(OutputIsInputError);
     }
     expect(() => resolveTarget('/dev/fd/9999', [], false)).toThrow(OutputPathError);
+  });
+
+  it.each(['', 'out/', 'no/such/'])("refuses '%s', which names no file", (name) => {
+    const path = name && join(temporaryDirectory(), name);
+    expect(() => resolveTarget(path, [], true)).toThrow(OutputPathError);
+    expect(() => resolveTarget(path, [], true)).toThrow("model.gguf'");
+  });
+
+  it('names an output that cannot even be looked at', () => {
+    const path = join(temporaryDirectory(), 'x'.repeat(300));
+    expect(() => resolveTarget(path, [], true)).toThrow(OutputPathError);
   });
 
   it('refuses a socket', async () => {

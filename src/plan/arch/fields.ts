@@ -49,11 +49,11 @@ const rope: Field = ({ config, metadata, architecture, warn }) => {
     metadata.set(`${prefix}.scaling.type`, 'STRING', 'longrope');
   } else if (type !== undefined && type !== 'default' && !/^(llama3|dynamic)$/i.test(String(type))) {
     warn(
-      `Rope scaling of type ${JSON.stringify(type)} is not known and was left out: long contexts will fail.`,
+      `rope scaling of type ${JSON.stringify(type)} is not known and was left out: long contexts will fail`,
     );
   } else if (type === 'dynamic') {
     warn(
-      'Dynamic rope scaling has no GGUF form and was left out: contexts beyond the trained length will fail.',
+      'dynamic rope scaling has no GGUF form and was left out: contexts beyond the trained length will fail',
     );
   }
   float('freq_base', 'rope_theta');

@@ -23,7 +23,7 @@ export function architectureOf(config: JsonObject, file: string): Architecture {
       : architectures.find((candidate) => candidate.classes.includes(className));
   if (found !== undefined) return found;
   throw new UnknownArchitectureError(
-    `The architecture ${className ?? modelType ?? '(none named)'} is not supported`,
+    `the architecture ${className ?? modelType ?? '(none named)'} is not supported`,
     {
       file,
       expected: `architectures: ${architectures.flatMap((candidate) => candidate.classes).join(', ')}`,

@@ -30,7 +30,7 @@ export function ownVocabulary(
   for (const text in vocabulary) {
     const id = vocabulary[text];
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > 0x7fff_ffff) {
-      throw new TokenizerError('A token of tokenizer.json has no usable id', {
+      throw new TokenizerError('a token of tokenizer.json has no usable id', {
         file,
         expected: 'a whole number',
         got: `${JSON.stringify(text)}: ${JSON.stringify(id)}`,
@@ -54,7 +54,7 @@ export function bpeVocabulary(
 ): Vocabulary {
   const { vocabulary, size, end } = ownVocabulary(files, model);
   if (end > rows) {
-    throw new TokenizerError('The tokenizer has more tokens than the model has embeddings', {
+    throw new TokenizerError('the tokenizer has more tokens than the model has embeddings', {
       file: join(files.directory, 'tokenizer.json'),
       expected: `ids below vocab_size ${rows}`,
       got: `ids up to ${end - 1}`,
@@ -84,7 +84,7 @@ export function bpeVocabulary(
 
 export function warnLeftOut(texts: readonly string[], rows: number, warn: (sentence: string) => void): void {
   warn(
-    `${texts.length} added tokens beyond the model's ${rows} embeddings were left out: ${texts.slice(0, 5).join(' ')}.`,
+    `${texts.length} added tokens beyond the model's ${rows} embeddings were left out: ${texts.slice(0, 5).join(' ')}`,
   );
 }
 

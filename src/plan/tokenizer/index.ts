@@ -67,16 +67,16 @@ const writers: Record<VocabularySource, Writer> = {
     const { tokenizerModel } = files;
     if (tokenizerModel === null) return false;
     if (isTiktoken(tokenizerModel) && files.tokenizer !== null) {
-      options.warn('tokenizer.model is a tiktoken file and was passed over for tokenizer.json.');
+      options.warn('tokenizer.model is a tiktoken file and was passed over for tokenizer.json');
       return false;
     }
     const model = readSentencePiece(tokenizerModel, join(files.directory, 'tokenizer.model'));
     if (model.modelType !== 2) {
-      options.warn('tokenizer.model is not of the BPE kind: llama.cpp may split some words differently.');
+      options.warn('tokenizer.model is not of the BPE kind: llama.cpp may split some words differently');
     }
     if (!model.addsDummyPrefix && !metadata.has('tokenizer.ggml.add_space_prefix')) {
       options.warn(
-        'tokenizer.model puts no space before a text; llama.cpp will, as the converter does not say.',
+        'tokenizer.model puts no space before a text; llama.cpp will, as the converter does not say',
       );
     }
     const vocabulary = sentencePieceVocabulary(files, model, rows, options.warn);
@@ -122,7 +122,7 @@ function write(
 
 function noTokenizer(files: ModelFiles): TokenizerError {
   const model = files.tokenizer?.model as JsonObject | undefined;
-  return new TokenizerError('No tokenizer that can be converted lies beside the model', {
+  return new TokenizerError('no tokenizer that can be converted lies beside the model', {
     file: files.directory,
     expected: 'tokenizer.model (SentencePiece) or tokenizer.json with a BPE model',
     got:

@@ -26,7 +26,7 @@ export function llamaBpeVocabulary(
 ): Vocabulary {
   const { vocabulary, size, end } = ownVocabulary(files, model);
   if (end !== size || size > rows) {
-    throw new TokenizerError('The ids of tokenizer.json do not fit the model', {
+    throw new TokenizerError('the ids of tokenizer.json do not fit the model', {
       file: join(files.directory, 'tokenizer.json'),
       expected: `ids 0 to ${size - 1} without a gap, all below vocab_size ${rows}`,
       got: `ids up to ${end - 1}`,
@@ -58,7 +58,7 @@ export function llamaBpeVocabulary(
   }
   if (left.length > 0) warnLeftOut(left, rows, warn);
   const missing = tokens.filter((text) => text === undefined).length;
-  if (missing > 0) warn(`${missing} rows of the embedding have no token and were given unused ones.`);
+  if (missing > 0) warn(`${missing} rows of the embedding have no token and were given unused ones`);
   return {
     tokens: tokens.map((text, id) => text ?? padding(id)),
     types,

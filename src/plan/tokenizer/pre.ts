@@ -159,7 +159,7 @@ export function preTokenizerName(files: ModelFiles, tokenizer: JsonObject, file:
   );
   if (found !== undefined && normalizer === null && !affix) return found.name;
   throw new UnknownPreTokenizerError(
-    'The way this tokenizer splits text is not one that llama.cpp is known to have',
+    'the way this tokenizer splits text is not one that llama.cpp is known to have',
     {
       file,
       expected: `the steps of one of: ${preTokenizers.map(({ name }) => name).join(', ')}`,

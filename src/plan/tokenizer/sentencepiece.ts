@@ -66,7 +66,7 @@ function readPiece(message: Uint8Array, id: number, file: string): SentencePiece
       try {
         text = utf8.decode(bytes);
       } catch (cause) {
-        throw new TokenizerError(`Piece ${id} of tokenizer.model is not valid UTF-8`, { file, cause });
+        throw new TokenizerError(`piece ${id} of tokenizer.model is not valid UTF-8`, { file, cause });
       }
     } else if (number === 2 && wireType === 5) {
       score = new DataView(bytes.buffer, bytes.byteOffset, 4).getFloat32(0, true);
@@ -75,7 +75,7 @@ function readPiece(message: Uint8Array, id: number, file: string): SentencePiece
     }
   }
   if (type < 1 || type > 6) {
-    throw new TokenizerError(`Piece ${id} of tokenizer.model has a type that SentencePiece does not have`, {
+    throw new TokenizerError(`piece ${id} of tokenizer.model has a type that SentencePiece does not have`, {
       file,
       expected: '1 to 6',
       got: `${type} (${JSON.stringify(text)})`,
@@ -119,7 +119,7 @@ export function sentencePieceVocabulary(
   for (const [id, token] of Object.entries(listed)) {
     const text = tokenText(token);
     if (text === null) {
-      throw new TokenizerError('A token of added_tokens_decoder has no content', {
+      throw new TokenizerError('a token of added_tokens_decoder has no content', {
         file: join(files.directory, 'tokenizer_config.json'),
         got: `${id}: ${JSON.stringify(token).slice(0, 80)}`,
       });
@@ -131,6 +131,6 @@ export function sentencePieceVocabulary(
       isControl ? tokenTypes.control : tokenTypes.userDefined,
     );
   }
-  if (left > 0) warn(`${left} tokens beyond the model's ${rows} embeddings were left out.`);
+  if (left > 0) warn(`${left} tokens beyond the model's ${rows} embeddings were left out`);
   return { tokens, scores, types };
 }

@@ -2,7 +2,9 @@ import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
 import type { TypeName } from '../../core/types.ts';
 import type { Decode, Encode, EncodeWeighted, Format } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
+import { MXFP4, NVFP4 } from './fp4.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
+import { IQ1_M, IQ1_S } from './iq1.ts';
 import { IQ2_S, IQ2_XS, IQ2_XXS } from './iq2.ts';
 import { IQ3_S, IQ3_XXS } from './iq3.ts';
 import { IQ4_NL, IQ4_XS } from './iq4.ts';
@@ -22,8 +24,10 @@ const formats: readonly Format[] = [
   ...[F32, F16, BF16],
   ...[Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q1_0, Q2_0],
   ...[Q2_K, Q3_K, Q4_K, Q5_K, Q6_K],
+  ...[IQ1_S, IQ1_M],
   ...[IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS],
   ...[TQ1_0, TQ2_0],
+  ...[MXFP4, NVFP4],
   ...stored,
 ];
 

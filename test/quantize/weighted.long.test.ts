@@ -1,0 +1,3 @@
+import { describeWeightedIdentity } from './weighted-identity.ts';
+
+describeWeightedIdentity((type) => type.startsWith('IQ1'));
