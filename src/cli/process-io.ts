@@ -2,6 +2,7 @@ import { Interrupted, type InterruptSignal, type Io, signalNumbers } from './io.
 
 /** The real process as a command sees it, and the signal that tells whether it was interrupted. */
 export function processIo(): { io: Io; interrupted: AbortSignal } {
+  const interruption = new AbortController();
   // `quantize inspect model | head`: the reader has what it wanted.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') return;
@@ -9,8 +10,14 @@ export function processIo(): { io: Io; interrupted: AbortSignal } {
     process.exit(1);
   });
   // A message that cannot be shown (the terminal is gone, the disk with the log is full) must not end the work.
-  process.stderr.on('error', () => {});
-  const interruption = new AbortController();
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    const { aborted, reason } = interruption.signal;
+    if (!aborted || error.code !== 'EIO') return;
+    // The terminal hung up and the run has cleaned up after itself. Exiting now, Node would try to restore the
+    // terminal's modes and abort; dying by the signal leaves them.
+    process.removeAllListeners(reason.signal);
+    process.kill(process.pid, reason.signal);
+  });
   const interruptible = () => {
     for (const [signal, number] of Object.entries(signalNumbers) as [InterruptSignal, number][]) {
       process.on(signal, () => {

@@ -1,12 +1,21 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bytesOf, elementsOf } from '../../src/core/types.ts';
 import { planQuantization } from '../../src/pipeline.ts';
 import type { Journal } from '../../src/write/journal.ts';
-import { hashOf, quantize, type Run, root, start, until } from '../support/cli.ts';
+import { hashOf, hasTerminals, quantize, type Run, root, shell, start, until } from '../support/cli.ts';
 import { generatedCheckpoint, slowly } from '../support/generated.ts';
 import { writeSafetensors } from '../support/safetensors-writer.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -31,11 +40,10 @@ const journalOf = (output: string): Journal | null => {
 /** A slow run, once the first chunks are written. */
 async function running(output: string, options: readonly string[] = slowly): Promise<Run> {
   const run = start([model, ...options, '-o', output]);
-  await until(
-    () => journalOf(output)?.holder?.pid === run.pid && statSync(`${output}.partial`),
-    'the journal',
-  );
-  await until(() => journalOf(output)!.tensors.length > 0, 'the first chunk');
+  await until(() => {
+    const journal = journalOf(output);
+    return journal?.holder?.pid === run.pid && journal.tensors.length > 0;
+  }, 'the first chunk');
   return run;
 }
 
@@ -132,6 +140,21 @@ describe('a run ended by a signal', () => {
     expect(beside(output)).toEqual([...leftovers(output), 'weights.safetensors']);
     expect((await quantize([weights, ...quickly, '-o', output])).status).toBe(0);
     expect(beside(output)).toEqual(['m.gguf', 'weights.safetensors']);
+  });
+
+  it.runIf(hasTerminals())('whose terminal goes away cleans up all the same', async () => {
+    const output = join(temporaryDirectory(), 'm.gguf');
+    const command = `exec "$QUANTIZE" ${[model, ...slowly, '-o', output].join(' ')}`;
+    const terminal = shell(`exec script -qec '${command}' /dev/null`, { stdio: 'pipe' });
+    const pid = await until(() => {
+      const journal = journalOf(output);
+      return journal !== null && journal.tensors.length > 0 && journal.holder?.pid;
+    }, 'a chunk');
+    terminal.child.kill('SIGKILL');
+    const gone = () => journalOf(output)!.holder === null && !existsSync(`/proc/${pid}/exe`);
+    await until(gone, 'the end of the run');
+    expect(beside(output)).toEqual(leftovers(output));
+    expectConsistent(output);
   });
 
   it('SIGKILL: the next run takes over', async () => {

@@ -10,6 +10,7 @@ import {
   type Ended,
   hashOf,
   hashOfStream,
+  hasTerminals,
   memoryOf,
   quantize,
   root,
@@ -126,7 +127,7 @@ describe('paths that are no regular files', () => {
     expect(hashOf(file)).toBe(expectedHash);
   });
 
-  it.runIf(hasScript())('a terminal that has no room at times', async () => {
+  it.runIf(hasTerminals())('a terminal that has no room at times', async () => {
     // In raw mode a terminal changes no byte. What `script` shows is read after a pause.
     const command = `stty raw; ${root}/bin/quantize.js ${q4.join(' ')} -o /dev/tty`;
     const run = shell(`script -qec '${command}' /dev/null | (sleep 1; cat)`, { stdio: 'pipe' });
@@ -142,15 +143,6 @@ describe('paths that are no regular files', () => {
     expectFailure(run, /^error: the disk filled up\n {2}file: {5}(\/dev\/full|standard output)\n/);
   });
 });
-
-function hasScript(): boolean {
-  try {
-    execFileSync('script', ['-qec', 'stty raw', '/dev/null'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 describe('a reader that leaves', () => {
   it('is named, and ends the run by status 1', async () => {

@@ -1,4 +1,4 @@
-import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -96,4 +96,9 @@ export function memoryOf(pid: number | 'self', figure: 'VmRSS' | 'VmHWM'): numbe
   } catch {
     return null;
   }
+}
+
+/** Whether `script` can give a command a terminal of its own. */
+export function hasTerminals(): boolean {
+  return spawnSync('script', ['-qec', 'stty raw', '/dev/null'], { stdio: 'ignore' }).status === 0;
 }
