@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
@@ -12,6 +11,7 @@ import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { engineDirectory } from '../engine/ggml.ts';
 import { readGgufTensors } from '../engine/gguf.ts';
 import { repository } from '../support/checkpoints.ts';
+import { describeGgufInputs, writtenAlone } from '../support/gguf-inputs.ts';
 import { dataOf, GgufRuns } from '../support/gguf-runs.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 
@@ -22,34 +22,12 @@ const runs = new GgufRuns(directory);
 const golden = '../shared/golden/visible';
 const bundled = 'fixtures/sotu-3m';
 
-/** Mixtures that this version writes without an importance matrix. */
-const written: readonly MixtureName[] = [
-  ...(['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q1_0', 'Q2_0'] as const),
-  ...(['Q2_K', 'Q3_K_S', 'Q3_K_M', 'Q3_K_L', 'Q4_K_S', 'Q4_K_M', 'Q5_K_S', 'Q5_K_M', 'Q6_K'] as const),
-  ...(['IQ4_NL', 'IQ4_XS', 'TQ1_0', 'TQ2_0'] as const),
-];
-
-const models: readonly (readonly [string, readonly string[], readonly MixtureName[]])[] = [
-  [bundled, ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_K_M'], written],
-  [`${golden}/llama_256/checkpoint`, ['F32', 'F16', 'BF16'], ['F16', 'Q8_0', 'Q4_K_M']],
-  [`${golden}/mixtral_256/checkpoint`, ['BF16'], ['F32', 'Q2_K', 'Q3_K_M', 'Q4_K_M', 'IQ4_XS']],
-  [`${golden}/qwen2/checkpoint`, ['BF16'], ['BF16', 'Q4_0', 'Q5_K_M']],
-  [`${golden}/qwen3/checkpoint`, ['F32'], ['F16', 'Q6_K']],
-  [`${golden}/llama3_tied/checkpoint`, ['BF16'], ['Q3_K_L', 'IQ4_NL']],
-];
-
-for (const [model, inputs, outputs] of models) {
-  const missing = engineDirectory === null || !existsSync(join(repository, model));
-  describe.skipIf(missing)(`${model} equals llama-quantize`, () => {
-    const pairs = inputs.flatMap((type) => outputs.map((name) => [type, name] as const));
-    it.each(pairs)('%s -> %s', async (type, name) => {
-      const input = await runs.converted(model, type);
-      const allowRequantize = type.startsWith('Q');
-      const ftype = mixtures[name].fileType!;
-      await runs.expectSame(input, { type: name, allowRequantize }, { ftype, allowRequantize });
-    });
-  });
-}
+describeGgufInputs(runs, [
+  [bundled, ['BF16'], writtenAlone],
+  [bundled, ['F32', 'F16', 'Q8_0', 'Q4_K_M'], ['F16', 'Q8_0', 'Q4_K_M']],
+  [`${golden}/mixtral_256/checkpoint`, ['BF16'], ['Q2_K', 'IQ4_XS']],
+  [`${golden}/llama3_tied/checkpoint`, ['BF16'], ['Q3_K_L']],
+]);
 
 describe.skipIf(engineDirectory === null)('options on a GGUF', () => {
   const ftype = mixtures.Q4_K_M.fileType!;

@@ -6,8 +6,7 @@ import { compileKernels, type Kernels, scalarKernels, simdKernels } from '../../
 import { engineDirectory, loadGgml } from '../engine/ggml.ts';
 import { distributions } from '../support/distributions.ts';
 
-/** Blocks of each type for each distribution: fewer where ggml searches a codebook, which takes longest. */
-const blocksOf = (type: TypeName) => (/^IQ[123]/.test(type) ? 256 : 1024);
+const BLOCKS = 1024; // of each type for each distribution
 const ARENA = 16 << 20;
 const module = compileKernels();
 export const [simd, scalar]: readonly Kernels[] = [simdKernels(module, ARENA), scalarKernels(ARENA)];
@@ -47,11 +46,15 @@ export const bitsOf = (x: Float32Array) => new Uint8Array(x.buffer, x.byteOffset
  */
 export function describeByteIdentity({
   scalarBlocks,
+  codebookBlocks = BLOCKS,
   included,
 }: {
   scalarBlocks: number;
+  /** Blocks of the types for which ggml searches a codebook, which takes longest. */
+  codebookBlocks?: number;
   included: (type: TypeName) => boolean;
 }): void {
+  const blocksOf = (type: TypeName) => (/^IQ[123]/.test(type) ? codebookBlocks : BLOCKS);
   describe.skipIf(engineDirectory === null)('byte identity with ggml', () => {
     const ggml = engineDirectory === null ? null! : loadGgml();
 

@@ -6,7 +6,7 @@ import { distributions } from '../support/distributions.ts';
 import { bitsOf, decode, describeByteIdentity, difference, encode, scalar, simd } from './byte-identity.ts';
 
 // The twins go through all blocks in the long tests, as does IQ1, for which ggml sorts ten seconds before it begins.
-describeByteIdentity({ scalarBlocks: 64, included: (type) => !type.startsWith('IQ1') });
+describeByteIdentity({ scalarBlocks: 64, codebookBlocks: 32, included: (type) => !type.startsWith('IQ1') });
 
 describe('simd kernels equal their scalar twins', () => {
   for (const encoder of Object.keys(encoders) as BlockEncoder[]) {

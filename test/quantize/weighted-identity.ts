@@ -44,8 +44,17 @@ function difference(got: Uint8Array, expected: Uint8Array, type: TypeName): stri
   return got.subarray(expected.length).every((byte) => byte === 0xa5) ? null : 'bytes behind the blocks';
 }
 
-/** Every weighted encoder of a type that `included` takes, against ggml and kernels against twins. */
-export function describeWeightedIdentity(included: (type: TypeName) => boolean): void {
+/** The usual importances and those that decide most branches; the long tests take all. */
+export const fewImportances = ['random positive', 'ratios of 1e6', 'many zeros', 'all zero'];
+
+/**
+ * Every weighted encoder of a type that `included` takes, under importances of these kinds, against ggml; and kernels
+ * against twins under all kinds.
+ */
+export function describeWeightedIdentity(
+  included: (type: TypeName) => boolean,
+  kinds: readonly string[] = Object.keys(importances),
+): void {
   const types = (Object.keys(weightedEncoders) as TypeName[]).filter(included);
 
   describe.skipIf(engineDirectory === null)('importance-weighted coding, byte identity with ggml', () => {

@@ -1,3 +1,3 @@
 import { describeWeightedIdentity } from './weighted-identity.ts';
 
-describeWeightedIdentity((type) => type.startsWith('IQ1'));
+describeWeightedIdentity(() => true);
