@@ -15,16 +15,17 @@ if (isMainThread) {
   const { planQuantization } = await import('../dist/pipeline.js');
   const [input, type, output, threads] = process.argv.slice(2);
   const { plan, layout } = planQuantization({ input, type });
+  const [{ header, offsets, fileBytes }] = layout.files;
   const descriptor = openSync(output, 'w');
-  ftruncateSync(descriptor, layout.fileBytes);
-  writeSync(descriptor, layout.header, 0, layout.header.length, 0);
+  ftruncateSync(descriptor, fileBytes);
+  writeSync(descriptor, header, 0, header.length, 0);
   closeSync(descriptor);
   const next = new Int32Array(new SharedArrayBuffer(4));
   const tensors = plan.tensors.map(({ shape, type, source }, i) => ({
     elements: elementsOf(shape),
     type,
     source,
-    offset: layout.offsets[i],
+    offset: offsets[i],
   }));
   const workers = Array.from(
     { length: Number(threads) },
