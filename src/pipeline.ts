@@ -5,33 +5,34 @@
  * worker pool; writing ends with a rename. The report is built by src/report from the result.
  */
 import { availableParallelism, cpus } from 'node:os';
-import { type ErrorSums, SUM_RANGE } from './core/error-sums.ts';
-import { QuantizeError, UsageError } from './core/errors.ts';
+import type { ErrorSums } from './core/error-sums.ts';
+import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import type { RunResult, Stage } from './core/result.ts';
-import { bytesOf, elementsOf, type TypeName } from './core/types.ts';
+import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import type { ImportanceSource } from './plan/importance.ts';
 import { makePlan, type PlanOptions } from './plan/plan.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
-import { canEncode, canWeigh, decoders } from './quantize/format/index.ts';
+import { canWeigh } from './quantize/format/index.ts';
 import { chunkBytes, type Job } from './quantize/job.ts';
-import { chooseKernels, type WasmModule } from './quantize/kernels.ts';
 import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
+import { canWrite, requireDecoders, requireEncoders } from './quantize/supported.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
+import { type ResourceOptions, resolveResources } from './resources.ts';
 import { Stopwatch } from './stopwatch.ts';
 import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
 import { resumeKey } from './write/resume-key.ts';
-import { bySizeOfType, layOutSafetensors } from './write/safetensors.ts';
+import { inOrderOf, layOutSafetensors, torchView } from './write/safetensors.ts';
 import {
   fileNames,
   layOut,
@@ -45,18 +46,16 @@ import { type OutputTargets, resolveTargets } from './write/target.ts';
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
 /** What to do. Everything but the input has a default. */
-export interface QuantizeOptions extends Omit<PlanOptions, 'container' | 'canWrite'>, SplitOptions {
+export interface QuantizeOptions
+  extends ResourceOptions,
+    Omit<PlanOptions, 'container' | 'canWrite'>,
+    SplitOptions {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
   readonly output?: string;
   /** Importance matrix of llama-imatrix, GGUF or .dat. */
   readonly imatrix?: string;
-  /** Worker threads; by default one for each processor. */
-  readonly threads?: number;
-  /** Weights a thread handles at a time, a multiple of 32768; sets the memory a thread takes. */
-  readonly chunkSize?: number;
-  readonly kernels?: 'auto' | 'simd' | 'scalar';
   /** Replace an existing output. */
   readonly force?: boolean;
   /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
@@ -87,8 +86,6 @@ export interface PlannedRun {
   /** Every file that is read: the output may be none of them. */
   readonly inputs: readonly string[];
 }
-
-const DEFAULT_CHUNK = 1 << 20;
 
 /**
  * The first two stages: reads headers and configuration and decides everything. Nothing is written.
@@ -292,84 +289,6 @@ function readImportance({
   throw new UsageError(`${filtered} chooses entries of an importance matrix, and there is none`, {
     advice: 'pass --imatrix FILE too',
   });
-}
-
-/** A type that llama-quantize knows but this version cannot write. */
-export class UnsupportedTypeError extends QuantizeError {}
-
-/** A type that this version cannot decode, in a file to be read. */
-export class UndecodableTypeError extends QuantizeError {}
-
-function requireDecoders({ tensors, checkpoint }: Plan): void {
-  for (const { source, name } of tensors) {
-    const type = storedTypeOf(source);
-    if (type === null || type in decoders) continue;
-    throw new UndecodableTypeError(`this version cannot decode ${type} yet`, {
-      file: checkpoint.path,
-      tensor: name,
-    });
-  }
-}
-
-function requireEncoders({ tensors, checkpoint }: Plan): void {
-  const missing = tensors.find(
-    ({ encoder, source, importance }) =>
-      encoder !== storedTypeOf(source) && importance === undefined && !canEncode(encoder),
-  );
-  if (missing === undefined) return;
-  throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {
-    file: checkpoint.path,
-    tensor: missing.name,
-    got: missing.reason,
-    advice: 'choose another --type; `quantize estimate` lists what there is',
-  });
-}
-
-/** Whether this version can code weights as the type, if need be only under an importance matrix. */
-const canWrite = (type: TypeName): boolean => canEncode(type) || canWeigh(type);
-
-/** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
-const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
-  source.kind === 'stored' ? source.parts[0].type : null;
-
-/** The plan with its tensors as its container orders them. */
-const inOrderOf = (container: 'gguf' | 'safetensors', plan: Plan): Plan =>
-  container === 'gguf' ? plan : { ...plan, tensors: bySizeOfType(plan.tensors) };
-
-/** A plan as safetensors: the texts of a GGUF's metadata, and tensors with their slowest axis first. */
-function torchView({ checkpoint, metadata, tensors }: Plan): Parameters<typeof layOutSafetensors> {
-  const texts = checkpoint.format === 'gguf' ? metadata : [];
-  return [
-    texts.flatMap(({ key, value }) => (typeof value === 'string' ? [{ key, value }] : [])),
-    tensors.map(({ name, type, shape, source }) => ({
-      name,
-      type,
-      shape: source.kind === 'stored' ? source.parts[0].shape : [...shape].reverse(),
-    })),
-  ];
-}
-
-/** Threads, chunk and kernels, checked. */
-function resolveResources(options: QuantizeOptions): {
-  threads: number;
-  chunk: number;
-  module: WasmModule | null;
-} {
-  const threads = options.threads ?? availableParallelism();
-  if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
-    throw new UsageError('the number of threads is out of range', {
-      expected: 'a whole number from 1 to 1024',
-      got: String(threads),
-    });
-  }
-  const chunk = options.chunkSize ?? DEFAULT_CHUNK;
-  if (!Number.isInteger(chunk) || chunk < SUM_RANGE || chunk % SUM_RANGE !== 0 || chunk > 1 << 26) {
-    throw new UsageError('the chunk size is out of range', {
-      expected: `a multiple of ${SUM_RANGE} weights, up to ${1 << 26}`,
-      got: String(chunk),
-    });
-  }
-  return { threads, chunk, module: chooseKernels(options.kernels ?? 'auto') };
 }
 
 /** Options that may decide what is written, to say in which of them two runs differ. */

@@ -8,7 +8,7 @@ import { describeModel } from '../plan/model.ts';
 import { modelNameOf } from '../plan/plan.ts';
 import { chooseTypes, ImportanceRequiredError, type TypedTensor } from '../plan/policy.ts';
 import { describeWeights } from '../plan/weights.ts';
-import { canEncode, canWeigh } from '../quantize/format/index.ts';
+import { canWrite } from '../quantize/supported.ts';
 import { openCheckpoint } from '../read/checkpoint.ts';
 import { readModelFiles } from '../read/model-files.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
@@ -148,8 +148,6 @@ function choose(
     return null;
   }
 }
-
-const canWrite = (type: TypeName): boolean => canEncode(type) || canWeigh(type);
 
 const isUnwritable = ({ tensor, type }: TypedTensor): boolean => type !== tensor.keep && !canWrite(type);
 

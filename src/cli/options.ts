@@ -13,6 +13,7 @@ export interface QuantizeFlags {
   outputTensorType?: string;
   tokenEmbeddingType?: string;
   tensorType?: { pattern: string; type: string }[];
+  tokenizerPre?: string;
   imatrix?: string;
   includeWeights?: string[];
   excludeWeights?: string[];

@@ -78,6 +78,7 @@ export function createProgram(io: Io): Command {
       collect,
     )
     .option('--prune-layers <n,n,...>', 'leave these layers out', parseLayers)
+    .option('--tokenizer-pre <name>', "llama.cpp's name of the pre-tokenizer, where it is unknown")
     .optionsGroup('Importance:')
     .option('--imatrix <file>', 'importance matrix of llama-imatrix, GGUF or .dat')
     .option('--include-weights <text>', 'only for tensors whose name contains this (repeatable)', collect)

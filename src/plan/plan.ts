@@ -32,7 +32,7 @@ export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly tokenEmbeddingType?: string;
   readonly tensorTypes?: readonly { readonly pattern: string; readonly type: string }[];
   /** `tokenizer.ggml.pre` to write instead of recognising the pre-tokenizer. */
-  readonly pre?: string;
+  readonly tokenizerPre?: string;
   /** Quantize tensors of a GGUF that are quantized already. */
   readonly allowRequantize?: boolean;
   /** KEY=TYPE:VALUE, as in llama-quantize. */
@@ -174,7 +174,7 @@ function describe(
       : describeModel(checkpoint, files, {
           fileType,
           ...(float && { keepFloat: float }),
-          ...(options.pre !== undefined && { pre: options.pre }),
+          ...(options.tokenizerPre !== undefined && { pre: options.tokenizerPre }),
         });
   if (described === null) {
     const { metadata, tensors, warnings } = describeWeights(checkpoint, modelNameOf(checkpoint), bulkType);

@@ -1,4 +1,5 @@
 import { QuantizeError } from '../core/errors.ts';
+import type { Plan } from '../core/plan.ts';
 import { bytesOf, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
 import type { LaidOut } from './gguf.ts';
 
@@ -65,3 +66,20 @@ export function layOutSafetensors(
 }
 
 const pair = (key: string, value: unknown): string => `${JSON.stringify(key)}:${JSON.stringify(value)}`;
+
+/** The plan with its tensors as its container orders them. */
+export const inOrderOf = (container: 'gguf' | 'safetensors', plan: Plan): Plan =>
+  container === 'gguf' ? plan : { ...plan, tensors: bySizeOfType(plan.tensors) };
+
+/** A plan as safetensors: the texts of a GGUF's metadata, and tensors with their slowest axis first. */
+export function torchView({ checkpoint, metadata, tensors }: Plan): Parameters<typeof layOutSafetensors> {
+  const texts = checkpoint.format === 'gguf' ? metadata : [];
+  return [
+    texts.flatMap(({ key, value }) => (typeof value === 'string' ? [{ key, value }] : [])),
+    tensors.map(({ name, type, shape, source }) => ({
+      name,
+      type,
+      shape: source.kind === 'stored' ? source.parts[0].shape : [...shape].reverse(),
+    })),
+  ];
+}

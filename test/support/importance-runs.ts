@@ -3,15 +3,11 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { SUM_RANGE } from '../../src/core/error-sums.ts';
 import { dataTypes, type TypeName } from '../../src/core/types.ts';
-import {
-  planQuantization,
-  type QuantizeOptions,
-  quantize,
-  UnsupportedTypeError,
-} from '../../src/pipeline.ts';
+import { planQuantization, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
 import { NoFallbackError } from '../../src/plan/fallback.ts';
 import { type MixtureName, mixtures } from '../../src/plan/mixtures.ts';
 import { weightedEncoders } from '../../src/quantize/format/index.ts';
+import { UnsupportedTypeError } from '../../src/quantize/supported.ts';
 import { readImatrix } from '../../src/read/imatrix.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { type KeyOverride, quantizeModel } from '../engine/quantize.ts';

@@ -168,7 +168,7 @@ export function preTokenizerName(files: ModelFiles, tokenizer: JsonObject, file:
         ...(affix ? [`pieces marked ${JSON.stringify(affix)}`] : []),
         ...steps.map((step) => (step.length > 160 ? `${step.slice(0, 160)}...` : step)),
       ].join('; '),
-      advice: 'name the pre-tokenizer of llama.cpp that equals it, if there is one (option pre)',
+      advice: 'name the pre-tokenizer of llama.cpp that equals it, if there is one, by --tokenizer-pre',
     },
   );
 }
