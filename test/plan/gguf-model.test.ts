@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { describeGguf, GgufHyperparameterError, hyperparametersOf } from '../../src/plan/gguf-model.ts';
 import { parseOverrides } from '../../src/plan/overrides.ts';
-import { modelNameOf } from '../../src/plan/plan.ts';
+import { makePlan, modelNameOf, TensorNameTooLongError } from '../../src/plan/plan.ts';
 import { checkpoint, stored } from '../support/results.ts';
 
 const text = (key: string, value: string): MetadataEntry => ({ key, type: 'STRING', value });
@@ -119,5 +119,19 @@ describe('the name of a model', () => {
     const directory = path.slice(0, path.indexOf('/'));
     const files = [{ path, size: 1 }];
     expect(modelNameOf(checkpoint({ format: 'gguf', path, directory, files }))).toBe(name);
+  });
+});
+
+describe('names that llama.cpp cannot hold', () => {
+  const planOf = (name: string) => {
+    const tensor = stored({ name, type: 'F32', shape: [2, 256], byteLength: 2048 });
+    const model = checkpoint({ format: 'gguf', metadata: llama, tensors: new Map([[name, tensor]]) });
+    return () => makePlan(model, null, { type: 'Q8_0' });
+  };
+
+  it('64 bytes and more are refused, by name; fewer are not', () => {
+    expect(planOf(`blk.0.${'a'.repeat(58)}`)).toThrow(TensorNameTooLongError);
+    expect(planOf(`blk.0.${'ä'.repeat(29)}`)).toThrow('64 bytes');
+    expect(planOf(`blk.0.${'a'.repeat(57)}`)).not.toThrow();
   });
 });
