@@ -40,7 +40,7 @@ export async function showPlan(plan: Plan, layout: Layout, json: boolean, io: Io
 }
 
 /** The plan as `--dry-run --json` prints it. */
-export const planAsJson = (plan: Plan, layout: Layout) => ({
+const planAsJson = (plan: Plan, layout: Layout) => ({
   schema: 'gguf-quantize/plan',
   version: 1,
   architecture: plan.architecture,

@@ -13,7 +13,7 @@ export function floatBits(value: number): number {
 }
 
 /** The float32 value with these bits. */
-export function floatFromBits(bits: number): number {
+function floatFromBits(bits: number): number {
   u32[0] = bits;
   return f32[0];
 }

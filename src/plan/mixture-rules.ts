@@ -84,7 +84,7 @@ const queriesAndKeys: ByMixture = { IQ3_XS: 'IQ3_XXS', IQ3_XXS: 'IQ2_S' };
  * Whether llama.cpp calls the model "70B", whose attention values get at least Q5_K. It goes by the number of layers,
  * in each architecture's own way.
  */
-export function isCalled70B({ architecture, layers, heads, kvHeads, experts }: Hyperparameters): boolean {
+function isCalled70B({ architecture, layers, heads, kvHeads, experts }: Hyperparameters): boolean {
   switch (architecture) {
     case 'llama':
     case 'llama-embed':

@@ -56,7 +56,7 @@ type WasmExports = Record<string, (...args: number[]) => number> & { memory: Web
 const PAGE = 65_536;
 
 /** Path of the compiled module, the same from sources and from the built package. */
-export const kernelsPath = (): string => createRequire(import.meta.url).resolve('#kernels.wasm');
+const kernelsPath = (): string => createRequire(import.meta.url).resolve('#kernels.wasm');
 
 /** Compiles the module once; the result can be posted to workers. */
 export const compileKernels = (): WebAssembly.Module => new WebAssembly.Module(readFileSync(kernelsPath()));

@@ -16,7 +16,7 @@ export class GgufEncodingError extends QuantizeError {}
  * Largest header in bytes. A vocabulary of 256k tokens takes about 10 MB, an embedded tokenizer.json up to 35 MB. A
  * bound that does not depend on the file's size is needed because a sparse file of any size costs nothing to make.
  */
-export const MAX_GGUF_HEADER = 100_000_000;
+const MAX_GGUF_HEADER = 100_000_000;
 
 /** Largest string in bytes. */
 const MAX_STRING = 48 * 2 ** 20;

@@ -192,7 +192,7 @@ const specialId = (item: JsonObject | undefined): string | null =>
 const sequenceId = (item: JsonObject | undefined): string | null => asString(asObject(item?.Sequence)?.id);
 
 /** Merges as "left right". Spaces inside a part, which the newer form allows, become Ġ. */
-export function mergesOf(tokenizer: JsonObject | null): string[] {
+function mergesOf(tokenizer: JsonObject | null): string[] {
   const merges = asArray(asObject(tokenizer?.model)?.merges) ?? [];
   if (typeof merges[0] === 'string') return merges as string[];
   return merges.map((pair) =>
