@@ -1,0 +1,1 @@
+export interface TensorCalibration { readonly tokens: number }
