@@ -8,3 +8,5 @@
 export function arenaBase(): usize {
   return (__heap_base + 15) & ~15;
 }
+
+export { cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
