@@ -148,12 +148,13 @@ export function weightedDot(a: usize, b: usize, firstI: i32, strips: i32, firstJ
 }
 
 /**
- * C -= A B^T for `strips` strips of A and C and a whole tile B. With `triangle`, A is B and C its own tile, and only
- * blocks on and left of the diagonal are computed.
+ * C -= A B^T for `strips` strips of A and C and a whole tile B. In strip i of C only blocks up to number `last` + i are
+ * computed: 63 for all of them; for strips of a tile on the diagonal the number of the first, which leaves out
+ * what is right of the diagonal.
  */
-export function subtractProduct(a: usize, strips: i32, b: usize, c: usize, triangle: i32): void {
+export function subtractProduct(a: usize, strips: i32, b: usize, c: usize, last: i32): void {
   for (let j = 0; j < 64; j++) {
-    for (let i = triangle ? j : 0; i < strips; i++) {
+    for (let i = max(0, j - last); i < strips; i++) {
       subtractBlock(a + <usize>i * STRIP, b + <usize>j * STRIP, 256, c + <usize>i * STRIP + <usize>j * BLOCK);
     }
   }
