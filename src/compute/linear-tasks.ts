@@ -55,26 +55,12 @@ export interface GatherPayload {
   readonly places: Int32Array;
 }
 
-/** Copies the values of source rows `rows` of tile row `from`, in the columns of tile column `to`, to their places. */
-function place(
-  target: Float64Array,
-  places: Int32Array,
-  block: number,
-  rows: readonly number[],
-  [from, to]: readonly [number, number],
-  valueAt: (row: number, column: number) => number,
-): void {
-  const end = (block + 1) * TILE;
-  for (const row of rows) {
-    const targetRow = places[from * TILE + row] - block * TILE;
-    for (let column = 0; column < TILE; column++) {
-      const targetColumn = places[to * TILE + column];
-      if (targetColumn >= end) continue;
-      const tile = Math.floor(targetColumn / TILE);
-      target[tile * TILE_LENGTH + elementOf(targetRow, targetColumn % TILE)] = valueAt(row, column);
-    }
-  }
-}
+/** What row and column add to the number of an element: elementOf(row, column) = ROW[row] + COLUMN[column]. */
+const ROW = Int32Array.from({ length: TILE }, (_, row) => elementOf(row, 0));
+const COLUMN = Int32Array.from({ length: TILE }, (_, column) => elementOf(0, column));
+
+/** Columns that `gather` copies at a time: values of a column lie 8 KiB apart, and lines of the cache hold four. */
+const GATHERED_COLUMNS = 16;
 
 export const tasks: Readonly<Record<string, Task>> = {
   ...tileTasks,
@@ -151,24 +137,33 @@ export const tasks: Readonly<Record<string, Task>> = {
   gather(scope, index, [block, address], payload) {
     const { source, places } = payload as GatherPayload;
     const { i, j } = tileOf(index);
-    const wanted = (tile: number): number[] => {
-      const found: number[] = [];
-      for (let row = 0; row < TILE; row++) {
-        if (Math.floor(places[tile * TILE + row] / TILE) === block) found.push(row);
-      }
-      return found;
-    };
-    const below = wanted(i);
-    const right = i === j ? [] : wanted(j);
-    if (below.length + right.length === 0) return;
+    const own = (tile: number) => places.subarray(tile * TILE, (tile + 1) * TILE);
+    const isWanted = (place: number) => Math.floor(place / TILE) === block;
+    const mine = i === j ? [i] : [i, j];
+    if (!mine.some((tile) => own(tile).some(isWanted))) return;
+
     const tile = new Tiles(scope, source).view(index, scope.scratch);
     const target = scope.doubles(address, (block + 1) * TILE_LENGTH);
-    const valueAt =
-      i === j
-        ? (row: number, column: number) => tile[elementOf(Math.max(row, column), Math.min(row, column))]
-        : (row: number, column: number) => tile[elementOf(row, column)];
-    place(target, places, block, below, [i, j], valueAt);
-    place(target, places, block, right, [j, i], (row, column) => tile[elementOf(column, row)]);
+    const inTarget = (place: number) =>
+      place < (block + 1) * TILE ? Math.floor(place / TILE) * TILE_LENGTH + COLUMN[place % TILE] : -1;
+    for (const rows of mine) {
+      const to = own(i + j - rows).map(inTarget);
+      if (to.every((offset) => offset < 0)) continue;
+      for (let from = 0; from < TILE; from += GATHERED_COLUMNS) {
+        const end = from + GATHERED_COLUMNS;
+        for (let row = 0; row < TILE; row++) {
+          const place = places[rows * TILE + row];
+          if (!isWanted(place)) continue;
+          const at = ROW[place % TILE];
+          for (let column = from; column < end; column++) {
+            if (to[column] < 0) continue;
+            // On the diagonal the tile holds columns up to `row`; the others are those of its transpose.
+            const isStored = i === j ? column <= row : rows === i;
+            target[at + to[column]] = tile[isStored ? ROW[row] + COLUMN[column] : COLUMN[row] + ROW[column]];
+          }
+        }
+      }
+    }
   },
 
   /** Writes tiles (row, 0), (row, 1), ... args: row, address of the first. payload: tiles. */
