@@ -9,7 +9,7 @@ const PACKED_BYTES = 32 << 20;
 const PACKED_BYTES_FILE = 256 << 20;
 
 export interface HessianOptions {
-  /** Where the tiles live; by default a pool of its own, all in memory. */
+  /** Where the tiles live, and those of the factor; by default a pool of its own, all in memory, closed by `free`. */
   readonly pool?: TilePool;
 }
 
@@ -100,6 +100,7 @@ export class Hessian {
     });
   }
 
+  /** Gives the tiles back. Factors that live in a pool of its own are gone too. */
   free(): void {
     this.#store.free();
     if (this.#ownPool) this.pool.close();
@@ -107,8 +108,8 @@ export class Hessian {
 
   /** Has no say in the result of `add`: a multiple of a slab. */
   #rowsAtOnce(): number {
-    if (this.tiles.file === null) return rowsOf(PACKED_BYTES, this.n);
-    return rowsOf(Math.min(PACKED_BYTES_FILE, this.#team.arena.free), this.n);
+    const most = this.tiles.file === null ? PACKED_BYTES : PACKED_BYTES_FILE;
+    return rowsOf(Math.min(most, this.#team.arena.free), this.n);
   }
 
   /** Gives `use` the rows in packed form, `atOnce` at a time. */
