@@ -22,7 +22,7 @@ import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
-import { canWrite, requireDecoders, requireEncoders } from './quantize/supported.ts';
+import { canWrite, requireEncoders } from './quantize/supported.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
@@ -108,7 +108,6 @@ export function planQuantization(
     container,
     makePlan(checkpoint, modelFiles, { ...options, container, canWrite }, importance),
   );
-  requireDecoders(made);
   requireEncoders(made);
   const layout =
     container === 'gguf'
