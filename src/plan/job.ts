@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../core/checkpoint.ts';
+import type { EncoderName } from '../core/plan.ts';
 import type { TypeName } from '../core/types.ts';
 import type { ImportanceFilter } from './importance.ts';
 import { copyScheme, isCopy } from './keep.ts';
@@ -24,6 +25,10 @@ export interface PlanOptions extends SchemeOptions, ImportanceFilter {
   readonly pruneLayers?: readonly number[];
   /** Which types can be written: those that an unknown `type` is answered with. */
   readonly canWrite?: (type: TypeName) => boolean;
+  /** Which codings follow importance; needed by a method that calibrates. */
+  readonly canWeigh?: (encoder: EncoderName) => boolean;
+  /** Architectures that can be run, by llama.cpp's names; needed by a method that calibrates. */
+  readonly forwardPasses?: readonly string[];
   /** Decode every tensor to `type`, which is F32, F16 or BF16. */
   readonly decode?: boolean;
   /** What the output is; safetensors only with `decode`. GGUF unless told. */

@@ -1,9 +1,11 @@
+import type { Statistics } from '../core/calibration.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { QuantizeError } from '../core/errors.ts';
 import type { MappedTensor } from '../core/model.ts';
 import type { ModelFiles } from '../core/model-files.ts';
 import type { Plan, PlannedTensor } from '../core/plan.ts';
 import type { TypeName } from '../core/types.ts';
+import { assignStatistics, requireForwardPass } from './calibration.ts';
 import { assignImportance, type ImportanceSource, importanceKeys, selectImportance } from './importance.ts';
 import { type PlanJob, type PlanOptions, planJob } from './job.ts';
 import { copiedTypes, decodedTypes, requantizeWarnings } from './keep.ts';
@@ -27,7 +29,8 @@ const MAX_NAME_BYTES = 64;
  * headers, files and options give the same plan. `files` are those beside the weights of a safetensors checkpoint, null where they
  * do not count.
  *
- * @throws NoTensorsError, UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes and assignImportance
+ * @throws NoTensorsError, UsageError, RequantizeError, and the errors of describeModel, describeGguf, chooseTypes,
+ * assignImportance, requireForwardPass and assignStatistics
  */
 export function makePlan(
   checkpoint: Checkpoint,
@@ -55,14 +58,20 @@ export function makePlan(
     selected ? importanceKeys(selected) : [],
   );
   const { model } = source;
-  const chosen = typesFor(job, source, checkpoint, options, selected !== null);
+  const { calibration } = scheme;
+  if (calibration) requireForwardPass(checkpoint, model, source.metadata, options.forwardPasses ?? []);
+  const chosen = typesFor(job, source, checkpoint, options, selected !== null || calibration !== null);
+  const waiting = calibration && assignStatistics(chosen.tensors, mixture, options.canWeigh ?? (() => false));
   const important =
     selected && assignImportance(chosen.tensors, described.tensors, selected, mixture, scheme.encoderFor);
   const runnable = runnability(source, scheme, checkpoint, options);
   if (runnable.yes) checkNames(chosen.tensors, checkpoint.path);
 
   const tensors = chosen.tensors.flatMap((typed) =>
-    plannedTensors(typed, scheme, important?.values.get(typed.tensor.name)),
+    plannedTensors(typed, scheme, {
+      importance: important?.values.get(typed.tensor.name),
+      calibrated: waiting?.statistics.get(typed.tensor.name),
+    }),
   );
 
   return {
@@ -73,14 +82,16 @@ export function makePlan(
     architecture: model?.architecture ?? null,
     runnable,
     metadata: source.metadata,
+    calibration,
     tensors,
-    notes: scheme.notes,
+    notes: [...scheme.notes, ...(waiting?.notes ?? [])],
     warnings: [
       ...source.warnings,
       ...chosen.warnings,
       ...shortRowWarnings(tensors),
       ...selection,
       ...(important?.warnings ?? []),
+      ...(waiting?.warnings ?? []),
     ],
   };
 }
@@ -142,7 +153,7 @@ const parsed = (type: string | undefined, option: string): TypeName | undefined 
 function plannedTensors(
   typed: TypedTensor,
   scheme: Scheme,
-  importance: Float32Array | undefined,
+  { importance, calibrated }: { importance?: Float32Array | undefined; calibrated?: Statistics | undefined },
 ): PlannedTensor[] {
   const { tensor, type, reason, fallbackFrom } = typed;
   const { name, shape, source } = tensor;
@@ -157,6 +168,7 @@ function plannedTensors(
     reason,
     ...(fallbackFrom && { fallbackFrom }),
     ...(importance && { importance }),
+    ...(calibrated && { calibrated }),
   };
   if (encoder !== 'I8:zero-point') return [planned];
   const stem = name.replace(/\.weight$/, '');

@@ -9,8 +9,8 @@ export class UnsupportedTypeError extends QuantizeError {}
 /** @throws UnsupportedTypeError for a tensor that cannot be coded as planned */
 export function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
-    ({ encoder, source, importance }) =>
-      encoder !== storedTypeOf(source) && importance === undefined && !canEncode(encoder),
+    ({ encoder, source, importance, calibrated }) =>
+      encoder !== storedTypeOf(source) && !importance && !calibrated && !canEncode(encoder),
   );
   if (missing === undefined) return;
   throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {
