@@ -94,10 +94,10 @@ export function isStandardOutput(path: string): boolean {
 }
 
 /** Writes `<path>.partial`, flushes it, and renames it to `path`. */
-function replaceFile(path: string, text: string): void {
+export function replaceFile(path: string, content: string | Uint8Array): void {
   const partial = `${path}.partial`;
   try {
-    writeFileSync(partial, text, { flush: true });
+    writeFileSync(partial, content, { flush: true });
     renameSync(partial, path);
   } catch (error) {
     rmSync(partial, { force: true });

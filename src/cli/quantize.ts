@@ -140,8 +140,12 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
   if (flags.verbose) {
     lines.push(
       `time   ${stages.map((stage) => `${stage} ${formatSeconds(run.seconds[stage])}`).join(', ')}`,
-      `       ${run.threads} threads, ${run.kernels} kernels, peak memory ${formatBytes(run.peakRssBytes)}`,
+      `       ${run.threads} threads, ${run.kernels} kernels, ${run.gemm === null ? '' : `${run.gemm} matrix products, `}peak memory ${formatBytes(run.peakRssBytes)}`,
     );
+  }
+  // Those of the plan were shown before the run.
+  for (const warning of report.warnings.slice(result.plan.warnings.length)) {
+    lines.push(`${yellow('warning:')} ${printable(warning)}`);
   }
   if (model.notRunnableReason !== null) {
     lines.push(`${yellow('warning:')} ${printable(notRunnable(model.notRunnableReason))}`);

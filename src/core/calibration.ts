@@ -103,4 +103,6 @@ export interface CollectedImportance {
 export interface ImportanceRun {
   readonly entries: readonly CollectedImportance[];
   readonly corpus: Omit<CalibrationFacts, 'method' | 'rounding' | 'actOrder' | 'damping'>;
+  /** What the user should know of the text, one sentence each. */
+  readonly warnings: readonly string[];
 }

@@ -136,6 +136,10 @@ export function resolveScheme(
   return scheme(mixture, preset, [], rounding);
 }
 
+/** Whether a method calibrates. UsageError for an unknown one. */
+export const calibrates = (method: string | undefined): boolean =>
+  method !== undefined && parseMethod(method) === 'gptq';
+
 function parseMethod(text: string): Method {
   const found = methods.find((method) => method === text.trim().toLowerCase());
   if (found) return found;

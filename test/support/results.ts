@@ -60,6 +60,7 @@ export const plan = (over: Partial<Plan> = {}): Plan => ({
       value: Array.from({ length: 300 }, (_, i) => `t${i}`),
     },
   ],
+  calibration: null,
   tensors: [planned()],
   notes: [],
   warnings: [],
@@ -94,6 +95,8 @@ export const result = (
       sums: errors,
     }),
   ),
+  calibration: null,
+  evaluation: null,
   run: {
     startedAt: '2025-01-02T03:04:05.000Z',
     seconds: { read: 0.01, plan: 0.02, calibrate: 0, quantize: 1.2, write: 0.1, total: 1.33 },
