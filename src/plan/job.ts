@@ -8,7 +8,6 @@ import { resolveScheme, type Scheme, type SchemeOptions } from './presets.ts';
 
 /** The options that decide the output, as typed by the user. */
 export interface PlanOptions extends SchemeOptions, ImportanceFilter {
-  readonly pure?: boolean;
   readonly leaveOutputTensor?: boolean;
   readonly outputTensorType?: string;
   readonly tokenEmbeddingType?: string;

@@ -17,6 +17,8 @@ export interface SchemeOptions {
   readonly bits?: number | undefined;
   /** How codes are chosen under a method that calibrates. */
   readonly rounding?: Rounding | undefined;
+  /** Every matrix gets the mixture's base type. */
+  readonly pure?: boolean | undefined;
 }
 
 export interface Scheme {
@@ -102,7 +104,7 @@ const presets: Readonly<Record<Method, Preset>> = {
  * list may name.
  */
 export function resolveScheme(
-  { type, method, bits, rounding }: SchemeOptions,
+  { type, method, bits, rounding, pure }: SchemeOptions,
   canWrite?: (type: TypeName) => boolean,
 ): Scheme {
   const chosen = method === undefined ? undefined : parseMethod(method);
@@ -113,6 +115,12 @@ export function resolveScheme(
         expected: `${presets[chosen].types.join(' or ')} with ${chosen}`,
         got: presets[chosen].refusal,
         advice: `leave out --method to get ${mixture.name} as llama.cpp codes it`,
+      });
+    }
+    if (chosen === 'gptq' && pure && !takesGptq(mixture.base)) {
+      throw new UsageError(`--method gptq and --type ${mixture.name} --pure contradict each other`, {
+        got: `${mixture.base} for every matrix: ${presets.gptq.refusal}`,
+        advice: 'leave out --pure',
       });
     }
     const notes = bits === undefined ? [] : [`--type ${mixture.name} wins over --bits ${bits}`];
