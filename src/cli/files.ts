@@ -51,13 +51,20 @@ export interface ReportTarget {
  */
 export function reportTarget(
   path: string,
-  paths: { input: string; output?: string | undefined; imatrix?: string | undefined },
+  paths: {
+    input: string;
+    output?: string | undefined;
+    imatrix?: string | undefined;
+    /** Texts that are read. */
+    texts?: readonly string[];
+  },
   force: boolean,
 ): ReportTarget {
   for (const [what, other] of [
     ['input', paths.input],
     ['output', paths.output],
     ['importance matrix', paths.imatrix],
+    ...(paths.texts ?? []).map((text) => ['text', text]),
   ]) {
     if (other !== undefined && samePlace(path, other)) {
       throw new UsageError(`--report and the ${what} are the same file: ${path}`);

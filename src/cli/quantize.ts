@@ -72,7 +72,7 @@ export async function quantizeCommand(
  * @throws UsageError
  */
 function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
-  const { output, json, report, force, imatrix } = flags;
+  const { output, json, report, force, imatrix, calibration = [], eval: evalText } = flags;
   const jsonOnStdout = json === true || report === '-';
   const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
@@ -89,7 +89,16 @@ function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportT
   if (jsonOnStdout) targets.push({ write: (text) => void io.stdout.write(text) });
   if (report !== undefined && report !== '-') {
     targets.push(
-      reportTarget(report, { input, output: toStdout ? undefined : output, imatrix }, force === true),
+      reportTarget(
+        report,
+        {
+          input,
+          output: toStdout ? undefined : output,
+          imatrix,
+          texts: evalText === undefined ? calibration : [...calibration, evalText],
+        },
+        force === true,
+      ),
     );
   }
   if (targets.length === 0) return null;
