@@ -1,5 +1,4 @@
 import koffi from 'koffi';
-import type { CollectedEntry } from '../support/imatrix-writer.ts';
 import { libraries } from './libraries.ts';
 import { Llama } from './llama.ts';
 
@@ -137,8 +136,8 @@ export interface ImportanceOptions {
   readonly threads?: number;
 }
 
-export interface CollectedImportance {
-  /** By the name of the weight; in a file as `imatrixBytes` writes it, or divided as `meansOf` does. */
+export interface EngineImportance {
+  /** By the name of the weight; the sums are of squares of inputs, for each expert. */
   readonly entries: ReadonlyMap<string, Sums>;
   /** Whole windows that were seen; the rest of the tokens is not used. */
   readonly windows: number;
@@ -161,7 +160,7 @@ export function collectImportance(
   path: string,
   tokens: ArrayLike<number>,
   { context = 256, threads = 1 }: ImportanceOptions = {},
-): CollectedImportance {
+): EngineImportance {
   const collector = new Collector();
   let failure: unknown;
   const llama = Llama.load(path, {
@@ -185,5 +184,5 @@ export function collectImportance(
 }
 
 /** Entries in the form of `imatrixBytes`. */
-export const collectedEntries = ({ entries }: CollectedImportance): CollectedEntry[] =>
+export const collectedEntries = ({ entries }: EngineImportance): (Sums & { readonly name: string })[] =>
   Array.from(entries, ([name, entry]) => ({ name, ...entry }));

@@ -1,6 +1,6 @@
 import koffi from 'koffi';
 import { libraries } from './libraries.ts';
-import { logNormalizer, rowDivergence, topTwo } from './predictions.ts';
+import { draw, logNormalizer, rowDivergence, topTwo } from './predictions.ts';
 
 /** A model in the real engine: tokenizer, logits, greedy text, perplexity. */
 
@@ -89,6 +89,7 @@ function bind() {
     vocabSize: f('int32_t llama_vocab_n_tokens(void *vocab)'),
     addsBos: f('bool llama_vocab_get_add_bos(void *vocab)'),
     bos: f('int32_t llama_vocab_bos(void *vocab)'),
+    ends: f('bool llama_vocab_is_eog(void *vocab, int32_t token)'),
     trainedContext: f('int32_t llama_model_n_ctx_train(void *model)'),
     description: f('int32_t llama_model_desc(void *model, _Out_ uint8_t *text, size_t size)'),
     tokenize: f(
@@ -319,6 +320,22 @@ export class Llama {
       if (ids.length === n) return { ids, minGap };
       [row] = this.#decode([best], 0);
     }
+  }
+
+  /**
+   * Tokens one after another, each drawn from the model's distribution with a number from `random` in [0, 1): n of them,
+   * or fewer where the model ends its text. The token that ends it is left out.
+   */
+  sample(prompt: ArrayLike<number>, n: number, random: () => number): number[] {
+    const ids: number[] = [];
+    let [row] = this.logits(prompt, prompt.length - 1);
+    while (ids.length < n) {
+      const id = draw(row, random());
+      if (engine().ends(this.#vocab, id)) break;
+      ids.push(id);
+      [row] = this.#decode([id], 0);
+    }
+    return ids;
   }
 
   /**

@@ -32,3 +32,14 @@ export function topTwo(row: Float32Array): [best: number, gap: number] {
   }
   return [best, row[best] - second];
 }
+
+/** The token at which the cumulative probability passes u, 0 <= u < 1. */
+export function draw(row: Float32Array, u: number): number {
+  const shift = logNormalizer(row);
+  let left = u;
+  for (let token = 0; token < row.length; token++) {
+    left -= Math.exp(row[token] - shift);
+    if (left < 0) return token;
+  }
+  return row.length - 1;
+}
