@@ -33,11 +33,15 @@ const { values } = parseArgs({
 const scratch = mkdtempSync(join(tmpdir(), 'quantize-bench-'));
 const at = (name) => join(scratch, name);
 
+/** Runs a process: its seconds, and how many cores it kept busy on the average (bash says what it used). */
 function run(program, command) {
   const started = performance.now();
-  const { status, stdout, stderr } = spawnSync(program, command, { encoding: 'utf8', cwd: here('..') });
+  const timed = ['-c', 'TIMEFORMAT="cpu %U %S"; time "$@"', 'bash', program, ...command];
+  const { status, stdout, stderr } = spawnSync('bash', timed, { encoding: 'utf8', cwd: here('..') });
   if (status !== 0) throw new Error(`${command.join(' ')} failed:\n${stderr}`);
-  return { seconds: (performance.now() - started) / 1000, stdout };
+  const seconds = (performance.now() - started) / 1000;
+  const [, user, system] = /cpu (\S+) (\S+)\s*$/.exec(stderr);
+  return { seconds, cores: (Number(user) + Number(system)) / seconds, stdout };
 }
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 const spread = (list) =>
@@ -95,8 +99,11 @@ try {
     ];
     const seconds = { ours: [], collect: [], forward: [] };
     let engine;
+    const cores = [];
     for (let i = 0; i < Number(values.runs); i++) {
-      seconds.ours.push(run(process.execPath, ours).seconds);
+      const own = run(process.execPath, ours);
+      seconds.ours.push(own.seconds);
+      cores.push(own.cores);
       for (const task of ['collect', 'forward']) {
         engine = JSON.parse(llama(task, text, threads, context, model, at('theirs.gguf')));
         if (engine.tokens !== Number(tokens)) throw new Error(`llama.cpp saw ${engine.tokens} tokens`);
@@ -112,10 +119,11 @@ try {
       console.log(`  ${name.padEnd(8)} ${spread(list).padEnd(24)} ${rate} ${speed}`);
     }
     console.log(`  ours / collect ${ratioTo('collect')}, ours / forward ${ratioTo('forward')}`);
+    console.log(`  ours keeps ${spread(cores)} cores busy`);
     console.log(
       `  importances differ by at most ${(100 * tensor).toFixed(3)} % of a tensor, ${(100 * column).toFixed(3)} % of a column`,
     );
-    results.push({ threads: Number(threads), backend: engine.backend, seconds, tensor, column });
+    results.push({ threads: Number(threads), backend: engine.backend, seconds, cores, tensor, column });
   }
   if (values.json) {
     writeFileSync(values.json, `${JSON.stringify({ weights, operations, ...values, results }, null, 2)}\n`);
