@@ -1,18 +1,22 @@
 import type { Factor } from '../../src/compute/factor.ts';
 import { Hessian, type HessianOptions } from '../../src/compute/hessian.ts';
 import * as linear from '../../src/compute/linear-tasks.ts';
+import * as compute from '../../src/compute/tasks.ts';
 import { Team } from '../../src/compute/team.ts';
 import { type Matrix, matrix } from './dense.ts';
 
 const open: Team[] = [];
 
-/** A team that knows the tasks on Hessians. */
+/** A team that knows the tasks on Hessians, and products. */
 export function linearTeam(threads = 2): Team {
   const team = new Team({
     threads,
     bytes: 128 << 20,
     scratchBytes: linear.LINEAR_SCRATCH_BYTES,
-    modules: [{ specifier: '#linear-tasks', module: linear }],
+    modules: [
+      { specifier: '#linear-tasks', module: linear },
+      { specifier: '#compute-tasks', module: compute },
+    ],
     quantization: null,
   });
   open.push(team);
