@@ -174,7 +174,7 @@ export class TextReader {
     if (end >= 0) return offset + end + 1;
     // Bytes 10xxxxxx go on with a character.
     const start = ahead.findIndex((byte) => (byte & 0xc0) !== 0x80);
-    return offset + Math.max(0, start);
+    return offset + (start < 0 ? ahead.length : start);
   }
 
   #read(offset: number, length: number): Buffer {

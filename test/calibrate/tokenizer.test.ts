@@ -151,8 +151,9 @@ describe('SentencePiece', () => {
 
 describe('byte-level BPE', () => {
   it('merges by rank, the first of equal merges', () => {
-    const { words } = byteLevel(['a b', 'b c', 'ab c', 'b c'], []);
-    expect(words('abc bcab')).toEqual(['abc', 'Ġ', 'bc', 'ab']);
+    expect(byteLevel(['a b', 'b c', 'ab c'], []).words('abc bcab')).toEqual(['abc', 'Ġ', 'bc', 'ab']);
+    expect(byteLevel(['b c', 'a b'], []).words('abc')).toEqual(['a', 'bc']);
+    expect(byteLevel(['a b', 'b c', 'a b'], []).words('abc')).toEqual(['ab', 'c']);
   });
 
   it('ignores merges only where llama.cpp does', () => {
