@@ -1,12 +1,12 @@
-// Compiles src/kernels (AssemblyScript) to dist/kernels/kernels.wasm. Skipped when the module is newer than
-// every source, so that `npm test` does not pay for it each time.
+// Compiles src/kernels (AssemblyScript) to dist/kernels: kernels.wasm (quantization, each thread its own memory) and
+// compute.wasm (calibration, all threads one shared memory). A module that is newer than every source is left alone, so
+// that `npm test` does not pay for it each time.
 import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const sources = join(root, 'src/kernels');
-const output = join(root, 'dist/kernels/kernels.wasm');
 
 const modified = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 const newestSource = Math.max(
@@ -17,24 +17,20 @@ const newestSource = Math.max(
     .map((name) => modified(join(sources, name))),
 );
 
-if (modified(output) < newestSource) {
+const SHARED = ['--importMemory', '--sharedMemory', '--maximumMemory', '65536', '--enable', 'threads'];
+await compile('src/kernels/index.ts', 'kernels.wasm', []);
+await compile('src/kernels/compute/index.ts', 'compute.wasm', SHARED);
+
+async function compile(entry, name, options) {
+  const output = join(root, 'dist/kernels', name);
+  if (modified(output) >= newestSource) return;
   const { main } = await import('assemblyscript/asc');
   mkdirSync(join(root, 'dist/kernels'), { recursive: true });
-  const { error } = await main(
-    [
-      'src/kernels/index.ts',
-      '--outFile',
-      'dist/kernels/kernels.wasm',
-      '--runtime',
-      'stub',
-      '--enable',
-      'simd',
-      '-O3',
-      '--noAssert',
-      '--converge',
-    ],
-    { stdout: process.stdout, stderr: process.stderr },
-  );
+  const common = ['--runtime', 'stub', '--enable', 'simd', '-O3', '--noAssert', '--converge'];
+  const { error } = await main([entry, '--outFile', `dist/kernels/${name}`, ...common, ...options], {
+    stdout: process.stdout,
+    stderr: process.stderr,
+  });
   if (error) {
     console.error(error.message);
     process.exit(1);

@@ -4,6 +4,8 @@ declare namespace WebAssembly {
     constructor(bytes: Uint8Array);
   }
   class Memory {
+    /** In pages of 64 KiB; shared memory has a SharedArrayBuffer. */
+    constructor(descriptor: { initial: number; maximum: number; shared: true });
     readonly buffer: ArrayBuffer;
     grow(pages: number): number;
   }

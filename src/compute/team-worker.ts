@@ -1,0 +1,42 @@
+/** A thread of a team: waits for a command, takes pieces of it, waits again. */
+import { pathToFileURL } from 'node:url';
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { openScope, type ScopeOptions, type Task, type TaskModule } from './scope.ts';
+import { CONTROL, type Command, failureOf, takePieces } from './team-protocol.ts';
+
+const {
+  scope: options,
+  control,
+  port,
+  modules,
+} = workerData as {
+  scope: ScopeOptions;
+  control: Int32Array;
+  port: MessagePort;
+  modules: string[];
+};
+
+const scope = openScope(options);
+const tasks = new Map<string, Task>();
+for (const path of modules) {
+  const module: TaskModule = await import(pathToFileURL(path).href);
+  for (const [name, task] of Object.entries(module.tasks)) tasks.set(name, task);
+}
+
+for (let seen = 0; ; ) {
+  Atomics.wait(control, CONTROL.generation, seen);
+  if (Atomics.load(control, CONTROL.stop) !== 0) break;
+  const received = receiveMessageOnPort(port) as { message: Command } | undefined;
+  if (received === undefined) continue; // woken without a command
+  seen++;
+  const { name, count, args, payload } = received.message;
+  try {
+    takePieces(control, count, (index) => tasks.get(name)!(scope, index, args, payload));
+  } catch (error) {
+    Atomics.store(control, CONTROL.next, count);
+    port.postMessage(failureOf(error));
+  }
+  Atomics.sub(control, CONTROL.busy, 1);
+  Atomics.notify(control, CONTROL.busy);
+}
+port.close();

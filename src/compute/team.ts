@@ -1,0 +1,138 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { Arena } from './arena.ts';
+import { openScope, type Task, type TaskModule, type TaskScope } from './scope.ts';
+import { CONTROL, type Command, failureOf, type MemberFailure, takePieces } from './team-protocol.ts';
+
+/** A piece of work failed with an error that is not a bug: `failure` is what the task said. */
+export class TaskFailure extends Error {
+  readonly failure: unknown;
+  constructor(task: string, failure: unknown) {
+    super(`${task} failed`);
+    this.failure = failure;
+  }
+}
+
+export interface TeamOptions {
+  readonly threads: number;
+  /** Size of the shared memory in bytes, at most 4 GiB; pages that are never touched take none. */
+  readonly bytes: number;
+  /** Bytes of scratch for each thread. */
+  readonly scratchBytes: number;
+  /** Modules whose tasks the team can run: what the conductor imported, and where a worker finds the same. */
+  readonly modules: readonly { readonly specifier: string; readonly module: TaskModule }[];
+  readonly quantization: WebAssembly.Module | null;
+}
+
+const PAGE = 65_536;
+
+/** Compiles the compute kernels. */
+const compileCompute = (): WebAssembly.Module =>
+  new WebAssembly.Module(readFileSync(createRequire(import.meta.url).resolve('#compute.wasm')));
+
+/**
+ * Threads that work on one shared memory under one conductor. The conductor is the thread that calls: `run` blocks it, and it
+ * takes pieces of the work as the others do. So a calculation reads as a sequence of runs, and whatever its pieces write is
+ * there when `run` returns. Numbers do not depend on the number of threads as long as the pieces do not.
+ */
+export class Team {
+  /** Where the conductor takes buffers. */
+  readonly arena: Arena;
+  /** The conductor's own scope. */
+  readonly scope: TaskScope;
+  readonly #control: Int32Array;
+  readonly #ports: MessagePort[] = [];
+  readonly #workers: Worker[] = [];
+  readonly #tasks = new Map<string, Task>();
+
+  constructor({ threads, bytes, scratchBytes, modules, quantization }: TeamOptions) {
+    const pages = Math.min(65_536, Math.ceil(bytes / PAGE));
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    const module = compileCompute();
+    this.#control = new Int32Array(new SharedArrayBuffer(4 * CONTROL.slots));
+    const shared = { memory, module, threads, scratchBytes, quantization };
+    const probe = openScope({ ...shared, thread: 0, scratch: 0 });
+    this.arena = new Arena(probe.compute.arenaBase(), pages * PAGE);
+    const scratches = Array.from({ length: threads }, () =>
+      this.arena.take(scratchBytes, 'scratch of a thread'),
+    );
+    this.scope = { ...probe, scratch: scratches[0] };
+    for (const { module: tasks } of modules) {
+      for (const [name, task] of Object.entries(tasks.tasks)) this.#tasks.set(name, task);
+    }
+    const resolve = createRequire(import.meta.url).resolve;
+    const paths = modules.map(({ specifier }) =>
+      specifier.startsWith('#') ? resolve(specifier) : specifier,
+    );
+    for (let thread = 1; thread < threads; thread++) {
+      const { port1, port2 } = new MessageChannel();
+      const worker = new Worker(resolve('#team-worker'), {
+        workerData: {
+          scope: { ...shared, thread, scratch: scratches[thread] },
+          control: this.#control,
+          port: port2,
+          modules: paths,
+        },
+        transferList: [port2],
+      });
+      port1.unref();
+      worker.unref();
+      this.#ports.push(port1);
+      this.#workers.push(worker);
+    }
+  }
+
+  get threads(): number {
+    return this.#ports.length + 1;
+  }
+
+  /**
+   * Executes pieces 0 .. count - 1 of a task over all threads and returns when all are done. `payload` is cloned for each
+   * thread, so it should be small.
+   *
+   * @throws TaskFailure for a piece that failed with `failure`; the error itself of any other, which is a bug
+   */
+  run(name: string, count: number, args: readonly number[] = [], payload: unknown = null): void {
+    const task = this.#tasks.get(name);
+    if (task === undefined) throw new Error(`no task is named ${name}`);
+    const control = this.#control;
+    Atomics.store(control, CONTROL.next, 0);
+    // One piece needs no one else.
+    const helpers = count > 1 ? this.#ports.length : 0;
+    if (helpers > 0) {
+      Atomics.store(control, CONTROL.busy, helpers);
+      const command: Command = { name, count, args, payload };
+      for (const port of this.#ports) port.postMessage(command);
+      Atomics.add(control, CONTROL.generation, 1);
+      Atomics.notify(control, CONTROL.generation);
+    }
+    let failure: MemberFailure | null = null;
+    try {
+      takePieces(control, count, (index) => task(this.scope, index, args, payload));
+    } catch (error) {
+      Atomics.store(control, CONTROL.next, count); // the others stop after their piece
+      failure = failureOf(error);
+    }
+    if (helpers > 0) {
+      for (let busy = helpers; busy > 0; busy = Atomics.load(control, CONTROL.busy)) {
+        Atomics.wait(control, CONTROL.busy, busy);
+      }
+      for (const port of this.#ports) {
+        const answer = receiveMessageOnPort(port) as { message: MemberFailure } | undefined;
+        failure ??= answer?.message ?? null;
+      }
+    }
+    if (failure === null) return;
+    if (failure.failure !== undefined) throw new TaskFailure(name, failure.failure);
+    throw new Error(failure.message, { cause: failure.stack });
+  }
+
+  /** Ends the other threads. */
+  close(): void {
+    Atomics.store(this.#control, CONTROL.stop, 1);
+    Atomics.add(this.#control, CONTROL.generation, 1);
+    Atomics.notify(this.#control, CONTROL.generation);
+    for (const port of this.#ports) port.close();
+  }
+}

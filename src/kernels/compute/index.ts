@@ -1,0 +1,10 @@
+/**
+ * Entry of the module for calibration: dense products, activations, factorisations. It is instantiated once a thread over
+ * one shared memory, so no kernel keeps anything in static memory or globals; everything from `arenaBase()` on
+ * belongs to the host. Addresses are byte offsets, multiples of 16; matrices are row-major.
+ */
+
+/** First byte the module does not use itself. */
+export function arenaBase(): usize {
+  return (__heap_base + 15) & ~15;
+}
