@@ -3,6 +3,7 @@
  * one shared memory, so no kernel keeps anything in static memory or globals; everything from `arenaBase()` on
  * belongs to the host. Addresses are byte offsets, multiples of 16; matrices are row-major.
  */
+export * from './gptq';
 
 /** First byte the module does not use itself. */
 export function arenaBase(): usize {
