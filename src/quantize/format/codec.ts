@@ -31,12 +31,8 @@ export interface BlockParts {
   readonly codes: Uint8Array;
 }
 
-/** Between the bytes of a block and its parts. */
-export interface Packing {
-  pack(parts: BlockParts, block: Uint8Array): void;
-  /** Reads all but the codes. */
-  readScales(block: Uint8Array, parts: BlockParts): void;
-}
+/** Writes the parts of a block as its bytes. */
+export type Pack = (parts: BlockParts, block: Uint8Array) => void;
 
 /**
  * One format as a scalar definition: the readable twin of a SIMD kernel, which must agree with it bit for bit.
@@ -50,5 +46,5 @@ export interface Format {
   /** ggml's own coding under an importance matrix; absent where ggml ignores it. */
   readonly weighted?: EncodeWeighted;
   /** Absent where codes stand for more than one weight, or nothing needs it. */
-  readonly packing?: Packing;
+  readonly pack?: Pack;
 }

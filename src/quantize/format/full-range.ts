@@ -1,6 +1,6 @@
 import { fromFloat16 } from '../../core/float.ts';
 import { eachBlock, fifthBit, fifthBitsOf, viewOf, writeNibbles } from './blocks.ts';
-import type { EncodeWeighted, Format, Packing } from './codec.ts';
+import type { EncodeWeighted, Format, Pack } from './codec.ts';
 import { halfOfQuotient } from './half.ts';
 import { eachRow, sumOfSquares, weigh } from './importance.ts';
 import { hasReciprocal } from './rounding.ts';
@@ -52,18 +52,15 @@ function writeQ5_0(block: DataView, { d, codes }: Coded): void {
   writeNibbles(block, 6, codes);
 }
 
-/** Between a block and its parts; fifth bits, where there are any, lie before the nibbles. */
-const packing = (nibbles: 2 | 6): Packing => ({
-  pack({ d, codes }, bytes) {
+/** From parts to a block; fifth bits, where there are any, lie before the nibbles. */
+const packer =
+  (nibbles: 2 | 6): Pack =>
+  ({ d, codes }, bytes) => {
     const block = viewOf(bytes);
     block.setUint16(0, d, true);
     if (nibbles === 6) block.setUint32(2, fifthBitsOf(codes), true);
     writeNibbles(block, nibbles, codes);
-  },
-  readScales(bytes, parts) {
-    parts.d = viewOf(bytes).getUint16(0, true);
-  },
-});
+  };
 
 /**
  * Q4_0: 32 weights as float16 d and codes of 4 bits, byte j holding weights j (low) and j + 16; x = d * (q - 8).
@@ -86,7 +83,7 @@ export const Q4_0: Format = {
     Q4_0: (x, y) => eachBlock('Q4_0', x, y, (weights, block) => writeQ4_0(block, quantizeBlock(weights, 8))),
   },
   weighted: weightedEncoder('Q4_0', 8, writeQ4_0),
-  packing: packing(2),
+  pack: packer(2),
 };
 
 /**
@@ -111,5 +108,5 @@ export const Q5_0: Format = {
     Q5_0: (x, y) => eachBlock('Q5_0', x, y, (weights, block) => writeQ5_0(block, quantizeBlock(weights, 16))),
   },
   weighted: weightedEncoder('Q5_0', 16, writeQ5_0),
-  packing: packing(6),
+  pack: packer(6),
 };

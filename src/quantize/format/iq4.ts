@@ -50,14 +50,9 @@ export const IQ4_NL: Format = {
     });
   },
 
-  packing: {
-    pack({ d, codes }, block) {
-      writeHalf(block, d);
-      packIndices(codes, block.subarray(2));
-    },
-    readScales(block, parts) {
-      parts.d = block[0] | (block[1] << 8);
-    },
+  pack({ d, codes }, block) {
+    writeHalf(block, d);
+    packIndices(codes, block.subarray(2));
   },
 };
 
@@ -99,19 +94,13 @@ export const IQ4_XS: Format = {
     });
   },
 
-  packing: {
-    pack({ d, scales, codes }, block) {
-      writeHalf(block, d);
-      block.fill(0, 2, 8);
-      for (let j = 0; j < 8; j++) {
-        writeScale(block, j, scales[j]);
-        packIndices(codes.subarray(j * BLOCK, (j + 1) * BLOCK), block.subarray(8 + 16 * j));
-      }
-    },
-    readScales(block, parts) {
-      parts.d = block[0] | (block[1] << 8);
-      for (let j = 0; j < 8; j++) parts.scales[j] = readScale(block, j);
-    },
+  pack({ d, scales, codes }, block) {
+    writeHalf(block, d);
+    block.fill(0, 2, 8);
+    for (let j = 0; j < 8; j++) {
+      writeScale(block, j, scales[j]);
+      packIndices(codes.subarray(j * BLOCK, (j + 1) * BLOCK), block.subarray(8 + 16 * j));
+    }
   },
 };
 

@@ -1,6 +1,6 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, fifthBit, fifthBitsOf, viewOf, writeNibbles } from './blocks.ts';
-import type { EncodeWeighted, Format, Packing } from './codec.ts';
+import type { EncodeWeighted, Format, Pack } from './codec.ts';
 import { eachRow, sumOfSquares, weigh } from './importance.ts';
 import { hasReciprocal } from './rounding.ts';
 import { searchScaleMin, weightedGrid } from './search.ts';
@@ -61,19 +61,15 @@ function writeRange(block: DataView, d: number, min: number): void {
   block.setUint16(2, min, true);
 }
 
-/** Between a block and its parts; fifth bits, where there are any, lie before the nibbles. */
-const packing = (nibbles: 4 | 8): Packing => ({
-  pack({ d, dmin, codes }, bytes) {
+/** From parts to a block; fifth bits, where there are any, lie before the nibbles. */
+const packer =
+  (nibbles: 4 | 8): Pack =>
+  ({ d, dmin, codes }, bytes) => {
     const block = viewOf(bytes);
     writeRange(block, d, dmin);
     if (nibbles === 8) block.setUint32(4, fifthBitsOf(codes), true);
     writeNibbles(block, nibbles, codes);
-  },
-  readScales(bytes, parts) {
-    parts.d = viewOf(bytes).getUint16(0, true);
-    parts.dmin = viewOf(bytes).getUint16(2, true);
-  },
-});
+  };
 
 /**
  * Q4_1: 32 weights as float16 d, float16 minimum m, and codes of 4 bits, byte j holding weights j (low) and j + 16;
@@ -97,7 +93,7 @@ export const Q4_1: Format = {
     Q4_1: (x, y) => eachBlock('Q4_1', x, y, (weights, block) => writeQ4_1(block, quantizeBlock(weights, 15))),
   },
   weighted: weightedEncoder('Q4_1', 15, writeQ4_1),
-  packing: packing(4),
+  pack: packer(4),
 };
 
 /**
@@ -123,5 +119,5 @@ export const Q5_1: Format = {
     Q5_1: (x, y) => eachBlock('Q5_1', x, y, (weights, block) => writeQ5_1(block, quantizeBlock(weights, 31))),
   },
   weighted: weightedEncoder('Q5_1', 31, writeQ5_1),
-  packing: packing(8),
+  pack: packer(8),
 };

@@ -76,17 +76,7 @@ export const Q2_K: Format = {
     });
   },
 
-  packing: {
-    pack: packBlock,
-    readScales(bytes, parts) {
-      parts.d = viewOf(bytes).getUint16(D, true);
-      parts.dmin = viewOf(bytes).getUint16(DMIN, true);
-      for (let j = 0; j < SUBS; j++) {
-        parts.scales[j] = bytes[j] & 15;
-        parts.mins[j] = bytes[j] >> 4;
-      }
-    },
-  },
+  pack: packBlock,
 };
 
 function packBlock({ d, dmin, scales, mins, codes }: BlockParts, bytes: Uint8Array): void {

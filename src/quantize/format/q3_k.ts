@@ -53,13 +53,7 @@ export const Q3_K: Format = {
     }
   },
 
-  packing: {
-    pack: packBlock,
-    readScales(block, parts) {
-      parts.d = block[D] | (block[D + 1] << 8);
-      for (let j = 0; j < blockSize / SUB; j++) parts.scales[j] = scaleOf(block, j);
-    },
-  },
+  pack: packBlock,
 };
 
 function packBlock({ d, scales, codes }: Omit<BlockParts, 'dmin' | 'mins'>, block: Uint8Array): void {

@@ -1,7 +1,7 @@
 import { fromFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
 import { eachBlock, viewOf } from './blocks.ts';
-import type { BlockParts, Decode, Encode, EncodeWeighted, Format, Packing } from './codec.ts';
+import type { BlockParts, Decode, Encode, EncodeWeighted, Format } from './codec.ts';
 import { halfOfQuotient } from './half.ts';
 import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestCode, nearestInt } from './nearest.ts';
@@ -145,15 +145,6 @@ function packBlock({ d, dmin, scales, mins, codes }: BlockParts, bytes: Uint8Arr
   packCodes(codes, bytes.subarray(CODES));
 }
 
-const packing: Packing = {
-  pack: packBlock,
-  readScales(bytes, parts) {
-    parts.d = viewOf(bytes).getUint16(0, true);
-    parts.dmin = viewOf(bytes).getUint16(DMIN, true);
-    unpackScales6(bytes.subarray(SCALES, CODES), parts.scales, parts.mins);
-  },
-};
-
 /** Fifth bits first, when the room is Q5_K's. */
 function packCodes(codes: Uint8Array, out: Uint8Array): void {
   const low = out.length - SUPER / 2;
@@ -170,7 +161,7 @@ export const Q4_K: Format = {
   decode: decoder('Q4_K'),
   encoders: { Q4_K: encoder('Q4_K', { top: 15, first: -1, delta: 0.1, steps: 20, error: 'square' }) },
   weighted: weightedEncoder('Q4_K', 15),
-  packing,
+  pack: packBlock,
 };
 
 export const Q5_K: Format = {
@@ -178,5 +169,5 @@ export const Q5_K: Format = {
   decode: decoder('Q5_K'),
   encoders: { Q5_K: encoder('Q5_K', { top: 31, first: -0.5, delta: 0.1, steps: 15, error: 'square' }) },
   weighted: weightedEncoder('Q5_K', 31),
-  packing,
+  pack: packBlock,
 };

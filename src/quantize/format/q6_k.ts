@@ -56,13 +56,7 @@ export const Q6_K: Format = {
     }
   },
 
-  packing: {
-    pack: packBlock,
-    readScales(block, parts) {
-      parts.d = block[D] | (block[D + 1] << 8);
-      parts.scales.set(block.subarray(SCALES, D));
-    },
-  },
+  pack: packBlock,
 };
 
 /** Scales are int8. */

@@ -31,13 +31,8 @@ export const Q8_0: Format = {
       }),
   },
 
-  packing: {
-    pack({ d, codes }, bytes) {
-      viewOf(bytes).setUint16(0, d, true);
-      bytes.set(codes, 2);
-    },
-    readScales(bytes, parts) {
-      parts.d = viewOf(bytes).getUint16(0, true);
-    },
+  pack({ d, codes }, bytes) {
+    viewOf(bytes).setUint16(0, d, true);
+    bytes.set(codes, 2);
   },
 };

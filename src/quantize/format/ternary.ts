@@ -1,6 +1,6 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, largestMagnitude, viewOf } from './blocks.ts';
-import type { Encode, Format, Packing } from './codec.ts';
+import type { Encode, Format } from './codec.ts';
 import { hasReciprocal, roundAway, roundEven } from './rounding.ts';
 
 const f = Math.fround;
@@ -85,13 +85,6 @@ function packTQ2_0(d: number, codes: Uint8Array, block: DataView): void {
   block.setUint16(64, d, true);
 }
 
-const packing = (scale: 52 | 64, pack: (d: number, codes: Uint8Array, block: DataView) => void): Packing => ({
-  pack: ({ d, codes }, bytes) => pack(d, codes, viewOf(bytes)),
-  readScales(bytes, parts) {
-    parts.d = viewOf(bytes).getUint16(scale, true);
-  },
-});
-
 /**
  * TQ1_0: 256 weights as 52 bytes of trits in base 3 and float16 d; x = d * trit. ggml: quantize_row_tq1_0_ref,
  * dequantize_row_tq1_0.
@@ -114,7 +107,7 @@ export const TQ1_0: Format = {
     }),
 
   encoders: { TQ1_0: encodeTQ1_0(absmax), 'TQ1_0:absmean': encodeTQ1_0(absmean) },
-  packing: packing(52, packTQ1_0),
+  pack: ({ d, codes }, bytes) => packTQ1_0(d, codes, viewOf(bytes)),
 };
 
 /**
@@ -136,5 +129,5 @@ export const TQ2_0: Format = {
     }),
 
   encoders: { TQ2_0: encodeTQ2_0(absmax), 'TQ2_0:absmean': encodeTQ2_0(absmean) },
-  packing: packing(64, packTQ2_0),
+  pack: ({ d, codes }, bytes) => packTQ2_0(d, codes, viewOf(bytes)),
 };
