@@ -9,3 +9,5 @@ export * from './gptq';
 export function arenaBase(): usize {
   return (__heap_base + 15) & ~15;
 }
+
+export { cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
