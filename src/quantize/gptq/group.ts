@@ -1,16 +1,16 @@
 import {
   copyGroupScales,
   GROUP_WIDTH,
-  type GroupScales,
   type Grid,
+  type GroupScales,
   newGroupScales,
   offsetOf,
   roundToHalf,
   scaleOf,
 } from './grid.ts';
 import type { BlockKernels } from './scalar.ts';
-import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch } from './sub-block.ts';
 import { fitSteps, searchStep } from './steps.ts';
+import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch } from './sub-block.ts';
 
 /** A vector of a group: 256 float32. */
 const VECTOR = 4 * GROUP_WIDTH;
@@ -56,7 +56,15 @@ export class GroupCoder {
   readonly #search: SubBlockSearch;
   readonly #memory: Float32Array;
   readonly #address: {
-    readonly [name in 'target' | 'levels' | 'decoded' | 'errors' | 'weights' | 'sums' | 'scratch' | 'carried']: number;
+    readonly [name in
+      | 'target'
+      | 'levels'
+      | 'decoded'
+      | 'errors'
+      | 'weights'
+      | 'sums'
+      | 'scratch'
+      | 'carried']: number;
   };
   readonly #images: readonly [number, number, number];
   readonly #target: Float32Array;
@@ -234,14 +242,7 @@ export class GroupCoder {
       for (let j = first; j < after; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
       const rest = width - after;
       if (rest > 0) {
-        this.#kernels.gptqCombine(
-          sub,
-          rest,
-          errors + 4 * first,
-          r + 4 * sub,
-          stride,
-          carried + 4 * after,
-        );
+        this.#kernels.gptqCombine(sub, rest, errors + 4 * first, r + 4 * sub, stride, carried + 4 * after);
       }
     }
     return total;
@@ -368,26 +369,10 @@ export class GroupCoder {
     // (t - q) R with t where the gradient would vanish: its square is the loss that is left to gain.
     this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, metric.inverses, carried);
     const held = this.#dot(carried, carried, sub);
-    this.#kernels.gptqTarget(
-      sub,
-      decoded + 4 * first,
-      carried,
-      r,
-      stride,
-      metric.inverses,
-      sums,
-      scratch,
-    );
+    this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, metric.inverses, sums, scratch);
     this.#search.aim(scratch, metric);
     const stored = { scale: this.scales.scales[s], min: this.scales.mins[s] };
-    this.#search.stored(
-      this.scales,
-      scaleOf(this.scales, s),
-      offsetOf(this.scales, s),
-      stored,
-      1,
-      this.#fit,
-    );
+    this.#search.stored(this.scales, scaleOf(this.scales, s), offsetOf(this.scales, s), stored, 1, this.#fit);
     if (!(this.#fit.loss < 0.9999 * held)) return false;
     this.#errors.set(this.#decoded.subarray(first, first + sub), first);
     this.#accept(this.scales, s);

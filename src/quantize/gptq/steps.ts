@@ -41,7 +41,13 @@ export function searchStep(
  * aa, ab, bb the products of both under the loss and ag, bg those with its gradient. A direction that is (nearly)
  * the other, or nothing, stays.
  */
-export function fitSteps(aa: number, ab: number, bb: number, ag: number, bg: number): [d: number, dmin: number] {
+export function fitSteps(
+  aa: number,
+  ab: number,
+  bb: number,
+  ag: number,
+  bg: number,
+): [d: number, dmin: number] {
   const determinant = aa * bb - ab * ab;
   if (determinant > 1e-9 * aa * bb) {
     return [(ag * bb - bg * ab) / determinant, (ag * ab - bg * aa) / determinant];

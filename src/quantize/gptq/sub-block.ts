@@ -1,4 +1,4 @@
-import { type GroupScales, type Grid, roundToHalf } from './grid.ts';
+import { type Grid, type GroupScales, roundToHalf } from './grid.ts';
 import type { BlockKernels } from './scalar.ts';
 
 /** Candidates that the kernels judge at a time. */
@@ -59,6 +59,7 @@ export class SubBlockSearch {
   readonly #memory: Float32Array;
   /** Levels of the best candidate that `stored` found. */
   readonly levels: Float32Array;
+  /** Address of the grid's table of levels, or 0. */
   readonly table: number;
   #target = 0;
   #metric: Metric = { r: 0, stride: 0, inverses: 0, ones: 0 };
@@ -82,10 +83,9 @@ export class SubBlockSearch {
     const sums = scratch + 512;
     const levels = sums + 4 * 256 * LANES;
     const image = levels + 4 * 256 * LANES;
-    const table = scratch + 256;
     this.#at = {
       ...{ candidates: scratch, out: scratch + 64, losses: scratch + 192 },
-      ...{ table: grid.table === null ? 0 : table, sums, levels, image },
+      ...{ table: writeTable(buffer, scratch + 256, grid), sums, levels, image },
     };
     this.table = this.#at.table;
     const floats = (address: number, n: number) => new Float32Array(buffer, address, n);
@@ -96,12 +96,6 @@ export class SubBlockSearch {
     this.#image = floats(image, grid.sub);
     this.levels = floats(image + 1024, grid.sub);
     this.#memory = new Float32Array(buffer);
-    if (grid.table !== null) {
-      const steps = grid.table.slice(1).map((value, i) => value - grid.table![i]);
-      floats(table, 16).set(grid.table);
-      floats(table + 64, 15).set(steps.map((step, i) => grid.table![i] + step / 2));
-      floats(table + 128, 15).set(steps);
-    }
   }
 
   /** What is searched next: the address of the sub-block's target, and its loss. */
@@ -339,7 +333,8 @@ export class SubBlockSearch {
 
   #proposeFree({ d, dmin }: GroupScales, scale: number, offset: number): void {
     const { scale: stored, min } = this.#grid;
-    const scaleCode = stored.kind === 'half' ? roundToHalf(scale) : codeOf(scale / d, stored.low, stored.high);
+    const scaleCode =
+      stored.kind === 'half' ? roundToHalf(scale) : codeOf(scale / d, stored.low, stored.high);
     if (min === null) this.#propose(scaleCode, 0);
     else if (min.kind === 'half') this.#propose(scaleCode, roundToHalf(offset));
     else this.#propose(scaleCode, codeOf(-offset / dmin, min.low, min.high));
@@ -371,6 +366,20 @@ export class SubBlockSearch {
     this.#batchScale[this.#batch] = scale;
     this.#batchMin[this.#batch++] = min;
   }
+}
+
+/** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
+export function writeTable(buffer: ArrayBufferLike, address: number, { table }: Grid): number {
+  if (table === null) return 0;
+  const steps = table.slice(1).map((value, i) => value - table[i]);
+  const floats = new Float32Array(buffer, address, 48);
+  floats.set(table);
+  floats.set(
+    steps.map((step, i) => table[i] + step / 2),
+    16,
+  );
+  floats.set(steps, 32);
+  return address;
 }
 
 const AROUND = [
