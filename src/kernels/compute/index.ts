@@ -3,7 +3,6 @@
  * one shared memory, so no kernel keeps anything in static memory or globals; everything from `arenaBase()` on
  * belongs to the host. Addresses are byte offsets, multiples of 16; matrices are row-major.
  */
-export * from './gptq';
 
 /** First byte the module does not use itself. */
 export function arenaBase(): usize {
@@ -11,3 +10,15 @@ export function arenaBase(): usize {
 }
 
 export { cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
+export { gemm, gemmScratchBytes, gemmTile } from './gemm';
+export {
+  gptqBacksolve,
+  gptqCombine,
+  gptqDescend,
+  gptqFeedback,
+  gptqFit,
+  gptqProduct,
+  gptqScan,
+  gptqTarget,
+  gptqTry,
+} from './gptq';
