@@ -9,5 +9,16 @@ export function arenaBase(): usize {
   return (__heap_base + 15) & ~15;
 }
 
-export { gemm, gemmScratchBytes, gemmTile } from './gemm';
 export { cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
+export { gemm, gemmScratchBytes, gemmTile } from './gemm';
+export {
+  gptqBacksolve,
+  gptqCombine,
+  gptqDescend,
+  gptqFeedback,
+  gptqFit,
+  gptqProduct,
+  gptqScan,
+  gptqTarget,
+  gptqTry,
+} from './gptq';
