@@ -115,6 +115,8 @@ export interface LlamaOptions {
   readonly context?: number;
   /** 1 unless told: more spin while they wait for each other, and crawl where cores are shared. */
   readonly threads?: number;
+  /** Keys and values in float32, attention step by step: no rounding but that of float32. */
+  readonly exact?: boolean;
 }
 
 export interface PerplexityOptions {
@@ -156,7 +158,7 @@ export class Llama {
   }
 
   /** Loads a GGUF. Throws with the engine's log when it refuses the file. */
-  static load(path: string, { context = 256, threads = 1 }: LlamaOptions = {}): Llama {
+  static load(path: string, { context = 256, threads = 1, exact = false }: LlamaOptions = {}): Llama {
     const f = engine();
     const { logged } = libraries();
     const { result: model, log } = logged(`loading ${path}`, () =>
@@ -172,6 +174,7 @@ export class Llama {
       n_outputs_max_per_seq: context,
       n_threads: threads,
       n_threads_batch: threads,
+      ...(exact && { type_k: 0, type_v: 0, flash_attn_type: 0 }),
     };
     const { result: state, log: stateLog } = logged(`making a context for ${path}`, () =>
       f.newContext(model, params),

@@ -8,3 +8,9 @@
 export function arenaBase(): usize {
   return (__heap_base + 15) & ~15;
 }
+
+export { causalSoftmax, siluMultiply } from './activation';
+export { addToDivergence, addToNormalizer } from './divergence';
+export { rmsNorm } from './norm';
+export { ropeHalves, ropePairs } from './rope';
+export { addColumnSquares, addScaled, addToRows, allFinite } from './rows';
