@@ -20,9 +20,10 @@ export class AttentionStep extends Step {
     const at = (name: string) => inLayer(layer, name);
     const fused = pass.source.has(at('attn_qkv.weight'));
     const names = (fused ? ['attn_qkv'] : ['attn_q', 'attn_k', 'attn_v']).map(at);
+    const { width, heads, headSize } = pass.shape;
     super(pass, layer, 'attention', [
-      { tensors: names.map((name) => `${name}.weight`), expert: null },
-      { tensors: [at('attn_output.weight')], expert: null },
+      { tensors: names.map((name) => `${name}.weight`), expert: null, columns: width },
+      { tensors: [at('attn_output.weight')], expert: null, columns: heads * headSize },
     ]);
     this.#norm = this.load(at('attn_norm.weight'));
     this.#projections = names.map((name) => ({

@@ -32,7 +32,7 @@ export class RouterStep extends Step {
 
   constructor(pass: Pass, layer: number) {
     const name = inLayer(layer, 'ffn_gate_inp.weight');
-    super(pass, layer, 'router', [{ tensors: [name], expert: null }]);
+    super(pass, layer, 'router', [{ tensors: [name], expert: null, columns: pass.shape.width }]);
     this.#norm = this.load(inLayer(layer, 'ffn_norm.weight'));
     this.#router = this.load(name);
     this.routing = { routes: [], next: pass.newStore() };
@@ -90,11 +90,11 @@ export class ExpertStep extends GatedStep {
 
   constructor(pass: Pass, layer: number, expert: number, routing: Routing) {
     const at = (name: string) => inLayer(layer, name);
-    super(pass, layer, `expert ${expert}`, [
-      { tensors: [at('ffn_gate_exps.weight'), at('ffn_up_exps.weight')], expert },
-      { tensors: [at('ffn_down_exps.weight')], expert },
-    ]);
     const { width, feedForward } = pass.shape;
+    super(pass, layer, `expert ${expert}`, [
+      { tensors: [at('ffn_gate_exps.weight'), at('ffn_up_exps.weight')], expert, columns: width },
+      { tensors: [at('ffn_down_exps.weight')], expert, columns: feedForward },
+    ]);
     this.#expert = expert;
     this.#routing = routing;
     this.#norm = this.load(at('ffn_norm.weight'));

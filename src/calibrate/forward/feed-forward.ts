@@ -37,9 +37,10 @@ export class FeedForwardStep extends GatedStep {
 
   constructor(pass: Pass, layer: number) {
     const at = (name: string) => inLayer(layer, name);
+    const { width, feedForward } = pass.shape;
     const groups: InputGroup[] = [
-      { tensors: [at('ffn_gate.weight'), at('ffn_up.weight')], expert: null },
-      { tensors: [at('ffn_down.weight')], expert: null },
+      { tensors: [at('ffn_gate.weight'), at('ffn_up.weight')], expert: null, columns: width },
+      { tensors: [at('ffn_down.weight')], expert: null, columns: feedForward },
     ];
     super(pass, layer, 'feed-forward', groups);
     this.#norm = this.load(at('ffn_norm.weight'));

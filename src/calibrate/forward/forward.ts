@@ -31,6 +31,7 @@ const SLAB_TOKENS = 2048;
  * windows pass it, then the next is read. It takes what it needs from the team's arena; `close` gives it back.
  */
 export class ForwardPass {
+  readonly team: Team;
   readonly shape: ModelShape;
   /** For tensors outside the steps. */
   readonly source: WeightSource;
@@ -45,6 +46,7 @@ export class ForwardPass {
    */
   constructor({ team, model, windows, stateBytes, scratchDirectory }: ForwardOptions) {
     const shape = modelShape(model);
+    this.team = team;
     this.shape = shape;
     this.source = new WeightSource(team, model, checkTensors(model, shape));
     this.#windows = windows;
@@ -84,7 +86,7 @@ export class ForwardPass {
    */
   *steps(): Generator<Step> {
     this.#embed();
-    const { arena } = this.#pass.team;
+    const { arena } = this.team;
     for (let layer = 0; layer < this.shape.layers; layer++) {
       for (const make of this.#makers(layer)) {
         const mark = arena.mark();
@@ -105,7 +107,7 @@ export class ForwardPass {
   /** Gives memory and scratch files back. */
   close(): void {
     this.#pass.states.close();
-    this.#pass.team.arena.release(this.#mark);
+    this.team.arena.release(this.#mark);
   }
 
   *#makers(layer: number): Generator<() => Step> {

@@ -15,7 +15,7 @@ export class OutputStep extends Step {
 
   constructor(pass: Pass) {
     const matrix = pass.source.has(OUTPUT) ? OUTPUT : EMBEDDING;
-    super(pass, null, 'output', [{ tensors: [matrix], expert: null }]);
+    super(pass, null, 'output', [{ tensors: [matrix], expert: null, columns: pass.shape.width }]);
     this.matrix = matrix;
     this.#norm = this.load('output_norm.weight');
   }
@@ -25,16 +25,22 @@ export class OutputStep extends Step {
     return this.pass.slabs;
   }
 
-  /** Inputs of the matrix for the tokens of one slab, rows x width, in a buffer of the arena that the caller gives back. */
+  /**
+   * Inputs of the matrix for the tokens of one slab, rows x width, in a buffer of the arena that the caller gives back.
+   *
+   * @throws NotFiniteActivationError
+   */
   normed(slab: Slab): number {
-    const x = this.readStates(slab);
-    this.norm(x, this.#norm.address, x, slab.rows);
-    return x;
+    const [input] = this.inputs(slab);
+    this.check(input, slab);
+    return input.x;
   }
 
   /** The states stay as they are. */
   protected override *inputs(slab: Slab): Generator<GroupInput> {
     const [group] = this.groups;
-    yield { group, x: this.normed(slab), ldx: this.pass.shape.width, rows: slab.rows };
+    const x = this.readStates(slab);
+    this.norm(x, this.#norm.address, x, slab.rows);
+    yield { group, x, ldx: group.columns, rows: slab.rows };
   }
 }

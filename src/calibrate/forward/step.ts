@@ -40,9 +40,11 @@ export interface InputGroup {
   readonly tensors: readonly string[];
   /** Which expert's matrices of stacked ones; null where they are not stacked. */
   readonly expert: number | null;
+  /** Length of an input, and of the matrices' rows. */
+  readonly columns: number;
 }
 
-/** Inputs: `rows` rows of float32 at `x`, `ldx` floats from row to row, as wide as the matrices' rows. */
+/** Inputs: `rows` rows of float32 at `x`, `ldx` floats from row to row. */
 export type Visit = (x: number, ldx: number, rows: number) => void;
 
 /** Inputs of one group in one slab. */
@@ -91,7 +93,7 @@ export abstract class Step {
     for (const slab of this.pass.slabs) {
       this.pass.team.arena.scoped(() => {
         for (const input of this.inputs(slab)) {
-          this.#check(input, slab);
+          this.check(input, slab);
           if (input.group !== group) continue;
           visit(input.x, input.ldx, input.rows);
           break;
@@ -109,7 +111,7 @@ export abstract class Step {
     for (const slab of this.pass.slabs) {
       this.pass.team.arena.scoped(() => {
         for (const input of this.inputs(slab)) {
-          this.#check(input, slab);
+          this.check(input, slab);
           visit?.(input);
         }
       });
@@ -185,10 +187,9 @@ export abstract class Step {
     this.pass.team.run(task, Math.ceil(rows / ROWS), [rows, ...args]);
   }
 
-  #check({ group, x, ldx, rows }: GroupInput, slab: Slab): void {
-    const columns = this.weights.get(group.tensors[0])?.columns ?? this.pass.shape.width;
-    const names = group.tensors.join(', ');
-    this.#requireFinite(x, ldx, rows, columns, slab, `inputs of ${names}`, group.tensors[0]);
+  protected check({ group, x, ldx, rows }: GroupInput, slab: Slab): void {
+    const what = `inputs of ${group.tensors.join(', ')}`;
+    this.#requireFinite(x, ldx, rows, group.columns, slab, what, group.tensors[0]);
   }
 
   #requireFinite(
