@@ -16,7 +16,7 @@ export interface Product {
   accumulate?: boolean;
 }
 
-const ROWS = 16;
+const ROWS = 128;
 
 /** All threads. */
 export function multiply(team: Team, product: Product): void {
@@ -45,24 +45,7 @@ export function multiplyPiece(scope: TaskScope, index: number, args: readonly nu
 }
 
 /** One thread. */
-export function multiplyHere({ memory }: TaskScope, product: Product): void {
+export function multiplyHere({ compute, scratch }: TaskScope, product: Product): void {
   const { m, n, k, a, lda, b, ldb, c, ldc, transposeB, accumulate } = product;
-  const floats = new Float32Array(memory.buffer);
-  for (let i = 0; i < m; i++) {
-    const [from, to] = [a / 4 + i * lda, c / 4 + i * ldc];
-    if (accumulate !== true) floats.fill(0, to, to + n);
-    if (transposeB) {
-      for (let j = 0; j < n; j++) {
-        const other = b / 4 + j * ldb;
-        let sum = 0;
-        for (let l = 0; l < k; l++) sum += floats[from + l] * floats[other + l];
-        floats[to + j] += sum;
-      }
-    } else {
-      for (let l = 0; l < k; l++) {
-        const [factor, other] = [floats[from + l], b / 4 + l * ldb];
-        for (let j = 0; j < n; j++) floats[to + j] += factor * floats[other + j];
-      }
-    }
-  }
+  compute.gemm(m, n, k, a, lda, 0, b, ldb, transposeB ? 1 : 0, c, ldc, accumulate ? 1 : 0, scratch);
 }

@@ -1,4 +1,4 @@
-import { openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import type { TaskScope } from '../../compute/scope.ts';
 import { SUM_RANGE } from '../../core/error-sums.ts';
 import type { ReadableSource } from '../../core/plan.ts';
@@ -24,13 +24,48 @@ export type WeightFailure =
 export const weightFailure = (failure: WeightFailure): Error =>
   Object.assign(new Error(failure.cause), { failure });
 
+/** The files of a model, opened as they are needed. */
+export class OpenFiles {
+  readonly #paths: readonly string[];
+  readonly #descriptors = new Map<number, number>();
+
+  constructor(paths: readonly string[]) {
+    this.#paths = paths;
+  }
+
+  /** Reads `length` bytes at an offset of a file into a buffer. */
+  read(file: number, buffer: ArrayBufferLike, address: number, length: number, offset: number): void {
+    try {
+      let descriptor = this.#descriptors.get(file);
+      if (descriptor === undefined) {
+        descriptor = openSync(this.#paths[file], 'r');
+        this.#descriptors.set(file, descriptor);
+      }
+      const bytes = new Uint8Array(buffer, address, length);
+      for (let done = 0; done < length; ) {
+        const read = readSync(descriptor, bytes, done, length - done, offset + done);
+        if (read === 0) throw weightFailure({ cause: 'short-read', file });
+        done += read;
+      }
+    } catch (error) {
+      const { syscall, message } = error as NodeJS.ErrnoException;
+      if (syscall === undefined) throw error;
+      throw weightFailure({ cause: 'read', file, message });
+    }
+  }
+
+  close(): void {
+    for (const descriptor of this.#descriptors.values()) closeSync(descriptor);
+  }
+}
+
 /**
  * Reads elements [start, start + count) of a tensor as float32 to `address` of the team's memory; at most PIECE, whole blocks.
- * `paths`: the model's files. Files and kernels stay open in `scope.kept`.
+ * The thread's kernels are kept in its scope.
  */
 export function readWeights(
   scope: TaskScope,
-  paths: readonly string[],
+  files: OpenFiles,
   source: ReadableSource,
   start: number,
   count: number,
@@ -41,10 +76,10 @@ export function readWeights(
     for (let i = 0; i < count; i++) to[i] = source.values[start + i];
   } else {
     const { type } = source.parts[0];
-    if (type === 'F32') readStored(scope, paths, source, start, count, scope.memory.buffer, address);
+    if (type === 'F32') readStored(files, source, start, count, scope.memory.buffer, address);
     else {
       const kernels = decoderOf(scope);
-      readStored(scope, paths, source, start, count, kernels.buffer, kernels.base);
+      readStored(files, source, start, count, kernels.buffer, kernels.base);
       decode(kernels, type, count, to);
     }
   }
@@ -72,8 +107,7 @@ function decode(kernels: Kernels, type: TypeName, count: number, to: Float32Arra
 }
 
 function readStored(
-  scope: TaskScope,
-  paths: readonly string[],
+  files: OpenFiles,
   source: Extract<ReadableSource, { kind: 'stored' }>,
   start: number,
   count: number,
@@ -82,29 +116,7 @@ function readStored(
 ): void {
   let at = address;
   for (const { file, offset, byteLength } of segmentsOf(source, start, count)) {
-    try {
-      const descriptor = opened(scope, paths[file]);
-      const bytes = new Uint8Array(buffer, at, byteLength);
-      for (let done = 0; done < byteLength; ) {
-        const read = readSync(descriptor, bytes, done, byteLength - done, offset + done);
-        if (read === 0) throw weightFailure({ cause: 'short-read', file });
-        done += read;
-      }
-    } catch (error) {
-      const { syscall, message } = error as NodeJS.ErrnoException;
-      if (syscall === undefined) throw error;
-      throw weightFailure({ cause: 'read', file, message });
-    }
+    files.read(file, buffer, at, byteLength, offset);
     at += byteLength;
   }
-}
-
-/** Descriptor of a file, open as long as the thread lives. */
-function opened({ kept }: TaskScope, path: string): number {
-  const key = `file ${path}`;
-  const known = kept.get(key) as number | undefined;
-  if (known !== undefined) return known;
-  const descriptor = openSync(path, 'r');
-  kept.set(key, descriptor);
-  return descriptor;
 }

@@ -1,7 +1,7 @@
 import { multiplyHere } from '../../compute/gemm.ts';
 import type { Task } from '../../compute/scope.ts';
 import type { ReadableSource } from '../../core/plan.ts';
-import { GATHERED, PIECE, readWeights } from './read.ts';
+import { GATHERED, OpenFiles, PIECE, readWeights } from './read.ts';
 
 /**
  * The work of the forward pass in pieces. Addresses are in bytes, strides (ld*) in floats. Pieces are rows (tokens), heads
@@ -24,17 +24,29 @@ interface Stored {
 const loadWeights: Task = (scope, index, [start, count, address], payload) => {
   const { paths, source } = payload as Stored;
   const first = index * PIECE;
-  readWeights(scope, paths, source, start + first, Math.min(PIECE, count - first), address + 4 * first);
+  const length = Math.min(PIECE, count - first);
+  withFiles(paths, (files) => readWeights(scope, files, source, start + first, length, address + 4 * first));
 };
 
 /** args: row length, address. The rows `ids`, one after another. */
 const gatherRows: Task = (scope, index, [columns, address], payload) => {
   const { paths, source, ids } = payload as Stored & { ids: Int32Array };
   const end = Math.min(ids.length, (index + 1) * GATHERED);
-  for (let i = index * GATHERED; i < end; i++) {
-    readWeights(scope, paths, source, ids[i] * columns, columns, address + 4 * i * columns);
-  }
+  withFiles(paths, (files) => {
+    for (let i = index * GATHERED; i < end; i++) {
+      readWeights(scope, files, source, ids[i] * columns, columns, address + 4 * i * columns);
+    }
+  });
 };
+
+function withFiles(paths: readonly string[], act: (files: OpenFiles) => void): void {
+  const files = new OpenFiles(paths);
+  try {
+    act(files);
+  } finally {
+    files.close();
+  }
+}
 
 /** The rows of piece `index` of `rows`: how many, and the addresses of their first elements. */
 function rowsOf(index: number, rows: number, ...arrays: [address: number, ld: number][]) {
