@@ -134,6 +134,8 @@ export interface ImportanceOptions {
   readonly context?: number;
   /** 1 unless told. */
   readonly threads?: number;
+  /** Without the rounding that the engine's defaults add (`LlamaOptions`). */
+  readonly exact?: boolean;
 }
 
 export interface EngineImportance {
@@ -159,13 +161,14 @@ export const imatrixBatches = (context: number) => ({
 export function collectImportance(
   path: string,
   tokens: ArrayLike<number>,
-  { context = 256, threads = 1 }: ImportanceOptions = {},
+  { context = 256, threads = 1, exact = false }: ImportanceOptions = {},
 ): EngineImportance {
   const collector = new Collector();
   let failure: unknown;
   const llama = Llama.load(path, {
     ...imatrixBatches(context),
     threads,
+    exact,
     observer: (address, ask) => {
       try {
         return collector.observe(address, ask);

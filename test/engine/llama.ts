@@ -128,6 +128,8 @@ export interface LlamaOptions {
   readonly observer?: NodeObserver;
   /** 1 unless told: more spin while they wait for each other, and crawl where cores are shared. */
   readonly threads?: number;
+  /** Keys and values in float32, attention step by step: no rounding but that of float32. */
+  readonly exact?: boolean;
 }
 
 export interface PerplexityOptions {
@@ -181,7 +183,7 @@ export class Llama {
 
   /** Loads a GGUF. Throws with the engine's log when it refuses the file. */
   static load(path: string, options: LlamaOptions = {}): Llama {
-    const { context = 256, sequences = 1, microBatch = context, threads = 1 } = options;
+    const { context = 256, sequences = 1, microBatch = context, threads = 1, exact = false } = options;
     const f = engine();
     const { logged } = libraries();
     const { result: model, log } = logged(`loading ${path}`, () =>
@@ -200,6 +202,7 @@ export class Llama {
       n_threads: threads,
       n_threads_batch: threads,
       cb_eval: observer,
+      ...(exact && { type_k: 0, type_v: 0, flash_attn_type: 0 }),
     };
     const { result: state, log: stateLog } = logged(`making a context for ${path}`, () =>
       f.newContext(model, params),

@@ -22,3 +22,8 @@ export {
   gptqTarget,
   gptqTry,
 } from './gptq';
+export { causalSoftmax, siluMultiply } from './activation';
+export { addToDivergence, addToNormalizer } from './divergence';
+export { rmsNorm } from './norm';
+export { ropeHalves, ropePairs } from './rope';
+export { addColumnSquares, addScaled, addToRows, allFinite } from './rows';

@@ -1,0 +1,46 @@
+import { type GroupInput, type Pass, type Slab, Step } from './step.ts';
+import type { Weight } from './weights.ts';
+
+const OUTPUT = 'output.weight';
+const EMBEDDING = 'token_embd.weight';
+
+/**
+ * The final norm, and with it the inputs of the output matrix, which is the embedding where the model has none of its own. The
+ * matrix itself is not loaded: of all matrices it may be the largest by far.
+ */
+export class OutputStep extends Step {
+  readonly #norm: Weight;
+  /** Name of the output matrix. */
+  readonly matrix: string;
+
+  constructor(pass: Pass) {
+    const matrix = pass.source.has(OUTPUT) ? OUTPUT : EMBEDDING;
+    super(pass, null, 'output', [{ tensors: [matrix], expert: null, columns: pass.shape.width }]);
+    this.matrix = matrix;
+    this.#norm = this.load('output_norm.weight');
+  }
+
+  /** Slabs of windows, for callers that take one at a time. */
+  get slabs(): readonly Slab[] {
+    return this.pass.slabs;
+  }
+
+  /**
+   * Inputs of the matrix for the tokens of one slab, rows x width, in a buffer of the arena that the caller gives back.
+   *
+   * @throws NotFiniteActivationError
+   */
+  normed(slab: Slab): number {
+    const [input] = this.inputs(slab);
+    this.check(input, slab);
+    return input.x;
+  }
+
+  /** The states stay as they are. */
+  protected override *inputs(slab: Slab): Generator<GroupInput> {
+    const [group] = this.groups;
+    const x = this.readStates(slab);
+    this.norm(x, this.#norm.address, x, slab.rows);
+    yield { group, x, ldx: group.columns, rows: slab.rows };
+  }
+}

@@ -1,0 +1,218 @@
+import { multiply } from '../../compute/gemm.ts';
+import { TaskFailure, type Team } from '../../compute/team.ts';
+import { QuantizeError } from '../../core/errors.ts';
+import type { ModelShape } from './shape.ts';
+import type { StateStore } from './states.ts';
+import { ROWS } from './tasks.ts';
+import type { Weight, WeightSource } from './weights.ts';
+
+/** A model's calculation went to infinity or NaN. */
+export class NotFiniteActivationError extends QuantizeError {}
+
+/** Whole windows that go through a step together. */
+export interface Slab {
+  readonly index: number;
+  readonly firstWindow: number;
+  readonly windows: number;
+  /** Tokens: windows x context. */
+  readonly rows: number;
+}
+
+/** What all steps of a pass share. */
+export interface Pass {
+  readonly team: Team;
+  readonly shape: ModelShape;
+  readonly source: WeightSource;
+  /** Tokens in a window. */
+  readonly context: number;
+  readonly slabs: readonly Slab[];
+  /** Hidden states between the steps; a step replaces those of a slab by its own results. */
+  states: StateStore;
+  /** Address of the rotary table (`ropeTable`). */
+  readonly rotations: number;
+  /** A second store of the same size, for steps that need the old states until the new ones are whole. */
+  newStore(): StateStore;
+}
+
+/** Matrices that are multiplied with the same inputs. */
+export interface InputGroup {
+  /** Names of their tensors, as in GGUF files. */
+  readonly tensors: readonly string[];
+  /** Which expert's matrices of stacked ones; null where they are not stacked. */
+  readonly expert: number | null;
+  /** Length of an input, and of the matrices' rows. */
+  readonly columns: number;
+}
+
+/** Inputs: `rows` rows of float32 at `x`, `ldx` floats from row to row. */
+export type Visit = (x: number, ldx: number, rows: number) => void;
+
+/** Inputs of one group in one slab. */
+export interface GroupInput {
+  readonly group: InputGroup;
+  readonly x: number;
+  readonly ldx: number;
+  readonly rows: number;
+}
+
+/**
+ * A part of a block that adds to the hidden states: attention, the feed-forward, or an expert. Its weights lie in the arena
+ * from its making to the end of its turn (`ForwardPass.steps`); whoever quantizes them overwrites them there, and what
+ * runs afterwards sees the new values. Buffers that a caller takes from the arena meanwhile must be given back before the turn ends.
+ */
+export abstract class Step {
+  /** Layer, null for the output. */
+  readonly layer: number | null;
+  /** In a word: attention, feed-forward, router, expert 3, output. */
+  readonly title: string;
+  /** In the order in which the step calculates. */
+  readonly groups: readonly InputGroup[];
+  /** By the names of their tensors; of stacked experts the matrix of this step's. */
+  readonly weights = new Map<string, Weight>();
+  protected readonly pass: Pass;
+
+  constructor(pass: Pass, layer: number | null, title: string, groups: readonly InputGroup[]) {
+    this.pass = pass;
+    this.layer = layer;
+    this.title = title;
+    this.groups = groups;
+  }
+
+  /** Calculates a slab, pausing with the inputs of each group; at the end the new states are in their store. */
+  protected abstract inputs(slab: Slab): Generator<GroupInput>;
+
+  /** What remains to be done when all slabs have passed. */
+  protected finish(): void {}
+
+  /**
+   * Runs all windows up to the inputs of a group, with the weights as they are now. The hidden states stay as they are.
+   *
+   * @throws NotFiniteActivationError
+   */
+  forEachInput(group: InputGroup, visit: Visit): void {
+    for (const slab of this.pass.slabs) {
+      this.pass.team.arena.scoped(() => {
+        for (const input of this.inputs(slab)) {
+          this.check(input, slab);
+          if (input.group !== group) continue;
+          visit(input.x, input.ldx, input.rows);
+          break;
+        }
+      });
+    }
+  }
+
+  /**
+   * Runs all windows through the step: hidden states become those behind it. `visit` sees the inputs of every group on the way.
+   *
+   * @throws NotFiniteActivationError
+   */
+  advance(visit?: (input: GroupInput) => void): void {
+    for (const slab of this.pass.slabs) {
+      this.pass.team.arena.scoped(() => {
+        for (const input of this.inputs(slab)) {
+          this.check(input, slab);
+          visit?.(input);
+        }
+      });
+    }
+    this.finish();
+  }
+
+  /** Loads a tensor, or rows of it, under its name. */
+  protected load(name: string, first?: number, rows?: number): Weight {
+    const weight = this.pass.source.load(name, first, rows);
+    this.weights.set(name, weight);
+    return weight;
+  }
+
+  /** Address of the vector of this name, 0 if the model has none. */
+  protected vector(name: string): number {
+    return this.pass.source.has(name) ? this.load(name).address : 0;
+  }
+
+  protected take(floats: number, what: string): number {
+    const place = this.layer === null ? this.title : `${this.title} of layer ${this.layer}`;
+    return this.pass.team.arena.takeFloats(floats, `${what} of ${place}`);
+  }
+
+  protected readStates(slab: Slab): number {
+    const { team, shape, states } = this.pass;
+    const count = slab.rows * shape.width;
+    const x = this.take(count, 'hidden states');
+    states.read(slab.index, team.scope.floats(x, count));
+    return x;
+  }
+
+  /** @throws NotFiniteActivationError naming the tensor whose product was added last */
+  protected writeStates(states: StateStore, slab: Slab, x: number, tensor: string): void {
+    const { team, shape } = this.pass;
+    this.#requireFinite(x, shape.width, slab.rows, shape.width, slab, `results of ${tensor}`, tensor);
+    states.write(slab.index, team.scope.floats(x, slab.rows * shape.width));
+  }
+
+  /** out = norm of x, rows x width. */
+  protected norm(x: number, weight: number, out: number, rows: number): void {
+    const { width, epsilon } = this.pass.shape;
+    this.runRows('norm', rows, [x, width, weight, out, width, width, epsilon]);
+  }
+
+  /** c = a W^T + bias, or added to c: `rows` rows. */
+  protected product(
+    a: { x: number; ld: number },
+    weight: Weight,
+    bias: number,
+    c: { x: number; ld: number },
+    rows: number,
+    accumulate = false,
+  ): void {
+    multiply(this.pass.team, {
+      m: rows,
+      n: weight.rows,
+      k: weight.columns,
+      a: a.x,
+      lda: a.ld,
+      b: weight.address,
+      ldb: weight.columns,
+      c: c.x,
+      ldc: c.ld,
+      transposeB: true,
+      accumulate,
+    });
+    if (bias !== 0) this.runRows('addBias', rows, [c.x, c.ld, weight.rows, bias]);
+  }
+
+  /** Runs a task whose pieces are rows. */
+  protected runRows(task: string, rows: number, args: readonly number[]): void {
+    this.pass.team.run(task, Math.ceil(rows / ROWS), [rows, ...args]);
+  }
+
+  protected check({ group, x, ldx, rows }: GroupInput, slab: Slab): void {
+    const what = `inputs of ${group.tensors.join(', ')}`;
+    this.#requireFinite(x, ldx, rows, group.columns, slab, what, group.tensors[0]);
+  }
+
+  #requireFinite(
+    x: number,
+    ldx: number,
+    rows: number,
+    columns: number,
+    slab: Slab,
+    what: string,
+    tensor: string,
+  ): void {
+    try {
+      this.runRows('requireFinite', rows, [x, ldx, columns]);
+    } catch (error) {
+      if (!(error instanceof TaskFailure)) throw error;
+      const where = this.layer === null ? 'behind the last layer' : `in layer ${this.layer}`;
+      throw new NotFiniteActivationError(`the calculation of the model is not finite ${where}`, {
+        tensor,
+        expected: `finite ${what}`,
+        got: `NaN or infinity in windows ${slab.firstWindow} to ${slab.firstWindow + slab.windows - 1}`,
+        advice:
+          'the weights of this layer or of one before it are damaged, or belong to another configuration',
+      });
+    }
+  }
+}
