@@ -6,11 +6,11 @@ import type { SpecialToken } from './vocabulary.ts';
  *
  * @param special whether control tokens count, too; otherwise only user-defined ones
  */
-export function* fragments(
+export function fragments(
   text: string,
   tokens: readonly SpecialToken[],
   special: boolean,
-): Generator<string | number> {
+): readonly (string | number)[] {
   let parts: (string | number)[] = text === '' ? [] : [text];
   // Vocabularies have thousands of them that begin alike ("<unused"), and most texts none.
   const present = new Map<string, boolean>();
@@ -22,7 +22,7 @@ export function* fragments(
     if (!isPresent || !text.includes(token.text)) continue;
     parts = parts.flatMap((part) => (typeof part === 'string' ? [...cutAt(part, token)] : [part]));
   }
-  yield* parts;
+  return parts;
 }
 
 function* cutAt(text: string, token: SpecialToken): Generator<string | number> {

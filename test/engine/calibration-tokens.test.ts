@@ -2,23 +2,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readCorpus } from '../../src/calibrate/corpus.ts';
 import { splittingNamed, splittingNames } from '../../src/calibrate/splits.ts';
-import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
-import { goldenModels } from '../support/golden.ts';
+import { put, temporaryDirectory } from '../support/temporary.ts';
 import { engineDirectory } from './ggml.ts';
-import { type Both, compare, evalText, open, splittingTests, texts } from './tokens.ts';
+import { type Both, compare, evalText, models, open, splittingTests, texts } from './tokens.ts';
 
 /** Calibration sees the tokens that the engine will see: ours against its own, on the same files. */
-const models = [
-  { name: 'sotu-3m', directory: sotu },
-  { name: 'ts-656k', directory: join(repository, '../shared/models/ts-656k') },
-  ...goldenModels.map(({ name, checkpoint }) => ({ name, directory: checkpoint })),
-];
-
-for (const { name, directory } of models) {
-  describe.skipIf(engineDirectory === null || !existsSync(directory))(`tokens of ${name}`, () => {
-    const convert = conversions(directory);
+for (const { name, directory: model } of models) {
+  describe.skipIf(engineDirectory === null || !existsSync(model))(`tokens of ${name}`, () => {
+    const directory = temporaryDirectory();
+    const convert = conversions(model);
     let both: Both;
     beforeAll(async () => {
       both = open((await convert({ type: 'Q8_0' })).path);
@@ -33,10 +28,31 @@ for (const { name, directory } of models) {
       if (ours.addsBos) expect(ours.bos).toBe(first);
     });
 
-    it('the whole of fixtures/text/eval.txt', () => compare(both, evalText));
+    it('100 kB of prose', () => compare(both, evalText.slice(0, 100_000)));
 
     it.each(texts.map((text) => [JSON.stringify(text).slice(0, 60), text]))('%s', (_label, text) => {
       compare(both, text);
+    });
+
+    it('windows as llama-imatrix cuts them', () => {
+      const { ours, engine, metadata, readable } = both;
+      const text = readable(evalText.slice(0, 50_000));
+      put(directory, 'text.txt', text);
+      const options = {
+        sources: [join(directory, 'text.txt')],
+        field: null,
+        tokens: null,
+        context: 64,
+        seed: 0,
+      };
+      const { windows, context } = readCorpus(metadata, ours, options);
+      const all = engine.tokenize(text, { addSpecial: true });
+      expect(windows.length).toBe(Math.floor(all.length / context));
+      for (const [i, window] of windows.entries()) {
+        const expected = all.slice(i * context, (i + 1) * context);
+        if (engine.addsBos) expected[0] = all[0];
+        expect(window).toEqual(expected);
+      }
     });
 
     it('any text', () => {
@@ -45,7 +61,7 @@ for (const { name, directory } of models) {
       fc.assert(
         // Lone surrogates cannot be UTF-8.
         fc.property(any, (parts) => compare(both, Buffer.from(parts.join('')).toString())),
-        { numRuns: 100 },
+        { numRuns: 50 },
       );
     });
   });

@@ -2,11 +2,20 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openTokenizer, type Tokenizer } from '../../src/calibrate/tokenizer.ts';
+import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { readGguf } from '../../src/read/gguf.ts';
 import { repository } from '../support/checkpoints.ts';
-import { conversions } from '../support/conversions.ts';
+import { conversions, sotu } from '../support/conversions.ts';
+import { goldenModels } from '../support/golden.ts';
 import { tricky } from '../support/tricky-texts.ts';
 import { Llama } from './llama.ts';
+
+/** Every model here whose architecture can be converted. */
+export const models = [
+  { name: 'sotu-3m', directory: sotu },
+  { name: 'ts-656k', directory: join(repository, '../shared/models/ts-656k') },
+  ...goldenModels.map(({ name, checkpoint }) => ({ name, directory: checkpoint })),
+];
 
 export const evalText = readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8');
 
@@ -35,6 +44,7 @@ function firstDifference(got: ArrayLike<number>, expected: ArrayLike<number>): s
 export interface Both {
   readonly ours: Tokenizer;
   readonly engine: Llama;
+  readonly metadata: readonly MetadataEntry[];
   /** What the engine can read of a text: it aborts at unknown characters where the vocabulary has no bytes. */
   readonly readable: (text: string) => string;
 }
@@ -47,6 +57,7 @@ export function open(path: string): Both {
   return {
     ours: openTokenizer(metadata, path),
     engine: Llama.load(path, { context: 32 }),
+    metadata,
     readable: (text) =>
       readsAll ? text : Array.from(text, (character) => (known.has(character) ? character : ' ')).join(''),
   };
