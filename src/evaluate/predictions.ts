@@ -136,7 +136,7 @@ class Head {
   /** Inputs for the tokens `first` to `first + count - 1` of each window of a slab, without gaps. */
   inputs(slab: number, context: number, first: number, count: number): number {
     const { windows, rows } = this.output.slabs[slab];
-    const x = this.output.normed(this.output.slabs[slab]);
+    const { x } = this.output.inputOf(this.output.groups[0], this.output.slabs[slab])!;
     const floats = this.#team.scope.floats(x, rows * this.width);
     for (let window = 0; window < windows; window++) {
       const start = (window * context + first) * this.width;

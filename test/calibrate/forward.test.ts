@@ -13,7 +13,7 @@ import { UsageError } from '../../src/core/errors.ts';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { NotFiniteWeightError } from '../../src/core/weight-errors.ts';
 import { sotu } from '../support/conversions.ts';
-import { advance, forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
+import { eachInput, advance, forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
 import { uniform } from '../support/random.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -120,7 +120,7 @@ describe.each(['dense', 'experts'] as const)('%s', (kind) => {
         for (const group of step.groups) {
           for (let round = 0; round < 2; round++) {
             const sums = new Float64Array(group.columns);
-            step.forEachInput(group, (x, ldx, rows) => {
+            eachInput(step, group, ({ x, ldx, rows }) => {
               for (let row = 0; row < rows; row++) {
                 const values = crew.scope.floats(x + 4 * row * ldx, group.columns);
                 for (const [column, value] of values.entries()) sums[column] += value;

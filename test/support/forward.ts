@@ -1,6 +1,7 @@
 import { tmpdir } from 'node:os';
 import { ForwardPass } from '../../src/calibrate/forward/forward.ts';
 import type { ForwardModel } from '../../src/calibrate/forward/shape.ts';
+import type { GroupInput, InputGroup, Step } from '../../src/calibrate/forward/step.ts';
 import * as forwardTasks from '../../src/calibrate/forward/tasks.ts';
 import { multiply } from '../../src/compute/gemm.ts';
 import * as computeTasks from '../../src/compute/tasks.ts';
@@ -35,6 +36,16 @@ export const forwardPass = (
   stateBytes = 1 << 30,
 ): ForwardPass => new ForwardPass({ team, model, windows, stateBytes, scratchDirectory: tmpdir() });
 
+/** Visits the inputs of a group in every slab that has any. */
+export function eachInput(step: Step, group: InputGroup, visit: (input: GroupInput) => void): void {
+  for (const slab of step.slabs) {
+    step.team.arena.scoped(() => {
+      const input = step.inputOf(group, slab);
+      if (input !== null) visit(input);
+    });
+  }
+}
+
 /** Runs all steps. */
 export function advance(pass: ForwardPass): void {
   for (const step of pass.steps()) step.advance();
@@ -54,7 +65,7 @@ export function logitsOf(
   team.arena.scoped(() => {
     const weight = pass.source.load(output.matrix);
     const { width, vocabulary } = pass.shape;
-    output.forEachInput(output.groups[0], (x, ldx, rows) => {
+    eachInput(output, output.groups[0], ({ x, ldx, rows }) => {
       const c = team.arena.takeFloats(rows * vocabulary, 'logits');
       const shape = { m: rows, n: vocabulary, k: width, ldb: width, ldc: vocabulary };
       multiply(team, { ...shape, a: x, lda: ldx, b: weight.address, c, transposeB: true });

@@ -85,18 +85,24 @@ export class ForwardPass {
    * have called a step's `advance`, once. A step's weights are gone when the next begins.
    */
   *steps(): Generator<Step> {
-    this.#embed();
     const { arena } = this.team;
-    for (let layer = 0; layer < this.shape.layers; layer++) {
-      for (const make of this.#makers(layer)) {
-        const mark = arena.mark();
-        try {
-          yield make();
-        } finally {
-          arena.release(mark);
-        }
+    for (const make of this.makers()) {
+      const mark = arena.mark();
+      try {
+        yield make();
+      } finally {
+        arena.release(mark);
       }
     }
+  }
+
+  /**
+   * The same for callers that run two passes side by side: what makes each step, which takes its weights from the arena. The
+   * caller gives them back.
+   */
+  *makers(): Generator<() => Step> {
+    this.#embed();
+    for (let layer = 0; layer < this.shape.layers; layer++) yield* this.#makersOf(layer);
   }
 
   /** What comes behind the steps: the inputs of the output matrix. */
@@ -110,7 +116,7 @@ export class ForwardPass {
     this.team.arena.release(this.#mark);
   }
 
-  *#makers(layer: number): Generator<() => Step> {
+  *#makersOf(layer: number): Generator<() => Step> {
     const pass = this.#pass;
     yield () => new AttentionStep(pass, layer);
     if (pass.shape.experts === 0) yield () => new FeedForwardStep(pass, layer);

@@ -20,22 +20,6 @@ export class OutputStep extends Step {
     this.#norm = this.load('output_norm.weight');
   }
 
-  /** Slabs of windows, for callers that take one at a time. */
-  get slabs(): readonly Slab[] {
-    return this.pass.slabs;
-  }
-
-  /**
-   * Inputs of the matrix for the tokens of one slab, rows x width, in a buffer of the arena that the caller gives back.
-   *
-   * @throws NotFiniteActivationError
-   */
-  normed(slab: Slab): number {
-    const [input] = this.inputs(slab);
-    this.check(input, slab);
-    return input.x;
-  }
-
   /** The states stay as they are. */
   protected override *inputs(slab: Slab): Generator<GroupInput> {
     const [group] = this.groups;

@@ -44,10 +44,7 @@ export interface InputGroup {
   readonly columns: number;
 }
 
-/** Inputs: `rows` rows of float32 at `x`, `ldx` floats from row to row. */
-export type Visit = (x: number, ldx: number, rows: number) => void;
-
-/** Inputs of one group in one slab. */
+/** Inputs of one group in one slab: `rows` rows of float32 at `x`, `ldx` floats from row to row. */
 export interface GroupInput {
   readonly group: InputGroup;
   readonly x: number;
@@ -84,22 +81,32 @@ export abstract class Step {
   /** What remains to be done when all slabs have passed. */
   protected finish(): void {}
 
+  get team(): Team {
+    return this.pass.team;
+  }
+
+  /** All tokens, in parts. */
+  get slabs(): readonly Slab[] {
+    return this.pass.slabs;
+  }
+
   /**
-   * Runs all windows up to the inputs of a group, with the weights as they are now. The hidden states stay as they are.
+   * Calculates one slab up to the inputs of a group, with the weights as they are now, in buffers of the arena that the caller
+   * gives back. The hidden states stay as they are. Null where no token of the slab reaches the group (an expert).
    *
    * @throws NotFiniteActivationError
    */
-  forEachInput(group: InputGroup, visit: Visit): void {
-    for (const slab of this.pass.slabs) {
-      this.pass.team.arena.scoped(() => {
-        for (const input of this.inputs(slab)) {
-          this.check(input, slab);
-          if (input.group !== group) continue;
-          visit(input.x, input.ldx, input.rows);
-          break;
-        }
-      });
+  inputOf(group: InputGroup, slab: Slab): GroupInput | null {
+    for (const input of this.inputs(slab)) {
+      this.check(input, slab);
+      if (input.group === group) return input;
     }
+    return null;
+  }
+
+  /** Hidden states of a slab before the step, rows x width, in a buffer of the arena that the caller gives back. */
+  statesOf(slab: Slab): number {
+    return this.readStates(slab);
   }
 
   /**
