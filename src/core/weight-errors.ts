@@ -8,3 +8,6 @@ export class ReadError extends QuantizeError {}
 
 /** A file became shorter while it was read. */
 export class InputChangedError extends QuantizeError {}
+
+/** A block's scale went beyond what its type can store, so the block decodes to values that are not finite. */
+export class ScaleOverflowError extends QuantizeError {}

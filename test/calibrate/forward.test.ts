@@ -13,7 +13,7 @@ import { UsageError } from '../../src/core/errors.ts';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { NotFiniteWeightError } from '../../src/core/weight-errors.ts';
 import { sotu } from '../support/conversions.ts';
-import { eachInput, advance, forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
+import { advance, eachInput, forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
 import { uniform } from '../support/random.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

@@ -12,8 +12,13 @@ import {
 import { join, relative } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type QuantizeError, UsageError } from '../../src/core/errors.ts';
-import { InputChangedError, NotFiniteWeightError, ReadError } from '../../src/core/weight-errors.ts';
-import { InterruptedError, ScaleOverflowError } from '../../src/failures.ts';
+import {
+  InputChangedError,
+  NotFiniteWeightError,
+  ReadError,
+  ScaleOverflowError,
+} from '../../src/core/weight-errors.ts';
+import { InterruptedError } from '../../src/failures.ts';
 import { type PipelineEvent, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
 import { OutputIsInputError, OutputPathError } from '../../src/write/errors.ts';
 import { bundledModel, hashOf } from '../support/cli.ts';

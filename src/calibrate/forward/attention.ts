@@ -1,4 +1,4 @@
-import { type GroupInput, type Pass, type Slab, Step } from './step.ts';
+import { type GroupInput, type InputGroup, type Pass, type Slab, Step } from './step.ts';
 import { QUERIES } from './tasks.ts';
 import { inLayer } from './tensors.ts';
 import type { Weight } from './weights.ts';
@@ -34,6 +34,10 @@ export class AttentionStep extends Step {
     this.#outputBias = this.vector(at('attn_output.bias'));
     this.#queryNorm = this.vector(at('attn_q_norm.weight'));
     this.#keyNorm = this.vector(at('attn_k_norm.weight'));
+  }
+
+  override addingMatrix(group: InputGroup): Weight | null {
+    return group === this.groups[1] ? this.#output : null;
   }
 
   protected override *inputs(slab: Slab): Generator<GroupInput> {

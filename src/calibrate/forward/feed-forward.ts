@@ -54,6 +54,10 @@ export class FeedForwardStep extends GatedStep {
     this.#downBias = this.vector(at('ffn_down.bias'));
   }
 
+  override addingMatrix(group: InputGroup): Weight | null {
+    return group === this.groups[1] ? this.#weights.down : null;
+  }
+
   protected override *inputs(slab: Slab): Generator<GroupInput> {
     const { width } = this.pass.shape;
     const { rows } = slab;

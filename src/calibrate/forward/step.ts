@@ -104,6 +104,11 @@ export abstract class Step {
     return null;
   }
 
+  /** The matrix of a group, where its results are added to the hidden states as they are. */
+  addingMatrix(_group: InputGroup): Weight | null {
+    return null;
+  }
+
   /** Hidden states of a slab before the step, rows x width, in a buffer of the arena that the caller gives back. */
   statesOf(slab: Slab): number {
     return this.readStates(slab);

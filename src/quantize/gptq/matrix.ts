@@ -112,7 +112,7 @@ export function quantizeMatrix(team: Team, job: MatrixJob): OutputErrors {
       sums.result += hessian.quadraticForm(errors, n, count);
     }
   });
-  const relative = (sum: number) => (sums.signal === 0 ? 0 : sum / sums.signal);
+  const relative = relativeTo(sums.signal);
   return {
     signal: sums.signal,
     result: relative(sums.result),
@@ -120,6 +120,12 @@ export function quantizeMatrix(team: Team, job: MatrixJob): OutputErrors {
     weighted: compare ? relative(sums.weighted) : null,
   };
 }
+
+/** A quadratic form over that of the targets; 0 where no input ever was. */
+export const relativeTo =
+  (signal: number) =>
+  (sum: number): number =>
+    signal === 0 ? 0 : sum / signal;
 
 /** Addresses of what all rows share. */
 interface Buffers {
