@@ -9,7 +9,7 @@ import type { Rounding, Statistics } from '../core/calibration.ts';
 import type { QuantizeError } from '../core/errors.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { ScaleOverflowError } from '../core/weight-errors.ts';
-import { codeAsGgml } from '../quantize/gptq/ggml.ts';
+import { codeAsGgml, recodeAsGgml } from '../quantize/gptq/ggml.ts';
 import { type OutputErrors, quantizeMatrix } from '../quantize/gptq/matrix.ts';
 import type { ScaleFailure } from '../quantize/gptq/tasks.ts';
 import { CodedBlocks, type CodedTensor } from './coded-blocks.ts';
@@ -27,6 +27,8 @@ export interface CalibratedTensor {
 export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
   /** Those that are to be coded; the others of the model are as they will be in the output. */
   readonly tensors: readonly CalibratedTensor[];
+  /** Type of the embeddings where they are coded by themselves; null where they are looked up as they are. */
+  readonly embedding: TypeName | null;
   readonly rounding: Rounding;
   /** Part of the mean diagonal that is added to a Hessian's. */
   readonly damping: number;
@@ -53,7 +55,13 @@ export function calibrateModel(team: Team, options: GptqOptions): void {
   const { arena } = team;
   const corrects = options.correction > 0 && options.rounding === 'gptq';
   const stateBytes = options.stateBytes / (corrects ? 2 : 1);
-  const own = new ForwardPass({ ...options, team, stateBytes });
+  const { embedding } = options;
+  const own = new ForwardPass({
+    ...options,
+    team,
+    stateBytes,
+    ...(embedding && { onEmbeddings: (x, rows, n) => recodeAsGgml(team, x, rows, n, embedding) }),
+  });
   const float = corrects ? new ForwardPass({ ...options, team, stateBytes }) : null;
   const run = new Run(team, options, own.stepCount);
   try {

@@ -21,6 +21,8 @@ export interface ForwardOptions {
   readonly stateBytes: number;
   /** Where a scratch file for the rest may be made. */
   readonly scratchDirectory: string;
+  /** May change embeddings after they are looked up: `rows` rows of `n` float32 at `x`. */
+  readonly onEmbeddings?: (x: number, rows: number, n: number) => void;
 }
 
 /** Tokens that go through a step together: enough for products at full speed. */
@@ -38,13 +40,15 @@ export class ForwardPass {
   readonly #pass: Pass;
   readonly #windows: readonly Int32Array[];
   readonly #mark: number;
+  readonly #onEmbeddings: ForwardOptions['onEmbeddings'];
 
   /**
    * Reads metadata only, and checks that the model is one it can run.
    *
    * @throws UsageError, ForwardMetadataError, ForwardTensorError, MemoryBudgetError
    */
-  constructor({ team, model, windows, stateBytes, scratchDirectory }: ForwardOptions) {
+  constructor({ team, model, windows, stateBytes, scratchDirectory, onEmbeddings }: ForwardOptions) {
+    this.#onEmbeddings = onEmbeddings;
     const shape = modelShape(model);
     this.team = team;
     this.shape = shape;
@@ -137,6 +141,7 @@ export class ForwardPass {
         const ids = new Int32Array(rows);
         for (let w = 0; w < windows; w++) ids.set(this.#windows[firstWindow + w], w * context);
         this.source.gather('token_embd.weight', ids, x);
+        this.#onEmbeddings?.(x, rows, shape.width);
         states.write(index, team.scope.floats(x, rows * shape.width));
       });
     }

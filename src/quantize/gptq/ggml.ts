@@ -1,4 +1,5 @@
 import type { Team } from '../../compute/team.ts';
+import { bytesOf, type TypeName } from '../../core/types.ts';
 import { canEncode } from '../format/index.ts';
 import { type MatrixJob, type OutputErrors, relativeTo } from './matrix.ts';
 import { type GgmlJob, rowPieces } from './tasks.ts';
@@ -35,6 +36,16 @@ export function codeAsGgml(
     const plain = canEncode(type) ? relative(error({ importance: 0, codes: 0 })) : null;
     const result = relative(error({ importance, codes }));
     return { signal, plain, weighted: result, result };
+  });
+}
+
+/** Replaces rows by what ggml's coding without importance decodes to. */
+export function recodeAsGgml(team: Team, x: number, rows: number, n: number, type: TypeName): void {
+  team.arena.scoped(() => {
+    const errors = team.arena.takeFloats(rows * n, 'errors of embeddings');
+    const codes = team.arena.take(bytesOf(type, rows * n), 'codes of embeddings');
+    const job: GgmlJob = { type, n, rows, firstRow: 0, weights: x, targets: x, errors, importance: 0, codes };
+    team.run('ggmlCode', rowPieces(rows), [], job);
   });
 }
 
