@@ -10,3 +10,4 @@ export function arenaBase(): usize {
 }
 
 export { cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
+export { gemm, gemmScratchBytes, gemmTile } from './gemm';
