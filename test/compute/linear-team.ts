@@ -1,4 +1,5 @@
 import type { Factor } from '../../src/compute/factor.ts';
+import { type Gemm, REPRODUCIBLE } from '../../src/compute/gemm-choice.ts';
 import { Hessian, type HessianOptions } from '../../src/compute/hessian.ts';
 import * as linear from '../../src/compute/linear-tasks.ts';
 import { Team } from '../../src/compute/team.ts';
@@ -7,13 +8,14 @@ import { type Matrix, matrix } from './dense.ts';
 const open: Team[] = [];
 
 /** A team that knows the tasks on Hessians. */
-export function linearTeam(threads = 2): Team {
+export function linearTeam(threads = 2, gemm: Gemm = REPRODUCIBLE): Team {
   const team = new Team({
     threads,
     bytes: 128 << 20,
     scratchBytes: linear.LINEAR_SCRATCH_BYTES,
     modules: [{ specifier: '#linear-tasks', module: linear }],
     quantization: null,
+    gemm,
   });
   open.push(team);
   return team;
