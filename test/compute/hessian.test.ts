@@ -54,6 +54,21 @@ test('some of the rows, and rows of X that are apart', () => {
   }
 });
 
+test('activations at the very end of 4 GiB', () => {
+  const team = linearTeam(1, 2 ** 32);
+  const n = 64; // as many rows: packed they take as much as they do before
+  const x = activations(n, n, 12);
+  const bytes = 4 * n * n;
+  team.arena.take(team.arena.free - 2 * bytes, 'all but a few bytes');
+  const address = team.arena.take(bytes, 'activations');
+  team.scope.floats(address, n * n).set(x);
+  const hessian = new Hessian(team, n);
+  hessian.add(address, n, n);
+  expect(team.arena.peak).toBe(2 ** 32);
+  const expected = gramOf(x, n);
+  for (const [i, value] of hessian.diagonal().entries()) expect(value / expected[i][i]).toBeCloseTo(1, 5);
+});
+
 test('the bits depend neither on the threads, nor on cuts between slabs, nor on where the tiles are', () => {
   const n = 700;
   const x = activations(1100, n, 2);

@@ -7,10 +7,10 @@ import { type Matrix, matrix } from './dense.ts';
 const open: Team[] = [];
 
 /** A team that knows the tasks on Hessians. */
-export function linearTeam(threads = 2): Team {
+export function linearTeam(threads = 2, bytes = 128 << 20): Team {
   const team = new Team({
     threads,
-    bytes: 128 << 20,
+    bytes,
     scratchBytes: linear.LINEAR_SCRATCH_BYTES,
     modules: [{ specifier: '#linear-tasks', module: linear }],
     quantization: null,
