@@ -57,6 +57,21 @@ test('some of the rows, and rows of X that are apart', () => {
   }
 });
 
+test('activations at the very end of 4 GiB', () => {
+  const team = linearTeam(1, { bytes: 2 ** 32 });
+  const n = 64; // as many rows: packed they take as much as they do before
+  const x = activations(n, n, 12);
+  const bytes = 4 * n * n;
+  team.arena.take(team.arena.free - 2 * bytes, 'all but a few bytes');
+  const address = team.arena.take(bytes, 'activations');
+  team.scope.floats(address, n * n).set(x);
+  const hessian = new Hessian(team, n);
+  hessian.add(address, n, n);
+  expect(team.arena.peak).toBe(2 ** 32);
+  const expected = gramOf(x, n);
+  for (const [i, value] of hessian.diagonal().entries()) expect(value / expected[i][i]).toBeCloseTo(1, 5);
+});
+
 test('the bits depend neither on the threads, nor on cuts between slabs, nor on where the tiles are', () => {
   const n = 700;
   const x = activations(1100, n, 2);
@@ -134,7 +149,7 @@ describe.each(['wasm-relaxed', 'blas'])('products by %s', (kind) => {
     const x = activations(700, n, n);
     const m = activations(90, n, 5);
     const [one, three] = [1, 3].map((threads) => {
-      const team = linearTeam(threads, gemm!);
+      const team = linearTeam(threads, { gemm: gemm! });
       // Factors look at all of a tile: what is beyond n must stay zero.
       team.scope.floats(team.scope.scratch, team.scope.scratchBytes / 4).fill(7);
       const hessian = hessianOf(team, x, n);

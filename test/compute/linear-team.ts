@@ -8,10 +8,13 @@ import { type Matrix, matrix } from './dense.ts';
 const open: Team[] = [];
 
 /** A team that knows the tasks on Hessians. */
-export function linearTeam(threads = 2, gemm: Gemm = REPRODUCIBLE): Team {
+export function linearTeam(
+  threads = 2,
+  { bytes = 128 << 20, gemm = REPRODUCIBLE }: { bytes?: number; gemm?: Gemm } = {},
+): Team {
   const team = new Team({
     threads,
-    bytes: 128 << 20,
+    bytes,
     scratchBytes: linear.LINEAR_SCRATCH_BYTES,
     modules: [{ specifier: '#linear-tasks', module: linear }],
     quantization: null,

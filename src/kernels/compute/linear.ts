@@ -82,7 +82,7 @@ export function gram(
 function gramBlock(a: usize, b: usize, count: i32, block: usize): void {
   let l0 = f32x4.splat(0), l1 = l0, l2 = l0, l3 = l0; // rows 0..3, columns 0..3
   let h0 = l0, h1 = l0, h2 = l0, h3 = l0; // rows 4..7
-  for (const end = a + ((<usize>count) << 5); a < end; a += 32, b += 32) {
+  for (const end = a + ((<usize>count) << 5); a != end; a += 32, b += 32) {
     const low = v128.load(a), high = v128.load(a, 16);
     const b0 = v128.load_splat<f32>(b);
     l0 = madd(low, b0, l0);
@@ -181,7 +181,7 @@ function subtractBlock(a: usize, b: usize, count: i32, block: usize): void {
   let l1 = v128.load(block, 32), h1 = v128.load(block, 48);
   let l2 = v128.load(block, 64), h2 = v128.load(block, 80);
   let l3 = v128.load(block, 96), h3 = v128.load(block, 112);
-  for (const end = a + ((<usize>count) << 5); a < end; a += 32, b += 32) {
+  for (const end = a + ((<usize>count) << 5); a != end; a += 32, b += 32) {
     const low = v128.load(a), high = v128.load(a, 16);
     const b0 = v128.load_splat<f64>(b);
     l0 = f64x2.sub(l0, f64x2.mul(low, b0));
