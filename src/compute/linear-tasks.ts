@@ -20,6 +20,9 @@ const BAND_STRIPS = BAND / 4;
 const BAND_LENGTH = BAND * TILE;
 const BAND_BYTES = 8 * BAND_LENGTH;
 
+/** Rows whose products are added in float32 before they go into float64: as in the kernel `gram`. */
+export const SLAB = 256;
+
 /** Bytes of scratch that these tasks need on each thread. */
 export const LINEAR_SCRATCH_BYTES = TILE_BYTES;
 
@@ -49,6 +52,48 @@ function tileOf(index: number): { i: number; j: number } {
   return { i, j: index - triangleIndex(i, 0) };
 }
 
+interface Activations {
+  readonly x: number;
+  readonly ldx: number;
+  readonly rows: number;
+  readonly n: number;
+}
+
+/** Adds X^T X, in the 64 rows from `row` and the columns from `column`, to the band at `out`. */
+function addGram(
+  { blas, compute, scratch, floats }: TaskScope,
+  { x, ldx, rows, n }: Activations,
+  [row, column]: readonly [number, number],
+  out: number,
+): void {
+  if (blas === null) {
+    compute.gram(x, rows, n, row, BAND_STRIPS, column, out);
+    return;
+  }
+  const products = scratch + 2 * BAND_BYTES;
+  const height = Math.min(BAND, n - row);
+  const width = Math.min(TILE, row + height - column);
+  // Rows are added four at a time, but those beyond n stay zero.
+  if (height % 4 > 0) floats(products, BAND * TILE).fill(0);
+  for (let done = 0; done < rows; done += SLAB) {
+    const slab = x + 4 * done * ldx;
+    blas({
+      m: width,
+      n: height,
+      k: Math.min(SLAB, rows - done),
+      a: slab + 4 * column,
+      lda: ldx,
+      transposeA: true,
+      b: slab + 4 * row,
+      ldb: ldx,
+      transposeB: false,
+      c: products,
+      ldc: BAND,
+    });
+    compute.addProducts(products, height, width, out);
+  }
+}
+
 export interface GatherPayload {
   readonly source: TileHandle;
   /** For each row of the source, rounded up to whole tiles: its row in the target. */
@@ -72,32 +117,34 @@ export const tasks: Readonly<Record<string, Task>> = {
     compute.packColumns(x + 4 * first, ldx, rows, count, packed + 4 * first * rows);
   },
 
-  /** H += X^T X. args: packed X, rows, n, pieces. payload: tiles of H. A piece is a band, the longest first. */
-  gram(scope, index, [packed, rows, n, pieces], payload) {
+  /**
+   * H += X^T X. args: X (packed, unless BLAS multiplies), ldx, rows, n, pieces. payload: tiles of H. A piece is a band, the
+   * longest first.
+   */
+  gram(scope, index, [x, ldx, rows, n, pieces], payload) {
     const { i, j, band } = bandOf(pieces - 1 - index);
     const tiles = new Tiles(scope, payload as TileHandle);
     const tile = triangleIndex(i, j);
     tiles.load(tile, scope.scratch, band * BAND_LENGTH, BAND_LENGTH);
-    const row = i * TILE + band * BAND;
-    scope.compute.gram(packed, rows, n, row, BAND_STRIPS, j * TILE, scope.scratch);
+    addGram(scope, { x, ldx, rows, n }, [i * TILE + band * BAND, j * TILE], scope.scratch);
     tiles.store(tile, scope.scratch, band * BAND_LENGTH, BAND_LENGTH);
   },
 
-  /** The share of each band in tr(M H M^T) = sum H_ij (M^T M)_ij. args: packed M, rows, n, pieces, sums. payload: H. */
-  quadraticForm(scope, index, [packed, rows, n, pieces, sums], payload) {
+  /** The share of each band in tr(M H M^T) = sum H_ij (M^T M)_ij. args: as `gram`, of M, and sums. payload: tiles of H. */
+  quadraticForm(scope, index, [x, ldx, rows, n, pieces, sums], payload) {
     const piece = pieces - 1 - index;
     const { i, j, band } = bandOf(piece);
-    const row = i * TILE + band * BAND;
+    const [row, column] = [i * TILE + band * BAND, j * TILE];
     const [product, stored] = [scope.scratch, scope.scratch + BAND_BYTES];
     scope.doubles(product, BAND_LENGTH).fill(0);
-    scope.compute.gram(packed, rows, n, row, BAND_STRIPS, j * TILE, product);
+    addGram(scope, { x, ldx, rows, n }, [row, column], product);
     new Tiles(scope, payload as TileHandle).load(
       triangleIndex(i, j),
       stored,
       band * BAND_LENGTH,
       BAND_LENGTH,
     );
-    const share = scope.compute.weightedDot(product, stored, row, BAND_STRIPS, j * TILE);
+    const share = scope.compute.weightedDot(product, stored, row, BAND_STRIPS, column);
     scope.doubles(sums, pieces)[piece] = share;
   },
 

@@ -9,7 +9,7 @@ export function arenaBase(): usize {
   return (__heap_base + 15) & ~15;
 }
 
-export { cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
+export { addProducts, cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
 export { gemm, gemmScratchBytes, gemmTile } from './gemm';
 export {
   gptqBacksolve,
