@@ -127,7 +127,7 @@ export class CalibratedRun {
       },
       {
         signal,
-        onProgress: (progress) => onEvent({ kind: 'calibration', ...progress }),
+        onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }),
         async onCoded({ name, blocks, calibration }) {
           const i = numbers.get(name)!;
           numbers.delete(name);
@@ -140,6 +140,8 @@ export class CalibratedRun {
     this.#gemm = gemm;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
+    const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;
+    if (unwritten !== undefined) throw new Error(`${planned[unwritten].name} is not whole`);
     return kept;
   }
 }

@@ -56,7 +56,7 @@ export async function collectImportance(
   const corpus = corpusOf(plan, options);
   const conducted = await conduct(
     { kind: 'importance', threads, memory, gemm, model: modelOf(plan), windows: corpus.windows },
-    { signal, onProgress: (progress) => onEvent({ kind: 'calibration', ...progress }) },
+    { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
   const { result: entries } = conducted;
   return { entries, corpus: factsOf(corpus, options, conducted.gemm), warnings: corpus.warnings };
@@ -78,7 +78,7 @@ export async function evaluate(options: EvaluationOptions, onEvent: Listener): P
       ...{ kind: 'evaluation', threads, memory, gemm, base },
       ...{ model: modelOf(plan), windows: windows.slice(0, most) },
     },
-    { signal, onProgress: (progress) => onEvent({ kind: 'calibration', ...progress }) },
+    { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
   return { text, ...conducted.result };
 }

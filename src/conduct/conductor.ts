@@ -40,16 +40,18 @@ export async function conduct<Kind extends ConductJob['kind']>(
   const workerData: ConductorData = { job, taken };
   const worker = new Worker(createRequire(import.meta.url).resolve('#conductor'), { workerData });
   let writing = Promise.resolve();
+  let ended = false;
   try {
     return await new Promise<Conducted<Kind>>((resolve, reject) => {
       const stop = () => reject(signal!.reason);
       if (signal?.aborted) stop();
       signal?.addEventListener('abort', stop, { once: true });
-      worker.on('message', (message: ConductMessage) => {
+      const take = (message: ConductMessage) => {
         if (message.kind === 'progress') onProgress(message);
         else if (message.kind === 'failed') reject(received(message.error));
         else if (message.kind === 'done') {
           const { result, gemm, note } = message;
+          ended = true;
           writing.then(() => resolve({ result: result as Results[Kind], gemm, note }), reject);
         } else {
           writing = writing.then(async () => {
@@ -59,9 +61,18 @@ export async function conduct<Kind extends ConductJob['kind']>(
           });
           writing.catch(reject);
         }
+      };
+      worker.on('message', (message: ConductMessage) => {
+        try {
+          take(message);
+        } catch (error) {
+          reject(error); // of a hook
+        }
       });
       worker.on('error', reject);
-      worker.on('exit', (code) => reject(new Error(`the conducting thread ended with status ${code}`)));
+      worker.on('exit', (code) => {
+        if (!ended) reject(new Error(`the conducting thread ended with status ${code}`));
+      });
     });
   } finally {
     await worker.terminate();

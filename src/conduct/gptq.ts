@@ -204,7 +204,9 @@ class Run {
           const own = step.inputOf(group, slab);
           if (own === null) return;
           hessian.add(own.x, own.ldx, own.rows);
-          correction?.add(twin!.inputOf(group, slab)!, own, twin!, step, slab);
+          if (correction === null) return;
+          const float = twin!.inputOf(twin!.groups[step.groups.indexOf(group)], slab)!;
+          correction.add(float, own, twin!, step, slab);
         });
       }
       correction?.finish();

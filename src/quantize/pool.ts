@@ -113,6 +113,7 @@ export async function runPool(options: PoolOptions): Promise<void> {
   const chunks = new ChunkIndex(job).count - skipped;
   const path = createRequire(import.meta.url).resolve('#worker');
   const workerData: WorkerData = { job, phase, control, target, skip, module };
+  Atomics.store(control, CONTROL.next, 0);
   let failure: Error | null = null;
   const fail = (error: Error) => {
     failure ??= error;
