@@ -1,5 +1,9 @@
-import { multiplyPiece } from './gemm.ts';
-import type { Task } from './scope.ts';
+/** Tasks that every calculation needs (`#compute-tasks`). */
+import { multiplyTile, type Product } from './gemm.ts';
+import type { TaskModule } from './scope.ts';
 
-/** Tasks of the matrix products. */
-export const tasks: Readonly<Record<string, Task>> = { gemm: multiplyPiece };
+export const tasks: TaskModule['tasks'] = {
+  /** args: rows and columns of a tile; payload: the product. */
+  multiply: (scope, index, [rows, columns], product) =>
+    multiplyTile(scope, index, rows, columns, product as Product),
+};

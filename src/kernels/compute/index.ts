@@ -11,7 +11,7 @@ export function arenaBase(): usize {
 
 export { causalSoftmax, siluMultiply } from './activation';
 export { addToDivergence, addToNormalizer } from './divergence';
-export { gemm, gemmScratchBytes } from './gemm';
 export { rmsNorm } from './norm';
 export { ropeHalves, ropePairs } from './rope';
 export { addColumnSquares, addScaled, addToRows, allFinite } from './rows';
+export { gemm, gemmScratchBytes, gemmTile } from './gemm';
