@@ -17,7 +17,7 @@ export interface EvaluationOptions {
   readonly windows: readonly Int32Array[];
   /** Takes the place of the first token of each window, where the model's tokenizer puts one first. */
   readonly bos: number | null;
-  /** Bytes of hidden states that may stay in memory, outside the team's. */
+  /** Bytes that hidden states may take outside the team's memory. */
   readonly stateBytes: number;
   readonly scratchDirectory: string;
   /** Hears of each step as it begins: how many were done before, of how many. */

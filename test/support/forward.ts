@@ -46,23 +46,30 @@ export function logitsOf(
   model: ForwardModel,
   windows: readonly Int32Array[],
   stateBytes?: number,
-) {
+): Float32Array[] {
   const pass = forwardPass(team, model, windows, stateBytes);
   advance(pass);
-  const output = pass.output();
-  const rowsOfLogits: Float32Array[] = [];
+  const logits = logitsBehind(pass);
+  pass.close();
+  return logits;
+}
+
+/** The same of a pass behind its last step. */
+export function logitsBehind(pass: ForwardPass): Float32Array[] {
+  const { team, source, shape } = pass;
+  const { width, vocabulary } = shape;
+  const logits: Float32Array[] = [];
   team.arena.scoped(() => {
-    const weight = pass.source.load(output.matrix);
-    const { width, vocabulary } = pass.shape;
+    const output = pass.output();
+    const weight = source.load(output.matrix);
     output.forEachInput(output.groups[0], (x, ldx, rows) => {
       const c = team.arena.takeFloats(rows * vocabulary, 'logits');
-      const shape = { m: rows, n: vocabulary, k: width, ldb: width, ldc: vocabulary };
-      multiply(team, { ...shape, a: x, lda: ldx, b: weight.address, c, transposeB: true });
+      const extents = { m: rows, n: vocabulary, k: width, ldb: width, ldc: vocabulary };
+      multiply(team, { ...extents, a: x, lda: ldx, b: weight.address, c, transposeB: true });
       for (let row = 0; row < rows; row++) {
-        rowsOfLogits.push(team.scope.floats(c + 4 * row * vocabulary, vocabulary).slice());
+        logits.push(team.scope.floats(c + 4 * row * vocabulary, vocabulary).slice());
       }
     });
   });
-  pass.close();
-  return rowsOfLogits;
+  return logits;
 }
