@@ -5,6 +5,7 @@
  * worker pool; writing ends with a rename. The report is built by src/report from the result.
  */
 import { availableParallelism, cpus } from 'node:os';
+import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
 import type { ErrorSums } from './core/error-sums.ts';
 import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
@@ -12,9 +13,11 @@ import type { RunResult, Stage } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
+import { type CalibrationEvent, refuseForwardPass } from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import type { ImportanceSource } from './plan/importance.ts';
-import { makePlan, type PlanOptions } from './plan/plan.ts';
+import type { PlanOptions } from './plan/job.ts';
+import { makePlan } from './plan/plan.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
 import { canWeigh } from './quantize/format/index.ts';
 import { chunkBytes, type Job } from './quantize/job.ts';
@@ -22,7 +25,7 @@ import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
-import { canWrite, requireDecoders, requireEncoders } from './quantize/supported.ts';
+import { canWrite, requireEncoders } from './quantize/supported.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
@@ -45,11 +48,15 @@ import { type OutputTargets, resolveTargets } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 
+/** Architectures there is a forward pass for, as llama.cpp names them; llama is mistral and mixtral too. */
+const forwardPasses = ['llama', 'qwen2', 'qwen3'];
+
 /** What to do. Everything but the input has a default. */
 export interface QuantizeOptions
   extends ResourceOptions,
-    Omit<PlanOptions, 'container' | 'canWrite'>,
-    SplitOptions {
+    Omit<PlanOptions, 'container' | 'canWrite' | 'canWeigh' | 'forwardPasses' | 'rounding'>,
+    SplitOptions,
+    CalibrationOptions {
   /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
   readonly input: string;
   /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
@@ -74,6 +81,8 @@ export type PipelineEvent =
       readonly totalWeights: number;
       readonly tensor: string;
     }
+  /** A run over the calibration or evaluation text. */
+  | CalibrationEvent
   /** The run failed; these files stay for a run that resumes, and any other run to the same output replaces them. */
   | { readonly kind: 'kept'; readonly paths: readonly string[] };
 
@@ -96,6 +105,7 @@ export function planQuantization(
   options: QuantizeOptions,
   onStage: (stage: Stage) => void = () => {},
 ): PlannedRun {
+  requireCalibrationOptions(options);
   onStage('read');
   const checkpoint = openCheckpoint(options.input);
   const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
@@ -106,9 +116,13 @@ export function planQuantization(
   onStage('plan');
   const made = inOrderOf(
     container,
-    makePlan(checkpoint, modelFiles, { ...options, container, canWrite }, importance),
+    makePlan(
+      checkpoint,
+      modelFiles,
+      { ...options, container, canWrite, canWeigh, forwardPasses },
+      importance,
+    ),
   );
-  requireDecoders(made);
   requireEncoders(made);
   const layout =
     container === 'gguf'
@@ -117,8 +131,10 @@ export function planQuantization(
   const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
-  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside];
-  return { plan, layout, output, inputs: options.imatrix ? [...inputs, options.imatrix] : inputs };
+  const { imatrix, evalText, calibration = [] } = options;
+  const texts = [imatrix, evalText, ...calibration].filter((path) => path !== undefined);
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
+  return { plan, layout, output, inputs };
 }
 
 /** The part of a split GGUF that a tensor comes from. */
@@ -158,6 +174,7 @@ export async function quantize(
   const { signal } = options;
 
   const { plan, layout, output, inputs } = planQuantization(options, enter);
+  if (plan.calibration || options.evalText) refuseForwardPass('calibrate or evaluate');
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
   const key = resumeKey(plan, chunk, decisiveOptions(options));
@@ -252,6 +269,8 @@ export async function quantize(
       bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
       sums: sums[i],
     })),
+    calibration: null,
+    evaluation: null,
     run: {
       startedAt: startedAt.toISOString(),
       seconds: stopwatch.seconds(),
@@ -301,6 +320,8 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
     kernels: _k,
     force: _f,
     resume: _r,
+    memory: _m,
+    evalText: _e,
     ...rest
   } = options;
   const { signal: _s, ...decisive } = rest;

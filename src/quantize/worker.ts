@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { SUMS_PER_TILE } from '../core/output.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
-import { segmentsOf } from '../core/segments.ts';
+import { forEachRowPiece, segmentsOf } from '../core/segments.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
@@ -201,7 +201,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
 
     if (tensor.ranges) {
       const { scales, zeroPoints } = tensor.ranges;
-      forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
+      forEachRowPiece(tensor.rowLength, start + done, n, (row, piece, length) => {
         const parameters = { scale: scales[row], zeroPoint: zeroPoints[row] };
         kernels.quantizeZeroPoint(weights + 4 * piece, to + piece, length, parameters);
         kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, parameters);
@@ -298,7 +298,7 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
     const from = arena.stored + bytesOf(type, done);
     if (type !== 'F32') kernels.dequantize(type, from, x, n);
     const weights = type === 'F32' ? from : x;
-    forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
+    forEachRowPiece(tensor.rowLength, start + done, n, (row, piece, length) => {
       kernels.range(weights + 4 * piece, length, out);
       const [low, high] = new Float32Array(kernels.buffer, out, 2);
       if (!Number.isFinite(high - low)) {
@@ -311,21 +311,6 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
     });
   }
   return { checksum: 0, sums, maxError: 0, maxErrorAt: start };
-}
-
-/** Splits n elements from `start` at row boundaries: row, offset of the piece from `start`, its length. */
-function forEachRowPiece(
-  tensor: TensorJob,
-  start: number,
-  n: number,
-  act: (row: number, piece: number, length: number) => void,
-): void {
-  for (let done = 0; done < n; ) {
-    const row = Math.floor((start + done) / tensor.rowLength);
-    const length = Math.min(n - done, (row + 1) * tensor.rowLength - (start + done));
-    act(row, done, length);
-    done += length;
-  }
 }
 
 /** Puts the encoded chunk where it belongs; false when the run was stopped while waiting for room. */

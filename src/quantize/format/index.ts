@@ -40,8 +40,9 @@ export const weightedEncoders = Object.fromEntries(
   formats.flatMap(({ type, weighted }) => (weighted === undefined ? [] : [[type, weighted]])),
 ) as Readonly<Partial<Record<TypeName, EncodeWeighted>>>;
 
+/** Every type has one, which test/quantize/formats.test.ts holds to the table of types. */
 export const decoders = Object.fromEntries(formats.map((format) => [format.type, format.decode])) as Readonly<
-  Partial<Record<TypeName, Decode>>
+  Record<TypeName, Decode>
 >;
 
 /** Whether this build can write the type. */
