@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { ForwardPass } from '../calibrate/forward/forward.ts';
 import { modelShape } from '../calibrate/forward/shape.ts';
+import type { Step } from '../calibrate/forward/step.ts';
 import { collectImportance } from '../calibrate/importance.ts';
 import { openGemm } from '../compute/gemm-choice.ts';
 import type { Team } from '../compute/team.ts';
@@ -60,8 +61,8 @@ function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
       }
     }
     case 'evaluation': {
-      const onStep = (done: number, total: number) =>
-        report(Math.floor((done / total) * layers), 'evaluation', done, total);
+      const onStep = ({ layer, title }: Step, done: number, total: number) =>
+        report(layer, title, done, total);
       return evaluate({ ...common, team, base: job.base, bos: null, onStep });
     }
   }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ForwardPass } from '../calibrate/forward/forward.ts';
 import type { ForwardModel } from '../calibrate/forward/shape.ts';
+import type { Step } from '../calibrate/forward/step.ts';
 import type { Team } from '../compute/team.ts';
 import { UsageError } from '../core/errors.ts';
 import type { Evaluation } from '../core/evaluation.ts';
@@ -17,11 +18,11 @@ export interface EvaluationOptions {
   readonly windows: readonly Int32Array[];
   /** Takes the place of the first token of each window, where the model's tokenizer puts one first. */
   readonly bos: number | null;
-  /** Bytes of hidden states that may stay in memory, outside the team's. */
+  /** Bytes that hidden states may take outside the team's memory. */
   readonly stateBytes: number;
   readonly scratchDirectory: string;
-  /** Hears of each step as it begins: how many were done before, of how many. */
-  readonly onStep?: (done: number, total: number) => void;
+  /** Hears of each step as it begins, and how many were done before, of how many. */
+  readonly onStep?: (step: Step, done: number, total: number) => void;
 }
 
 /**
@@ -67,7 +68,7 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
     let done = 0;
     for (const pass of passes) {
       for (const step of pass.steps()) {
-        onStep(done++, total);
+        onStep(step, done++, total);
         step.advance();
       }
     }

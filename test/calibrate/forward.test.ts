@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, test, vi } from 'vitest';
 import { ForwardPass } from '../../src/calibrate/forward/forward.ts';
 import { ForwardMetadataError, type ForwardModel } from '../../src/calibrate/forward/shape.ts';
 import { NotFiniteActivationError, type Step } from '../../src/calibrate/forward/step.ts';
@@ -13,7 +13,14 @@ import { UsageError } from '../../src/core/errors.ts';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { NotFiniteWeightError } from '../../src/core/weight-errors.ts';
 import { sotu } from '../support/conversions.ts';
-import { advance, eachInput, forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
+import {
+  advance,
+  forwardModel,
+  forwardPass,
+  forwardTeam,
+  logitsBehind,
+  logitsOf,
+} from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
 import { uniform } from '../support/random.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -49,6 +56,48 @@ beforeAll(() => {
   experts = forwardModel(tinyMixtral(temporaryDirectory()));
   crew = team(2);
 });
+
+/**
+ * Goes through a model as a quantizer does: the matrices of a group become others before the next group is shown. Returns
+ * sums of inputs, what identifies the logits, and how much was calculated.
+ */
+function quantizing(
+  model: ForwardModel,
+  windows: readonly Int32Array[],
+  { change, stateBytes }: { change: boolean; stateBytes?: number },
+) {
+  const runs = vi.spyOn(crew, 'run');
+  const pass = forwardPass(crew, model, windows, stateBytes);
+  const inputs = new Map<string, Float64Array>();
+  for (const step of pass.steps()) {
+    for (const group of step.groups) {
+      for (let round = 0; round < 2; round++) {
+        const sums = new Float64Array(group.columns);
+        step.forEachInput(group, (x, ldx, rows) => {
+          for (let row = 0; row < rows; row += 16) {
+            const values = crew.scope.floats(x + 4 * row * ldx, group.columns);
+            for (const [column, value] of values.entries()) sums[column] += value;
+          }
+        });
+        const key = `${group.tensors[0]} ${group.expert}`;
+        if (round === 1) expect(sums).toEqual(inputs.get(key));
+        inputs.set(key, sums);
+      }
+      if (!change || step.title === 'router') continue;
+      for (const name of group.tensors) {
+        const { address, rows, columns } = step.weights.get(name)!;
+        const weights = crew.scope.floats(address, rows * columns);
+        for (const [i, weight] of weights.entries()) weights[i] = Math.round(16 * weight) / 16;
+      }
+    }
+    step.advance();
+  }
+  const logits = digest(logitsBehind(pass));
+  pass.close();
+  const count = runs.mock.calls.length;
+  runs.mockRestore();
+  return { inputs, logits, runs: count };
+}
 
 describe.each(['dense', 'experts'] as const)('%s', (kind) => {
   const model = () => (kind === 'dense' ? dense : experts);
@@ -113,42 +162,20 @@ describe.each(['dense', 'experts'] as const)('%s', (kind) => {
   });
 
   it('shows inputs as often as asked, with the weights as they are', () => {
-    const inputsIn = (change: boolean): Map<string, Float64Array> => {
-      const pass = forwardPass(crew, model(), windows);
-      const found = new Map<string, Float64Array>();
-      for (const step of pass.steps()) {
-        for (const group of step.groups) {
-          for (let round = 0; round < 2; round++) {
-            const sums = new Float64Array(group.columns);
-            eachInput(step, group, ({ x, ldx, rows }) => {
-              for (let row = 0; row < rows; row++) {
-                const values = crew.scope.floats(x + 4 * row * ldx, group.columns);
-                for (const [column, value] of values.entries()) sums[column] += value;
-              }
-            });
-            const key = `${group.tensors[0]} ${group.expert}`;
-            if (round === 1) expect(sums).toEqual(found.get(key));
-            found.set(key, sums);
-          }
-          if (change && step.title !== 'router') {
-            // As a quantizer would: the matrices of the group become others before the next is shown.
-            for (const name of group.tensors) {
-              const { address, rows, columns } = step.weights.get(name)!;
-              const weights = crew.scope.floats(address, rows * columns);
-              for (const [i, weight] of weights.entries()) weights[i] = Math.round(16 * weight) / 16;
-            }
-          }
-        }
-        step.advance();
-      }
-      pass.close();
-      return found;
-    };
-    const before = inputsIn(false);
-    const after = inputsIn(true);
-    expect([...after.keys()]).toEqual([...before.keys()]);
-    const changed = [...after].filter(([key, sums]) => sums.join() !== before.get(key)!.join());
-    expect(changed.length).toBe(after.size - 1); // all but the first group of all
+    const before = quantizing(model(), windows, { change: false });
+    const after = quantizing(model(), windows, { change: true });
+    expect(before.logits).toBe(digest(logitsOf(crew, model(), windows)));
+    expect([...after.inputs.keys()]).toEqual([...before.inputs.keys()]);
+    const changed = [...after.inputs].filter(([key, sums]) => sums.join() !== before.inputs.get(key)!.join());
+    expect(changed.length).toBe(after.inputs.size - 1); // all but the first group of all
+    // Without room to keep inputs everything is calculated anew, with room for some of them some of it.
+    const size = 4 * 256 * 14 * 150 * (kind === 'dense' ? 1 : 2);
+    for (const stateBytes of [0, size + 2_100_000]) {
+      const again = quantizing(model(), windows, { change: true, stateBytes });
+      expect(again.logits).toBe(after.logits);
+      expect(again.inputs).toEqual(after.inputs);
+      expect(again.runs).toBeGreaterThan(after.runs);
+    }
   });
 
   it('gives back what it took', () => {
@@ -259,6 +286,17 @@ describe('what it refuses, it names', () => {
     const absent = { ...dense, files: [{ path: `${sotu}/none` }] };
     expect(() => run(absent)).toThrow(/reading the weights failed[\s\S]*none/);
   });
+});
+
+test('a step has its turn once', () => {
+  const pass = forwardPass(crew, dense, windowsOf(1, 8));
+  const steps = pass.steps();
+  const first = steps.next().value!;
+  first.advance();
+  expect(() => first.advance()).toThrow('attention of layer 0 was calculated twice');
+  steps.next();
+  expect(() => steps.next()).toThrow('feed-forward of layer 0 was left out');
+  pass.close();
 });
 
 test('a pass that fails leaves no scratch file behind once closed', () => {

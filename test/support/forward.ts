@@ -1,7 +1,6 @@
 import { tmpdir } from 'node:os';
 import { ForwardPass } from '../../src/calibrate/forward/forward.ts';
 import type { ForwardModel } from '../../src/calibrate/forward/shape.ts';
-import type { GroupInput, InputGroup, Step } from '../../src/calibrate/forward/step.ts';
 import * as forwardTasks from '../../src/calibrate/forward/tasks.ts';
 import { multiply } from '../../src/compute/gemm.ts';
 import * as computeTasks from '../../src/compute/tasks.ts';
@@ -36,16 +35,6 @@ export const forwardPass = (
   stateBytes = 1 << 30,
 ): ForwardPass => new ForwardPass({ team, model, windows, stateBytes, scratchDirectory: tmpdir() });
 
-/** Visits the inputs of a group in every slab that has any. */
-export function eachInput(step: Step, group: InputGroup, visit: (input: GroupInput) => void): void {
-  for (const slab of step.slabs) {
-    step.team.arena.scoped(() => {
-      const input = step.inputOf(group, slab);
-      if (input !== null) visit(input);
-    });
-  }
-}
-
 /** Runs all steps. */
 export function advance(pass: ForwardPass): void {
   for (const step of pass.steps()) step.advance();
@@ -57,23 +46,30 @@ export function logitsOf(
   model: ForwardModel,
   windows: readonly Int32Array[],
   stateBytes?: number,
-) {
+): Float32Array[] {
   const pass = forwardPass(team, model, windows, stateBytes);
   advance(pass);
-  const output = pass.output();
-  const rowsOfLogits: Float32Array[] = [];
+  const logits = logitsBehind(pass);
+  pass.close();
+  return logits;
+}
+
+/** The same of a pass behind its last step. */
+export function logitsBehind(pass: ForwardPass): Float32Array[] {
+  const { team, source, shape } = pass;
+  const { width, vocabulary } = shape;
+  const logits: Float32Array[] = [];
   team.arena.scoped(() => {
-    const weight = pass.source.load(output.matrix);
-    const { width, vocabulary } = pass.shape;
-    eachInput(output, output.groups[0], ({ x, ldx, rows }) => {
+    const output = pass.output();
+    const weight = source.load(output.matrix);
+    output.forEachInput(output.groups[0], (x, ldx, rows) => {
       const c = team.arena.takeFloats(rows * vocabulary, 'logits');
-      const shape = { m: rows, n: vocabulary, k: width, ldb: width, ldc: vocabulary };
-      multiply(team, { ...shape, a: x, lda: ldx, b: weight.address, c, transposeB: true });
+      const extents = { m: rows, n: vocabulary, k: width, ldb: width, ldc: vocabulary };
+      multiply(team, { ...extents, a: x, lda: ldx, b: weight.address, c, transposeB: true });
       for (let row = 0; row < rows; row++) {
-        rowsOfLogits.push(team.scope.floats(c + 4 * row * vocabulary, vocabulary).slice());
+        logits.push(team.scope.floats(c + 4 * row * vocabulary, vocabulary).slice());
       }
     });
   });
-  pass.close();
-  return rowsOfLogits;
+  return logits;
 }

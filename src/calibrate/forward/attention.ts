@@ -48,9 +48,7 @@ export class AttentionStep extends Step {
     const ld = (heads + 2 * kvHeads) * headSize;
     const ldo = heads * headSize;
 
-    const x = this.readStates(slab); // rows x width
-    const normed = this.take(rows * width, 'inputs');
-    this.norm(x, this.#norm.address, normed, rows);
+    const normed = this.readNormed(slab, this.#norm);
     yield { group: projected, x: normed, ldx: width, rows };
 
     const qkv = this.take(rows * ld, 'queries, keys and values'); // rows x (heads + 2 kvHeads) x headSize
@@ -67,8 +65,12 @@ export class AttentionStep extends Step {
     const args = [qkv, ld, out, ldo, context, heads, kvHeads, headSize, scores];
     team.run('attend', slab.windows * heads, args);
     yield { group: attended, x: out, ldx: ldo, rows };
+  }
 
-    this.product({ x: out, ld: ldo }, this.#output, this.#outputBias, { x, ld: width }, rows, true);
-    this.writeStates(this.pass.states, slab, x, attended.tensors[0]);
+  protected override complete(slab: Slab, { group, x: attended, ldx, rows }: GroupInput): void {
+    const x = this.readStates(slab);
+    const to = { x, ld: this.pass.shape.width };
+    this.product({ x: attended, ld: ldx }, this.#output, this.#outputBias, to, rows, true);
+    this.writeStates(this.pass.states, slab, x, group.tensors[0]);
   }
 }

@@ -39,22 +39,21 @@ export class RouterStep extends Step {
   }
 
   protected override *inputs(slab: Slab): Generator<GroupInput> {
-    const { team, shape } = this.pass;
-    const { width, experts, usedExperts } = shape;
-    const { rows } = slab;
     const [group] = this.groups;
-    const x = this.readStates(slab);
-    const normed = this.take(rows * width, 'inputs');
-    this.norm(x, this.#norm.address, normed, rows);
-    yield { group, x: normed, ldx: width, rows };
+    yield { group, x: this.readNormed(slab, this.#norm), ldx: group.columns, rows: slab.rows };
+  }
+
+  protected override complete(slab: Slab, { group, x: normed, ldx, rows }: GroupInput): void {
+    const { team, shape } = this.pass;
+    const { experts, usedExperts } = shape;
     const logits = this.take(rows * experts, 'logits');
-    this.product({ x: normed, ld: width }, this.#router, 0, { x: logits, ld: experts }, rows);
+    this.product({ x: normed, ld: ldx }, this.#router, 0, { x: logits, ld: experts }, rows);
     this.routing.routes[slab.index] = routesOf(
       team.scope.floats(logits, rows * experts),
       experts,
       usedExperts,
     );
-    this.writeStates(this.routing.next, slab, x, group.tensors[0]);
+    this.writeStates(this.routing.next, slab, this.readStates(slab), group.tensors[0]);
   }
 }
 
@@ -109,32 +108,41 @@ export class ExpertStep extends GatedStep {
 
   protected override *inputs(slab: Slab): Generator<GroupInput> {
     const { team, shape } = this.pass;
-    const { width, usedExperts } = shape;
-    const { routes, next } = this.#routing;
-    const { experts, shares } = routes[slab.index];
-    const places = [...experts.keys()].filter((place) => experts[place] === this.#expert);
-    const rows = places.length;
-    if (rows === 0) return;
-    const tokens = places.map((place) => Math.floor(place / usedExperts));
-
-    const x = this.readStates(slab);
-    this.norm(x, this.#norm.address, x, slab.rows);
+    const { width } = shape;
+    const sent = this.#sent(slab);
+    if (sent.length === 0) return;
+    const x = this.readNormed(slab, this.#norm);
     // The tokens are in ascending order, so that none is overwritten before it has been moved.
     const all = team.scope.floats(x, slab.rows * width);
-    for (const [row, token] of tokens.entries()) {
+    for (const [row, { token }] of sent.entries()) {
       all.copyWithin(row * width, token * width, (token + 1) * width);
     }
-    const hidden = yield* this.gated(this.#weights, x, rows);
+    yield* this.gated(this.#weights, x, sent.length);
+  }
 
-    const { down } = this.#weights;
+  protected override complete(slab: Slab, { group, x: hidden, ldx, rows }: GroupInput): void {
+    const { team, shape } = this.pass;
+    const { width } = shape;
+    const { next } = this.#routing;
     const results = this.take(rows * width, 'results');
-    this.product({ x: hidden, ld: down.columns }, down, 0, { x: results, ld: width }, rows);
-    next.read(slab.index, all);
-    for (const [row, token] of tokens.entries()) {
-      const share = shares[places[row]];
+    this.product({ x: hidden, ld: ldx }, this.#weights.down, 0, { x: results, ld: width }, rows);
+    const x = this.readStates(slab, next);
+    for (const [row, { token, share }] of this.#sent(slab).entries()) {
       team.scope.compute.addScaled(x + 4 * token * width, results + 4 * row * width, width, share);
     }
-    this.writeStates(next, slab, x, this.groups[1].tensors[0]);
+    this.writeStates(next, slab, x, group.tensors[0]);
+  }
+
+  /** Tokens of a slab that come to this expert, in order, and what its result counts for each. */
+  #sent(slab: Slab): { token: number; share: number }[] {
+    const { usedExperts } = this.pass.shape;
+    const { experts, shares } = this.#routing.routes[slab.index];
+    const sent: { token: number; share: number }[] = [];
+    for (const [place, expert] of experts.entries()) {
+      if (expert !== this.#expert) continue;
+      sent.push({ token: Math.floor(place / usedExperts), share: shares[place] });
+    }
+    return sent;
   }
 
   protected override finish(): void {

@@ -14,7 +14,7 @@ export interface Gated {
 /** Steps with a gated feed-forward: down(silu(gate(x)) * up(x)). */
 export abstract class GatedStep extends Step {
   /** From inputs x (rows x width) to the inputs of down (rows x feedForward), the groups' inputs on the way. */
-  protected *gated(weights: Gated, x: number, rows: number): Generator<GroupInput, number> {
+  protected *gated(weights: Gated, x: number, rows: number): Generator<GroupInput> {
     const [first, second] = this.groups;
     const from = { x, ld: weights.gate.columns };
     yield { group: first, x, ldx: from.ld, rows };
@@ -25,7 +25,6 @@ export abstract class GatedStep extends Step {
     this.product(from, weights.up, weights.upBias, { x: up, ld: n }, rows);
     this.runRows('gateUp', rows, [gate, up, n]);
     yield { group: second, x: gate, ldx: n, rows };
-    return gate;
   }
 }
 
@@ -59,15 +58,13 @@ export class FeedForwardStep extends GatedStep {
   }
 
   protected override *inputs(slab: Slab): Generator<GroupInput> {
-    const { width } = this.pass.shape;
-    const { rows } = slab;
-    const { down } = this.#weights;
-    const x = this.readStates(slab); // rows x width
-    const normed = this.take(rows * width, 'inputs');
-    this.norm(x, this.#norm.address, normed, rows);
-    const hidden = yield* this.gated(this.#weights, normed, rows);
-    const from = { x: hidden, ld: down.columns };
-    this.product(from, down, this.#downBias, { x, ld: width }, rows, true);
-    this.writeStates(this.pass.states, slab, x, this.groups[1].tensors[0]);
+    yield* this.gated(this.#weights, this.readNormed(slab, this.#norm), slab.rows);
+  }
+
+  protected override complete(slab: Slab, { group, x: hidden, ldx, rows }: GroupInput): void {
+    const x = this.readStates(slab);
+    const to = { x, ld: this.pass.shape.width };
+    this.product({ x: hidden, ld: ldx }, this.#weights.down, this.#downBias, to, rows, true);
+    this.writeStates(this.pass.states, slab, x, group.tensors[0]);
   }
 }

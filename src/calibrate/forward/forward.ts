@@ -17,7 +17,7 @@ export interface ForwardOptions {
   readonly model: ForwardModel;
   /** Token ids, windows of equal length; each is a sequence of its own. */
   readonly windows: readonly Int32Array[];
-  /** Bytes of hidden states that may stay in memory, outside the team's. */
+  /** Bytes that hidden states, and inputs that are needed twice, may take outside the team's memory. */
   readonly stateBytes: number;
   /** Where a scratch file for the rest may be made. */
   readonly scratchDirectory: string;
@@ -63,14 +63,17 @@ export class ForwardPass {
       return { index, firstWindow, windows: count, rows: count * context };
     });
     // With experts two stores are needed at a time.
-    const budget = shape.experts > 0 ? stateBytes / 2 : stateBytes;
+    const stores = shape.experts > 0 ? 2 : 1;
+    const budget = stateBytes / stores;
     const sizes = slabs.map(({ rows }) => rows * shape.width);
+    const keepBytes = stateBytes - stores * 4 * shape.width * windows.length * context;
     const newStore = () => new StateStore(sizes, budget, scratchDirectory);
     const rotations = team.arena.takeFloats(context * 2 * shape.headSize, 'the rotary table');
     const table = ropeTable(shape.rope, shape.headSize, context, this.#ropeFactors(team, context));
     team.scope.floats(rotations, table.length).set(table);
     const { source } = this;
-    this.#pass = { team, shape, source, context, slabs, states: newStore(), rotations, newStore };
+    const states = newStore();
+    this.#pass = { team, shape, source, context, slabs, states, rotations, keepBytes, newStore };
   }
 
   /** Steps that `steps` yields, for progress. */
@@ -93,7 +96,9 @@ export class ForwardPass {
     for (const make of this.makers()) {
       const mark = arena.mark();
       try {
-        yield make();
+        const step = make();
+        yield step;
+        if (!step.advanced) throw new Error(`${step.title} of layer ${step.layer} was left out`);
       } finally {
         arena.release(mark);
       }

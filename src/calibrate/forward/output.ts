@@ -23,8 +23,9 @@ export class OutputStep extends Step {
   /** The states stay as they are. */
   protected override *inputs(slab: Slab): Generator<GroupInput> {
     const [group] = this.groups;
-    const x = this.readStates(slab);
-    this.norm(x, this.#norm.address, x, slab.rows);
-    yield { group, x, ldx: group.columns, rows: slab.rows };
+    yield { group, x: this.readNormed(slab, this.#norm), ldx: group.columns, rows: slab.rows };
   }
+
+  /** Logits are the caller's: what he needs of them differs, and all of them seldom fit. */
+  protected override complete(): void {}
 }

@@ -30,6 +30,8 @@ export interface Pass {
   states: StateStore;
   /** Address of the rotary table (`ropeTable`). */
   readonly rotations: number;
+  /** Bytes outside the team's memory in which a step may keep inputs that it will need again. */
+  readonly keepBytes: number;
   /** A second store of the same size, for steps that need the old states until the new ones are whole. */
   newStore(): StateStore;
 }
@@ -44,7 +46,10 @@ export interface InputGroup {
   readonly columns: number;
 }
 
-/** Inputs of one group in one slab: `rows` rows of float32 at `x`, `ldx` floats from row to row. */
+/** Inputs: `rows` rows of float32 at `x`, `ldx` floats from row to row. */
+export type Visit = (x: number, ldx: number, rows: number) => void;
+
+/** Inputs of one group in one slab; without gaps for the last group of a step. */
 export interface GroupInput {
   readonly group: InputGroup;
   readonly x: number;
@@ -67,6 +72,9 @@ export abstract class Step {
   /** By the names of their tensors; of stacked experts the matrix of this step's. */
   readonly weights = new Map<string, Weight>();
   protected readonly pass: Pass;
+  /** Inputs of the last group by slab, as far as there was room, from when they were shown to the end of the step. */
+  readonly #kept: Float32Array[] = [];
+  #advanced = false;
 
   constructor(pass: Pass, layer: number | null, title: string, groups: readonly InputGroup[]) {
     this.pass = pass;
@@ -75,8 +83,16 @@ export abstract class Step {
     this.groups = groups;
   }
 
-  /** Calculates a slab, pausing with the inputs of each group; at the end the new states are in their store. */
+  /** Whether all windows have passed the step. */
+  get advanced(): boolean {
+    return this.#advanced;
+  }
+
+  /** Calculates a slab up to the inputs of the last group, pausing with those of each. */
   protected abstract inputs(slab: Slab): Generator<GroupInput>;
+
+  /** Goes on from the inputs of the last group to the new states, and writes them to their store. */
+  protected abstract complete(slab: Slab, last: GroupInput): void;
 
   /** What remains to be done when all slabs have passed. */
   protected finish(): void {}
@@ -91,21 +107,33 @@ export abstract class Step {
   }
 
   /**
-   * Calculates one slab up to the inputs of a group, with the weights as they are now, in buffers of the arena that the caller
-   * gives back. The hidden states stay as they are. Null where no token of the slab reaches the group (an expert).
+   * Runs all windows up to the inputs of a group, with the weights as they are now. The hidden states stay as they are. Once the
+   * inputs of the last group have been shown, `advance` may go on from there: from then on only that group's weights may change.
+   *
+   * @throws NotFiniteActivationError
+   */
+  forEachInput(group: InputGroup, visit: Visit): void {
+    for (const slab of this.pass.slabs) {
+      this.pass.team.arena.scoped(() => {
+        const input = this.inputOf(group, slab);
+        if (input !== null) visit(input.x, input.ldx, input.rows);
+      });
+    }
+  }
+
+  /**
+   * The same for one slab, in buffers of the arena that the caller gives back. Null where no token of the slab reaches the group
+   * (an expert).
    *
    * @throws NotFiniteActivationError
    */
   inputOf(group: InputGroup, slab: Slab): GroupInput | null {
     for (const input of this.inputs(slab)) {
       this.check(input, slab);
-      if (input.group === group) return input;
+      if (input.group !== group) continue;
+      this.#keep(input, slab);
+      return input;
     }
-    return null;
-  }
-
-  /** The matrix of a group, where its results are added to the hidden states as they are. */
-  addingMatrix(_group: InputGroup): Weight | null {
     return null;
   }
 
@@ -114,21 +142,51 @@ export abstract class Step {
     return this.readStates(slab);
   }
 
+  /** The matrix of a group, where its results are added to the hidden states as they are. */
+  addingMatrix(_group: InputGroup): Weight | null {
+    return null;
+  }
+
+  /** Keeps inputs of the last group, if there is room; of a step with one group there is nothing to save. */
+  #keep({ group, x, ldx, rows }: GroupInput, slab: Slab): void {
+    if (this.groups.length === 1 || group !== this.groups.at(-1)) return;
+    delete this.#kept[slab.index];
+    const kept = this.#kept.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (kept + 4 * rows * ldx > this.pass.keepBytes) return;
+    this.#kept[slab.index] = this.pass.team.scope.floats(x, rows * ldx).slice();
+  }
+
   /**
    * Runs all windows through the step: hidden states become those behind it. `visit` sees the inputs of every group on the way.
    *
    * @throws NotFiniteActivationError
    */
   advance(visit?: (input: GroupInput) => void): void {
+    if (this.#advanced) throw new Error(`${this.title} of layer ${this.layer} was calculated twice`);
     for (const slab of this.pass.slabs) {
       this.pass.team.arena.scoped(() => {
-        for (const input of this.inputs(slab)) {
+        const inputs = visit === undefined && this.#kept[slab.index] ? this.#again(slab) : this.inputs(slab);
+        let last: GroupInput | null = null;
+        for (const input of inputs) {
           this.check(input, slab);
           visit?.(input);
+          last = input;
         }
+        if (last !== null) this.complete(slab, last);
       });
     }
+    this.#kept.length = 0;
     this.finish();
+    this.#advanced = true;
+  }
+
+  /** Inputs of the last group that were kept. */
+  *#again(slab: Slab): Generator<GroupInput> {
+    const kept = this.#kept[slab.index];
+    const group = this.groups.at(-1)!;
+    const x = this.take(kept.length, 'inputs');
+    this.pass.team.scope.floats(x, kept.length).set(kept);
+    yield { group, x, ldx: group.columns, rows: kept.length / group.columns };
   }
 
   /** Loads a tensor, or rows of it, under its name. */
@@ -148,8 +206,9 @@ export abstract class Step {
     return this.pass.team.arena.takeFloats(floats, `${what} of ${place}`);
   }
 
-  protected readStates(slab: Slab): number {
-    const { team, shape, states } = this.pass;
+  /** The states of a slab, rows x width: those before this step unless told. */
+  protected readStates(slab: Slab, states = this.pass.states): number {
+    const { team, shape } = this.pass;
     const count = slab.rows * shape.width;
     const x = this.take(count, 'hidden states');
     states.read(slab.index, team.scope.floats(x, count));
@@ -163,10 +222,12 @@ export abstract class Step {
     states.write(slab.index, team.scope.floats(x, slab.rows * shape.width));
   }
 
-  /** out = norm of x, rows x width. */
-  protected norm(x: number, weight: number, out: number, rows: number): void {
+  /** The normed states of a slab, rows x width. */
+  protected readNormed(slab: Slab, norm: Weight): number {
     const { width, epsilon } = this.pass.shape;
-    this.runRows('norm', rows, [x, width, weight, out, width, width, epsilon]);
+    const x = this.readStates(slab);
+    this.runRows('norm', slab.rows, [x, width, norm.address, x, width, width, epsilon]);
+    return x;
   }
 
   /** c = a W^T + bias, or added to c: `rows` rows. */
