@@ -74,7 +74,7 @@ export const roundToHalf = (x: number): number => fromFloat16(toFloat16(x));
 
 /**
  * The scales of one row's group of columns as they will be stored: scale s = d * scales[s] and offset s = -(dmin * mins[s]).
- * Under 'half' d is 1 and the scales are float16 values; for minima so, with dmin = -1, as Q4_1 adds its minimum.
+ * Under 'half' d is 1 and the scales are float16 values; minima then go with dmin = -1, as Q4_1 adds its minimum.
  */
 export interface GroupScales {
   d: number;
@@ -83,9 +83,9 @@ export interface GroupScales {
   readonly mins: Float64Array;
 }
 
-export const newGroupScales = (): GroupScales => ({
+export const newGroupScales = ({ min }: Grid): GroupScales => ({
   d: 1,
-  dmin: -1,
+  dmin: min?.kind === 'half' ? -1 : 1,
   scales: new Float64Array(16),
   mins: new Float64Array(16),
 });
@@ -100,8 +100,8 @@ export function copyGroupScales(from: GroupScales, to: GroupScales): void {
 /** What a decoder multiplies levels with, float32. */
 export const scaleOf = ({ d, scales }: GroupScales, s: number): number => Math.fround(d * scales[s]);
 
-/** What a decoder adds, float32. */
-export const offsetOf = ({ dmin, mins }: GroupScales, s: number): number => 0 - Math.fround(dmin * mins[s]);
+/** What a decoder adds, float32; -0, which changes no number, where it adds nothing. */
+export const offsetOf = ({ dmin, mins }: GroupScales, s: number): number => -Math.fround(dmin * mins[s]);
 
 /** Code of each level of a grid, as the packers expect it. */
 function codeOfLevel({ type, low, table }: Grid): (level: number) => number {

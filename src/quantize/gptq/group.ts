@@ -73,8 +73,8 @@ export class GroupCoder {
   readonly #levels: Float32Array;
   readonly #best = { levels: new Float32Array(GROUP_WIDTH), decoded: new Float32Array(GROUP_WIDTH) };
   /** Scales of the group, what `code` found and `improve` starts from and changes. */
-  readonly scales = newGroupScales();
-  readonly #trial = newGroupScales();
+  readonly scales: GroupScales;
+  readonly #trial: GroupScales;
   readonly #free: readonly FreeFit[] = Array.from({ length: 16 }, () => ({
     ...{ scale: 0, offset: 0, scaleCurvature: 0, offsetCurvature: 0 },
   }));
@@ -86,6 +86,8 @@ export class GroupCoder {
   constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
     this.#kernels = kernels;
     this.#grid = grid;
+    this.scales = newGroupScales(grid);
+    this.#trial = newGroupScales(grid);
     this.#search = new SubBlockSearch(kernels, buffer, scratch, grid);
     this.#memory = new Float32Array(buffer);
     const vectors = scratch + SEARCH_BYTES;

@@ -300,7 +300,7 @@ export class SubBlockSearch {
     for (let lane = 0; lane < LANES; lane++) {
       const from = Math.min(lane, this.#batch - 1);
       this.#candidates[lane] = Math.fround(group.d * this.#batchScale[from]);
-      this.#candidates[LANES + lane] = 0 - Math.fround(group.dmin * this.#batchMin[from]);
+      this.#candidates[LANES + lane] = -Math.fround(group.dmin * this.#batchMin[from]);
     }
     const { r, stride, inverses } = this.#metric;
     const { low, high } = this.#grid;
@@ -393,9 +393,9 @@ const RELATIVE_WITH_MIN = [
   ...[0.01, -0.01, 0.03].map((step) => [0, step] as const),
 ];
 
-/** Nearest integer of low..high; 0 for NaN, which 0 / 0 gives. */
+/** Nearest integer of low..high, never -0; 0 for NaN, which 0 / 0 gives. */
 const codeOf = (x: number, low: number, high: number): number =>
-  Number.isNaN(x) ? 0 : Math.max(low, Math.min(high, Math.round(x)));
+  Number.isNaN(x) ? 0 : Math.max(low, Math.min(high, Math.round(x))) + 0;
 
 /**
  * Inverse scale number `at` of SCAN for values around zero: the one of largest magnitude, `peak`, goes to near one end of
