@@ -8,6 +8,7 @@ import {
   roundToHalf,
   scaleOf,
 } from './grid.ts';
+import { PAIR_BYTES, PairDescent } from './pairs.ts';
 import type { BlockKernels } from './scalar.ts';
 import { fitSteps, searchStep } from './steps.ts';
 import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch } from './sub-block.ts';
@@ -15,7 +16,7 @@ import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch
 /** A vector of a group: 256 float32. */
 const VECTOR = 4 * GROUP_WIDTH;
 /** Bytes of scratch of a GroupCoder. */
-export const GROUP_BYTES = SEARCH_BYTES + 16 * VECTOR;
+export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES;
 
 /** The loss ||(t - q) R||^2 of a group: addresses of R (width x width, float32) and of what is known of it. */
 export interface GroupLoss {
@@ -42,6 +43,8 @@ export interface GroupCurvature {
   readonly inverses: number;
   /** 1 R_ss of each. */
   readonly ones: number;
+  /** Largest |H_ij|, j not i, of each row i. */
+  readonly couplings: number;
 }
 
 const at = (buffer: ArrayBufferLike, address: number) => new Float32Array(buffer, address, GROUP_WIDTH);
@@ -54,6 +57,7 @@ export class GroupCoder {
   readonly #kernels: BlockKernels;
   readonly #grid: Grid;
   readonly #search: SubBlockSearch;
+  readonly #pairs: PairDescent;
   readonly #memory: Float32Array;
   readonly #address: {
     readonly [name in
@@ -97,6 +101,7 @@ export class GroupCoder {
       ...{ weights: vector(4), sums: vector(5), scratch: vector(6), carried: vector(7) },
     };
     this.#images = [vector(8), vector(9), vector(10)];
+    this.#pairs = new PairDescent(kernels, buffer, vector(11), grid);
     this.#target = at(buffer, this.#address.target);
     this.#levels = at(buffer, this.#address.levels);
     this.#decoded = at(buffer, this.#address.decoded);
@@ -322,8 +327,8 @@ export class GroupCoder {
   }
 
   /**
-   * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes, at
-   * last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
+   * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes,
+   * then pairs of codes, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
    * columns, kept up to date. Returns whether anything changed.
    */
   improve(curvature: GroupCurvature, gradient: number): boolean {
@@ -351,6 +356,7 @@ export class GroupCoder {
       );
       if (moves > 0) changed = true;
     }
+    if (this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded)) changed = true;
     if (this.#grid.scale.kind === 'integer' && this.#improveSteps(curvature, gradient)) changed = true;
     return changed;
   }

@@ -122,6 +122,16 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
   });
 });
 
+test.each([32, 256])('partners of %i columns', (width) => {
+  for (const change of [0.25, -0.0625, 0]) {
+    agree(12, width, 4 * width, grids[0], [[OUT, 1]], (kernels) => {
+      return Array.from({ length: width }, (_, i) =>
+        kernels.gptqPartner(width, H + 4 * width * i, change, X, Y, OUT),
+      );
+    });
+  }
+});
+
 test('numbers that are not finite take the same way', () => {
   for (const grid of grids) {
     const { low, high } = grid;
