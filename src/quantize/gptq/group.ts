@@ -47,6 +47,10 @@ export interface GroupCurvature {
   readonly couplings: number;
 }
 
+/** Other d and dmin that a first pass tries, as multiples of what the search of steps found. */
+const OTHER_STEPS = [0.97, 1.03, 0.94, 1.06].map((by) => [by, 1] as const);
+const OTHER_STEPS_WITH_MIN = [...OTHER_STEPS, ...OTHER_STEPS.map(([by]) => [1, by] as const)];
+
 const at = (buffer: ArrayBufferLike, address: number) => new Float32Array(buffer, address, GROUP_WIDTH);
 
 /**
@@ -139,25 +143,36 @@ export class GroupCoder {
    */
   code(loss: GroupLoss, refits: number): number {
     const { scales } = this;
+    const trial = this.#trial;
     this.#searchFree(loss);
     this.#chooseSteps(loss.width);
-    let best = this.#pass(loss, null, scales);
+    copyGroupScales(scales, trial);
+    let best = this.#pass(loss, null, scales, Number.POSITIVE_INFINITY);
     if (this.#grid.scale.kind === 'half') return best;
-    for (let refit = 0; refit < refits; refit++) {
+    const { d, dmin } = scales;
+    this.#keep(loss.width);
+    const take = (held: GroupScales | null): boolean => {
+      const found = this.#pass(loss, held, trial, 0.99999 * best);
+      if (Number.isNaN(found)) {
+        this.#restore(loss.width);
+        return false;
+      }
+      best = found;
+      copyGroupScales(trial, scales);
       this.#keep(loss.width);
-      copyGroupScales(scales, this.#trial);
-      if (!this.#refit(loss)) break;
+      return true;
+    };
+    for (const [byD, byDmin] of this.#grid.min === null ? OTHER_STEPS : OTHER_STEPS_WITH_MIN) {
+      trial.d = roundToHalf(d * byD);
+      trial.dmin = roundToHalf(dmin * byDmin);
+      take(null);
+    }
+    for (let refit = 0; refit < refits && this.#refit(loss); refit++) {
       for (let s = 0; s * this.#grid.sub < loss.width; s++) {
         this.#free[s].scale = scaleOf(scales, s);
         this.#free[s].offset = offsetOf(scales, s);
       }
-      const found = this.#pass(loss, scales, this.#trial);
-      if (!(found < 0.99999 * best)) {
-        this.#restore(loss.width);
-        break;
-      }
-      best = found;
-      copyGroupScales(this.#trial, scales);
+      if (!take(scales)) break;
     }
     return best;
   }
@@ -218,9 +233,9 @@ export class GroupCoder {
 
   /**
    * Codes all sub-blocks in order with the d and dmin of `to`, whose scales and minima it writes. Each has the target that the
-   * errors of those before it leave. `held` competes.
+   * errors of those before it leave. `held` competes. Returns the loss, NaN as soon as it is not below `bound`.
    */
-  #pass(loss: GroupLoss, held: GroupScales | null, to: GroupScales): number {
+  #pass(loss: GroupLoss, held: GroupScales | null, to: GroupScales, bound: number): number {
     const { width } = loss;
     const { sub } = this.#grid;
     const { target, carried, sums, scratch, errors } = this.#address;
@@ -245,6 +260,7 @@ export class GroupCoder {
       const stored = held && { scale: held.scales[s], min: held.mins[s] };
       this.#search.stored(to, scale, offset, stored, 3, this.#fit);
       total += this.#accept(to, s);
+      if (!(total < bound)) return Number.NaN;
       const after = first + sub;
       for (let j = first; j < after; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
       const rest = width - after;
@@ -308,6 +324,7 @@ export class GroupCoder {
       fitSteps(dot(sums, sums), dot(sums, scratch), dot(scratch, scratch), dot(sums, c), dot(scratch, c)),
     );
     if (d === 0 || (d === scales.d && dmin === scales.dmin)) return false;
+    copyGroupScales(scales, this.#trial);
     this.#trial.d = d;
     this.#trial.dmin = dmin;
     return true;

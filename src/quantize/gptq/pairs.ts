@@ -58,8 +58,8 @@ export class PairDescent {
     for (const move of moves) longest = Math.max(longest, Math.abs(move));
     let changed = false;
     for (let i = 0; i < width; i++) {
-      // What the best of partners could add, at most.
-      const reach = 2 * longest * this.#memory[couplings / 4 + i];
+      // Of two moves that gain together the better one loses at most half of what the coupling adds, and that is bounded.
+      const reach = longest * this.#memory[couplings / 4 + i];
       for (let way = i; way < 2 * GROUP_WIDTH; way += GROUP_WIDTH) {
         const move = moves[way];
         if (move === 0 || !(gains[way] + Math.abs(move) * reach > 0)) continue;

@@ -343,16 +343,16 @@ export class SubBlockSearch {
   #proposeNeighbours(scale: number, min: number): void {
     const { scale: stored, min: minimum } = this.#grid;
     if (stored.kind === 'half') {
-      for (const [byScale, byMin] of minimum === null ? RELATIVE : RELATIVE_WITH_MIN) {
-        this.#propose(roundToHalf(scale * (1 + byScale)), roundToHalf(min * (1 + byMin)));
+      const steps = minimum === null ? RELATIVE : RELATIVE_WITH_MIN;
+      for (let i = 0; i < steps.length; i += 2) {
+        this.#propose(roundToHalf(scale * (1 + steps[i])), roundToHalf(min * (1 + steps[i + 1])));
       }
       return;
     }
     // A step of a scale of 8 bits changes little.
     const step = stored.high >= 127 ? 2 : 1;
-    for (const [byScale, byMin] of minimum === null ? ALONG : AROUND) {
-      this.#propose(scale + step * byScale, min + byMin);
-    }
+    const steps = minimum === null ? ALONG : AROUND;
+    for (let i = 0; i < steps.length; i += 2) this.#propose(scale + step * steps[i], min + steps[i + 1]);
   }
 
   #propose(scale: number, min: number): void {
@@ -382,16 +382,11 @@ export function writeTable(buffer: ArrayBufferLike, address: number, { table }: 
   return address;
 }
 
-const AROUND = [
-  ...[[1, 0] as const, [-1, 0] as const, [0, 1] as const, [0, -1] as const],
-  ...[[1, 1] as const, [-1, -1] as const, [1, -1] as const, [-1, 1] as const],
-];
-const ALONG = [1, -1, 2, -2, 3, -3].map((step) => [step, 0] as const);
-const RELATIVE = [0.007, -0.007, 0.015, -0.015, 0.03, -0.03, 0.06].map((step) => [step, 0] as const);
-const RELATIVE_WITH_MIN = [
-  ...[0.01, -0.01, 0.03, -0.03].map((step) => [step, 0] as const),
-  ...[0.01, -0.01, 0.03].map((step) => [0, step] as const),
-];
+// Neighbours: changes of scale and minimum in turn, in steps or, of what has float16 of its own, relative.
+const AROUND = [1, 0, -1, 0, 0, 1, 0, -1, 1, 1, -1, -1, 1, -1, -1, 1];
+const ALONG = [1, 0, -1, 0, 2, 0, -2, 0, 3, 0, -3, 0];
+const RELATIVE = [0.007, 0, -0.007, 0, 0.015, 0, -0.015, 0, 0.03, 0, -0.03, 0, 0.06, 0];
+const RELATIVE_WITH_MIN = [0.01, 0, -0.01, 0, 0.03, 0, -0.03, 0, 0, 0.01, 0, -0.01, 0, 0.03];
 
 /** Nearest integer of low..high, never -0; 0 for NaN, which 0 / 0 gives. */
 const codeOf = (x: number, low: number, high: number): number =>
