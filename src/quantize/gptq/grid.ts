@@ -69,6 +69,20 @@ const grids = new Map(
 /** The grid of a type; undefined for a type whose codes cannot be chosen one weight at a time, and for plain numbers. */
 export const gridOf = (type: TypeName): Grid | undefined => grids.get(type);
 
+/** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
+export function writeTable(buffer: ArrayBufferLike, address: number, { table }: Grid): number {
+  if (table === null) return 0;
+  const steps = table.slice(1).map((value, i) => value - table[i]);
+  const floats = new Float32Array(buffer, address, 48);
+  floats.set(table);
+  floats.set(
+    steps.map((step, i) => table[i] + step / 2),
+    16,
+  );
+  floats.set(steps, 32);
+  return address;
+}
+
 /** float32 to the nearest float16, as a number. */
 export const roundToHalf = (x: number): number => fromFloat16(toFloat16(x));
 

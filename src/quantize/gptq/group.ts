@@ -8,6 +8,7 @@ import {
   roundToHalf,
   scaleOf,
 } from './grid.ts';
+import type { GroupCurvature, GroupLoss } from './loss.ts';
 import { PAIR_BYTES, PairDescent } from './pairs.ts';
 import type { BlockKernels } from './scalar.ts';
 import { fitSteps, searchStep } from './steps.ts';
@@ -17,35 +18,6 @@ import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch
 const VECTOR = 4 * GROUP_WIDTH;
 /** Bytes of scratch of a GroupCoder. */
 export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES;
-
-/** The loss ||(t - q) R||^2 of a group: addresses of R (width x width, float32) and of what is known of it. */
-export interface GroupLoss {
-  readonly width: number;
-  readonly r: number;
-  /** 1 / R_jj. */
-  readonly inverses: number;
-  /** 1 R_ss of each sub-block s. */
-  readonly ones: number;
-  /** E[x_j^2], the weights of the plain search. */
-  readonly importance: number;
-}
-
-/** The matrix H of a group's loss when all other columns stay: addresses. */
-export interface GroupCurvature {
-  readonly width: number;
-  /** width x width. */
-  readonly h: number;
-  /** 1 / H_jj. */
-  readonly reciprocals: number;
-  /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
-  readonly factors: number;
-  /** Their 1 / R_jj. */
-  readonly inverses: number;
-  /** 1 R_ss of each. */
-  readonly ones: number;
-  /** Largest |H_ij|, j not i, of each row i. */
-  readonly couplings: number;
-}
 
 /** Other d and dmin that a first pass tries, as multiples of what the search of steps found. */
 const OTHER_STEPS = [0.97, 1.03, 0.94, 1.06].map((by) => [by, 1] as const);
@@ -125,11 +97,6 @@ export class GroupCoder {
   /** What levels and scales decode to. */
   get decoded(): Float32Array {
     return this.#decoded;
-  }
-
-  /** Address of the same. */
-  get decodedAt(): number {
-    return this.#address.decoded;
   }
 
   /** Scratch of 256 float32 for the caller, between calls. */

@@ -1,6 +1,34 @@
 import type { TaskScope } from '../../compute/scope.ts';
 import type { Grid } from './grid.ts';
-import type { GroupCurvature, GroupLoss } from './group.ts';
+
+/** The loss ||(t - q) R||^2 of a group: addresses of R (width x width, float32) and of what is known of it. */
+export interface GroupLoss {
+  readonly width: number;
+  readonly r: number;
+  /** 1 / R_jj. */
+  readonly inverses: number;
+  /** 1 R_ss of each sub-block s. */
+  readonly ones: number;
+  /** E[x_j^2], the weights of the plain search. */
+  readonly importance: number;
+}
+
+/** The matrix H of a group's loss when all other columns stay: addresses. */
+export interface GroupCurvature {
+  readonly width: number;
+  /** width x width. */
+  readonly h: number;
+  /** 1 / H_jj. */
+  readonly reciprocals: number;
+  /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
+  readonly factors: number;
+  /** Their 1 / R_jj. */
+  readonly inverses: number;
+  /** 1 R_ss of each. */
+  readonly ones: number;
+  /** Largest |H_ij|, j not i, of each row i. */
+  readonly couplings: number;
+}
 
 /** What the losses of groups are made from: numbers of the columns, in the order of processing. */
 export interface ColumnFacts {

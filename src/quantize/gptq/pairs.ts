@@ -1,5 +1,5 @@
 import { GROUP_WIDTH, type Grid, type GroupScales, offsetOf, scaleOf } from './grid.ts';
-import type { GroupCurvature } from './group.ts';
+import type { GroupCurvature } from './loss.ts';
 import type { BlockKernels } from './scalar.ts';
 
 /** Bytes of scratch of a PairDescent. */

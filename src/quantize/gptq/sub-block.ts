@@ -1,4 +1,4 @@
-import { type Grid, type GroupScales, roundToHalf } from './grid.ts';
+import { type Grid, type GroupScales, roundToHalf, writeTable } from './grid.ts';
 import type { BlockKernels } from './scalar.ts';
 
 /** Candidates that the kernels judge at a time. */
@@ -366,20 +366,6 @@ export class SubBlockSearch {
     this.#batchScale[this.#batch] = scale;
     this.#batchMin[this.#batch++] = min;
   }
-}
-
-/** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
-export function writeTable(buffer: ArrayBufferLike, address: number, { table }: Grid): number {
-  if (table === null) return 0;
-  const steps = table.slice(1).map((value, i) => value - table[i]);
-  const floats = new Float32Array(buffer, address, 48);
-  floats.set(table);
-  floats.set(
-    steps.map((step, i) => table[i] + step / 2),
-    16,
-  );
-  floats.set(steps, 32);
-  return address;
 }
 
 // Neighbours: changes of scale and minimum in turn, in steps or, of what has float16 of its own, relative.

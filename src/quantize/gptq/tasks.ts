@@ -11,11 +11,12 @@ import {
   newGroupScales,
   offsetOf,
   scaleOf,
+  writeTable,
 } from './grid.ts';
-import { GroupCoder, type GroupCurvature, type GroupLoss } from './group.ts';
+import { GroupCoder } from './group.ts';
+import type { GroupCurvature, GroupLoss } from './loss.ts';
 import type { BlockKernels } from './scalar.ts';
 import { type CodedRows, levelsOf, loadGroup, storeGroup } from './state.ts';
-import { writeTable } from './sub-block.ts';
 
 /** Rows of a piece. */
 const PIECE_ROWS = 8;

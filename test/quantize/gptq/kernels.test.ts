@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { compileCompute, REPRODUCIBLE } from '../../../src/compute/gemm-choice.ts';
 import { openScope } from '../../../src/compute/scope.ts';
-import { type Grid, gridOf } from '../../../src/quantize/gptq/grid.ts';
+import { type Grid, gridOf, writeTable } from '../../../src/quantize/gptq/grid.ts';
 import { type BlockKernels, scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
-import { writeTable } from '../../../src/quantize/gptq/sub-block.ts';
 import { gaussian } from '../../support/random.ts';
 
 const BYTES = 64 * 65_536;
