@@ -225,7 +225,7 @@ export class GroupCoder {
       this.#search.aim(scratch, metric);
       const { scale, offset } = this.#free[s];
       const stored = held && { scale: held.scales[s], min: held.mins[s] };
-      this.#search.stored(to, scale, offset, stored, 3, this.#fit);
+      this.#search.stored(to, scale, offset, stored, 3, Number.POSITIVE_INFINITY, this.#fit);
       total += this.#accept(to, s);
       if (!(total < bound)) return Number.NaN;
       const after = first + sub;
@@ -245,7 +245,7 @@ export class GroupCoder {
     const { sub } = this.#grid;
     to.scales[s] = scale;
     to.mins[s] = min;
-    this.#levels.set(this.#search.levels, s * sub);
+    for (let j = 0; j < sub; j++) this.#levels[s * sub + j] = this.#search.levels[j];
     this.#decode(to, s);
     return loss;
   }
@@ -364,9 +364,17 @@ export class GroupCoder {
     this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, metric.inverses, sums, scratch);
     this.#search.aim(scratch, metric);
     const stored = { scale: this.scales.scales[s], min: this.scales.mins[s] };
-    this.#search.stored(this.scales, scaleOf(this.scales, s), offsetOf(this.scales, s), stored, 1, this.#fit);
+    this.#search.stored(
+      this.scales,
+      scaleOf(this.scales, s),
+      offsetOf(this.scales, s),
+      stored,
+      1,
+      0.9999 * held,
+      this.#fit,
+    );
     if (!(this.#fit.loss < 0.9999 * held)) return false;
-    this.#errors.set(this.#decoded.subarray(first, first + sub), first);
+    for (let j = first; j < first + sub; j++) this.#errors[j] = this.#decoded[j];
     this.#accept(this.scales, s);
     for (let j = first; j < first + sub; j++) this.#errors[j] -= this.#decoded[j];
     this.#kernels.gptqCombine(sub, width, errors + 4 * first, h + 4 * width * first, 4 * width, gradient);

@@ -266,7 +266,8 @@ export class SubBlockSearch {
 
   /**
    * Best scale and minimum that can be stored, d and dmin of `group` being given, near a free scale and offset; `held`, if any,
-   * is what is stored now and competes. `rounds` bounds the steps from neighbour to neighbour. Levels go to `levels`.
+   * is what is stored now and competes. `rounds` bounds the steps from neighbour to neighbour; there are none when the first
+   * candidates leave `bound` or more. Levels go to `levels`.
    */
   stored(
     group: GroupScales,
@@ -274,6 +275,7 @@ export class SubBlockSearch {
     offset: number,
     held: { readonly scale: number; readonly min: number } | null,
     rounds: number,
+    bound: number,
     fit: StoredFit,
   ): void {
     fit.loss = Number.POSITIVE_INFINITY;
@@ -285,7 +287,7 @@ export class SubBlockSearch {
     this.#proposeNeighbours(this.#batchScale[start], this.#batchMin[start]);
     for (let round = 0; ; round++) {
       const best = this.#judge(group, fit);
-      if (best < 0 || round === rounds) return;
+      if (best < 0 || round === rounds || fit.loss >= bound) return;
       this.#fitLanes();
       this.#solve(best);
       this.#batch = 0;
