@@ -12,7 +12,14 @@ import type { GroupCurvature, GroupLoss } from './loss.ts';
 import { PAIR_BYTES, PairDescent } from './pairs.ts';
 import type { BlockKernels } from './scalar.ts';
 import { fitSteps, searchStep } from './steps.ts';
-import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch } from './sub-block.ts';
+import {
+  type FreeFit,
+  type Metric,
+  MOST_ROUNDS,
+  SEARCH_BYTES,
+  type StoredFit,
+  SubBlockSearch,
+} from './sub-block.ts';
 
 /** A vector of a group: 256 float32. */
 const VECTOR = 4 * GROUP_WIDTH;
@@ -225,7 +232,7 @@ export class GroupCoder {
       this.#search.aim(scratch, metric);
       const { scale, offset } = this.#free[s];
       const stored = held && { scale: held.scales[s], min: held.mins[s] };
-      this.#search.stored(to, scale, offset, stored, 3, Number.POSITIVE_INFINITY, this.#fit);
+      this.#search.stored(to, scale, offset, stored, MOST_ROUNDS, Number.POSITIVE_INFINITY, this.#fit);
       total += this.#accept(to, s);
       if (!(total < bound)) return Number.NaN;
       const after = first + sub;
@@ -382,18 +389,15 @@ export class GroupCoder {
   }
 
   #improveSteps({ width, h }: GroupCurvature, gradient: number): boolean {
-    const { scales, scratch } = { scales: this.scales, scratch: this.#address.scratch };
-    const { errors, sums } = this.#address;
+    const { scales } = this;
+    const { errors, sums, scratch } = this.#address;
     const [a, b] = this.#images;
     this.#patterns(width);
     const stride = 4 * width;
-    for (const [from, to] of [
-      [a, sums],
-      [b, scratch],
-    ]) {
-      this.#memory.fill(0, to / 4, to / 4 + width);
-      this.#kernels.gptqCombine(width, width, from, h, stride, to);
-    }
+    this.#memory.fill(0, sums / 4, sums / 4 + width);
+    this.#memory.fill(0, scratch / 4, scratch / 4 + width);
+    this.#kernels.gptqCombine(width, width, a, h, stride, sums);
+    if (this.#grid.min !== null) this.#kernels.gptqCombine(width, width, b, h, stride, scratch);
     const dot = (x: number, y: number) => this.#dot(x, y, width);
     const [aa, ab, bb] = [dot(a, sums), dot(b, sums), dot(b, scratch)];
     const [ag, bg] = [dot(a, gradient), dot(b, gradient)];

@@ -3,6 +3,8 @@ import type { BlockKernels } from './scalar.ts';
 
 /** Candidates that the kernels judge at a time. */
 const LANES = 8;
+/** Most steps from neighbour to neighbour. */
+export const MOST_ROUNDS = 3;
 /** Inverse scales that the plain search tries, a multiple of LANES: ggml's own search has 37 of them under importance. */
 const SCAN = 40;
 /** Bytes of scratch of a search: candidates, sums, losses, table; sums and levels of eight candidates; image; levels. */
@@ -73,7 +75,9 @@ export class SubBlockSearch {
   readonly #batchScale = new Float64Array(LANES);
   readonly #batchMin = new Float64Array(LANES);
   #batch = 0;
-  readonly #tried: number[] = [];
+  /** Scales and minima that were in a batch, in pairs: of `rounds` + 1 batches at most. */
+  readonly #tried = new Float64Array(2 * LANES * (MOST_ROUNDS + 1));
+  #triedCount = 0;
 
   /** Takes SEARCH_BYTES at `scratch`. */
   constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
@@ -266,7 +270,7 @@ export class SubBlockSearch {
 
   /**
    * Best scale and minimum that can be stored, d and dmin of `group` being given, near a free scale and offset; `held`, if any,
-   * is what is stored now and competes. `rounds` bounds the steps from neighbour to neighbour; there are none when the first
+   * is what is stored now and competes. `rounds`, MOST_ROUNDS at most, bounds the steps from neighbour to neighbour; there are none when the first
    * candidates leave `bound` or more. Levels go to `levels`.
    */
   stored(
@@ -279,7 +283,7 @@ export class SubBlockSearch {
     fit: StoredFit,
   ): void {
     fit.loss = Number.POSITIVE_INFINITY;
-    this.#tried.length = 0;
+    this.#triedCount = 0;
     this.#batch = 0;
     if (held !== null) this.#propose(held.scale, held.min);
     this.#proposeFree(group, scale, offset);
@@ -363,8 +367,9 @@ export class SubBlockSearch {
     if (minimum?.kind === 'integer' && (min < minimum.low || min > minimum.high)) return;
     if (this.#batch === LANES || !Number.isFinite(scale) || !Number.isFinite(min)) return;
     const tried = this.#tried;
-    for (let i = 0; i < tried.length; i += 2) if (tried[i] === scale && tried[i + 1] === min) return;
-    tried.push(scale, min);
+    for (let i = 0; i < this.#triedCount; i += 2) if (tried[i] === scale && tried[i + 1] === min) return;
+    tried[this.#triedCount++] = scale;
+    tried[this.#triedCount++] = min;
     this.#batchScale[this.#batch] = scale;
     this.#batchMin[this.#batch++] = min;
   }
@@ -387,9 +392,10 @@ const codeOf = (x: number, low: number, high: number): number =>
 function inverseAround({ low, high, table }: Grid, peak: number, at: number): number {
   const levels = table?.length ?? high - low + 1;
   const reach = levels <= 3 ? 0.6 : levels <= 8 ? 0.3 : levels <= 32 ? 0.16 : 0.04;
-  const both = low !== -high; // on a grid that is even about 0 both ends are the same
-  const half = both ? SCAN / 2 : SCAN;
-  const end = at < half ? low : high;
-  const step = ((at % half) - (half >> 1)) / (half >> 1);
-  return (end * (1 + reach * step)) / peak;
+  // On a grid that is even about 0 both ends are the same, and scales are positive.
+  const even = low === -high;
+  const count = even ? SCAN : SCAN / 2;
+  const end = even || at >= count ? high : low;
+  const step = ((at % count) - (count >> 1)) / (count >> 1);
+  return (end * (1 + reach * step)) / (even ? Math.abs(peak) : peak);
 }
