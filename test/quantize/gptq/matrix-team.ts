@@ -43,9 +43,12 @@ export function weightsOf(rows: number, n: number, seed = 1): Float32Array {
   return Float32Array.from({ length: rows * n }, () => 0.02 * next());
 }
 
+const activationsOf = new Map<number, Float32Array>();
+
 /** The Hessian of 2 n correlated activations, `dead` channels of which are zero. */
 export function hessianOf(team: Team, n: number, dead: readonly number[] = []): Hessian {
-  const x = activations(2 * n, n, 7);
+  if (!activationsOf.has(n)) activationsOf.set(n, activations(2 * n, n, 7));
+  const x = activationsOf.get(n)!.slice();
   for (const channel of dead) for (let row = 0; row < 2 * n; row++) x[row * n + channel] = 0;
   const hessian = new Hessian(team, n);
   team.arena.scoped(() => {
