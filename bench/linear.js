@@ -1,6 +1,6 @@
 // Hessians and their factors: GFLOP/s of accumulation, factorisation and the quadratic form.
 //
-//   npm run bench:linear -- [--sizes 1024,2816] [--threads 1,2] [--runs N] [--file] [--json FILE]
+//   npm run bench:linear -- [--sizes 1024,2816] [--threads 1,2] [--runs N] [--gemm KIND] [--file] [--json FILE]
 //
 // Each figure is the best of N runs. Accumulation and quadratic form count what a whole product costs, 2 n^2 FLOP a row, though
 // one triangle is computed: so they may exceed the machine's peak. Factorisation counts n^3 / 3, float64, and
@@ -9,6 +9,7 @@ import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { factorHessian } from '../dist/compute/factor.js';
+import { openGemm } from '../dist/compute/gemm-choice.js';
 import { Hessian } from '../dist/compute/hessian.js';
 import * as linear from '../dist/compute/linear-tasks.js';
 import { Team } from '../dist/compute/team.js';
@@ -20,10 +21,13 @@ const { values: options } = parseArgs({
     sizes: { type: 'string', default: '1024,2816' },
     threads: { type: 'string', default: '1,2' },
     runs: { type: 'string', default: '5' },
+    gemm: { type: 'string', default: 'wasm' },
     file: { type: 'boolean', default: false },
     json: { type: 'string' },
   },
 });
+
+const gemm = openGemm(options.gemm);
 
 /** Least seconds of some runs. */
 function best(act) {
@@ -43,6 +47,7 @@ function measure(threads, n) {
     scratchBytes: linear.LINEAR_SCRATCH_BYTES,
     modules: [{ specifier: '#linear-tasks', module: linear }],
     quantization: null,
+    gemm,
   });
   const pool = new TilePool(team, options.file ? { maxBytes: 0 } : {});
   const x = team.arena.takeFloats(ROWS * n, 'activations');
@@ -61,7 +66,9 @@ function measure(threads, n) {
   return { n, threads, add, form, factor };
 }
 
-console.log(`${cpus()[0].model}; X of ${ROWS} x n; tiles in ${options.file ? 'files' : 'memory'}; GFLOP/s`);
+console.log(
+  `${cpus()[0].model}; products by ${gemm.name}; X of ${ROWS} x n; tiles in ${options.file ? 'files' : 'memory'}; GFLOP/s`,
+);
 console.log('     n  threads  X^T X (float32)  tr(M H M^T)  factor (float64)');
 const results = [];
 for (const n of options.sizes.split(',').map(Number)) {

@@ -4,9 +4,11 @@
  */
 import { type DataType, dataTypes } from './core/types.ts';
 
+export type { CalibrationFacts, TensorCalibration } from './core/calibration.ts';
 export type { Checkpoint, CheckpointFile, StoredTensor } from './core/checkpoint.ts';
 export type { ErrorSums } from './core/error-sums.ts';
 export { type ErrorDetails, QuantizeError, UsageError } from './core/errors.ts';
+export type { Evaluation } from './core/evaluation.ts';
 export type { MetadataEntry } from './core/metadata.ts';
 export type { Plan, PlannedTensor } from './core/plan.ts';
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';

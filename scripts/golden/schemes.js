@@ -11,7 +11,7 @@
  * @typedef {object} Package
  * @property {Readonly<Record<string, unknown>>} mixtures
  * @property {readonly string[]} methods
- * @property {(options: { input: string } & Scheme) => unknown} planQuantization
+ * @property {(options: { input: string } & Scheme) => { plan: { calibration: unknown } }} planQuantization
  */
 
 /** Errors by which the plan stage says that something is not on offer. */
@@ -19,7 +19,8 @@ const refusals = ['UsageError', 'ImportanceRequiredError', 'UnsupportedTypeError
 
 /**
  * Every --type that this version can write the model as, every preset with each --bits it has, and each preset with
- * each type it codes in a way of its own.
+ * each type it codes in a way of its own. Not what is calibrated: its bytes depend on a text and on how matrices are
+ * multiplied, and ggml is no judge of them.
  * @param {Package} quantizer
  * @param {string} input
  * @returns {Scheme[]}
@@ -27,8 +28,7 @@ const refusals = ['UsageError', 'ImportanceRequiredError', 'UnsupportedTypeError
 export function offeredSchemes({ mixtures, methods, planQuantization }, input) {
   const offered = (/** @type {Scheme} */ scheme) => {
     try {
-      planQuantization({ input, ...scheme });
-      return true;
+      return planQuantization({ input, ...scheme }).plan.calibration === null;
     } catch (error) {
       if (error instanceof Error && refusals.includes(error.name)) return false;
       throw error;

@@ -1,11 +1,3 @@
-import type { Checkpoint } from '../core/checkpoint.ts';
-import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
-import { QuantizeError } from '../core/errors.ts';
-import { chooseKernels, kernelsOf } from '../quantize/kernels.ts';
-import { formatCount, formatError, printable } from '../report/format.ts';
-import { metricsOf } from '../report/metrics.ts';
-import { asJson, type ReportedMetrics } from '../report/report.ts';
-import { sqnr } from '../report/summary.ts';
 import {
   COMPARE_ARENA,
   comparePairs,
@@ -14,7 +6,15 @@ import {
   type NamedSource,
   sourcesOf,
   typeOf,
-} from './compare-tensors.ts';
+} from '../compare-tensors.ts';
+import type { Checkpoint } from '../core/checkpoint.ts';
+import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
+import { QuantizeError } from '../core/errors.ts';
+import { chooseKernels, kernelsOf } from '../quantize/kernels.ts';
+import { formatCount, formatError, printable } from '../report/format.ts';
+import { metricsOf } from '../report/metrics.ts';
+import { asJson, type ReportedMetrics } from '../report/report.ts';
+import { sqnr } from '../report/summary.ts';
 import { requireInput } from './files.ts';
 import { hasColor, type Io, jsonText, styles, tableStyle } from './io.ts';
 

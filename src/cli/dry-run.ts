@@ -25,11 +25,13 @@ export async function showPlan(plan: Plan, layout: Layout, json: boolean, io: Io
   const weights = made.reduce((total, { shape }) => total + elementsOf(shape), 0);
   const bytes = tensors.reduce((total, tensor) => total + tensor.bytes, 0);
   const important = made.filter(({ importance }) => importance !== undefined).length;
+  const calibrated = made.filter((tensor) => tensor.calibrated !== undefined).length;
   const lines = [
     renderPlan(tensors, tableStyle(io.stdout, io.env)),
     '',
     `${plan.fileType} by ${plan.method}: ${formatCount(weights)} weights in ${tensors.length} tensors, ` +
       (important > 0 ? `${important} under importance, ` : '') +
+      (calibrated > 0 ? `${calibrated} to calibrate, ` : '') +
       `${((bytes * 8) / weights).toFixed(2)} bits per weight, ` +
       (layout.split === null ? 'file' : `${describeParts(layout.split, layout.files.length)},`) +
       ` ${formatBytes(layout.fileBytes)}`,
@@ -57,12 +59,14 @@ const planAsJson = (plan: Plan, layout: Layout) => ({
       fileBytes,
     })),
   },
+  calibration: plan.calibration,
   metadata: plan.metadata.map(abbreviate),
   tensors: tensorsOf(plan, layout).map((tensor) => ({
     name: tensor.name,
     type: tensor.type,
     encoder: tensor.encoder,
     importance: tensor.importance !== undefined,
+    calibrated: tensor.calibrated ?? null,
     shape: tensor.shape,
     bitsPerWeight: bitsPerWeight(tensor.type),
     bytes: tensorBytes(tensor),

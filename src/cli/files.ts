@@ -51,13 +51,20 @@ export interface ReportTarget {
  */
 export function reportTarget(
   path: string,
-  paths: { input: string; output?: string | undefined; imatrix?: string | undefined },
+  paths: {
+    input: string;
+    output?: string | undefined;
+    imatrix?: string | undefined;
+    /** Texts that are read. */
+    texts?: readonly string[];
+  },
   force: boolean,
 ): ReportTarget {
   for (const [what, other] of [
     ['input', paths.input],
     ['output', paths.output],
     ['importance matrix', paths.imatrix],
+    ...(paths.texts ?? []).map((text) => ['text', text]),
   ]) {
     if (other !== undefined && samePlace(path, other)) {
       throw new UsageError(`--report and the ${what} are the same file: ${path}`);
@@ -94,10 +101,10 @@ export function isStandardOutput(path: string): boolean {
 }
 
 /** Writes `<path>.partial`, flushes it, and renames it to `path`. */
-function replaceFile(path: string, text: string): void {
+export function replaceFile(path: string, content: string | Uint8Array): void {
   const partial = `${path}.partial`;
   try {
-    writeFileSync(partial, text, { flush: true });
+    writeFileSync(partial, content, { flush: true });
     renameSync(partial, path);
   } catch (error) {
     rmSync(partial, { force: true });

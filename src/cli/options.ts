@@ -17,6 +17,18 @@ export interface QuantizeFlags {
   imatrix?: string;
   includeWeights?: string[];
   excludeWeights?: string[];
+  calibration?: string[];
+  calibrationField?: string;
+  calibrationTokens?: number;
+  context?: number;
+  seed?: number;
+  damp?: number;
+  actOrder?: boolean;
+  rounding?: 'gptq' | 'nearest';
+  memory?: number;
+  gemm?: 'auto' | 'wasm' | 'blas';
+  /** A text, evaluated after the run. */
+  eval?: string;
   allowRequantize?: boolean;
   overrideKv?: string[];
   pruneLayers?: number[];
@@ -44,6 +56,7 @@ export interface QuantizeFlags {
 export function pipelineOptions(input: string, flags: QuantizeFlags): QuantizeOptions {
   const {
     tensorType,
+    eval: evalText,
     dryRun: _d,
     report: _r,
     json: _j,
@@ -53,7 +66,12 @@ export function pipelineOptions(input: string, flags: QuantizeFlags): QuantizeOp
     minSqnr: _s,
     ...rest
   } = flags;
-  return { input, ...rest, ...(tensorType && { tensorTypes: tensorType }) };
+  return {
+    input,
+    ...rest,
+    ...(tensorType && { tensorTypes: tensorType }),
+    ...(evalText !== undefined && { evalText }),
+  };
 }
 
 /** Parser for whole numbers of at least `least`, multiples of `step`. */
@@ -88,6 +106,16 @@ export function parseSplitSize(text: string): number {
   const bytes = Number(digits) * (unit === 'G' ? 1e9 : 1e6);
   if (!Number.isSafeInteger(bytes) || bytes === 0) {
     throw new InvalidArgumentError("Expected a size in megabytes or gigabytes, as in '500M' or '4G'.");
+  }
+  return bytes;
+}
+
+/** Parser for sizes of memory: N(K|M|G|T), powers of 1024; N may be a decimal number. */
+export function parseMemory(text: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)([KMGT])(?:i?B)?$/i.exec(text.trim()) ?? [];
+  const bytes = Math.floor(Number(digits) * 1024 ** ('KMGT'.indexOf(unit?.toUpperCase()) + 1));
+  if (!Number.isSafeInteger(bytes) || bytes === 0) {
+    throw new InvalidArgumentError("Expected a size in kilobytes to terabytes, as in '500M' or '2G'.");
   }
   return bytes;
 }

@@ -1,8 +1,11 @@
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { roundings } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import { closest } from '../core/suggest.ts';
 import { version } from '../core/version.ts';
+import type { EvalFlags } from './eval.ts';
+import type { ImatrixFlags } from './imatrix.ts';
 import type { Io } from './io.ts';
 import {
   collect,
@@ -10,6 +13,7 @@ import {
   parseChunkSize,
   parseFloatType,
   parseLayers,
+  parseMemory,
   parsePart,
   parseSplitSize,
   parseTensorType,
@@ -31,6 +35,10 @@ Examples:
   quantize model-BF16.gguf --type Q5_K_M      a GGUF, whole or any of its parts
   quantize estimate ./model                   sizes before anything runs
   quantize dequantize model-Q4_K_M.gguf -o model.safetensors
+  quantize ./model --method gptq --bits 4     calibrated on the bundled text
+  quantize ./model --method gptq --type Q3_K_M --calibration notes/ --eval e.txt
+  quantize imatrix ./model --text notes.txt -o imatrix.gguf
+  quantize eval model-Q4_K_M.gguf --text e.txt --base ./model
 
 Exit status:
   0 done; 1 bad input or failed run; 2 bad usage; 3 a quality bar is missed;
@@ -64,7 +72,7 @@ export function createProgram(io: Io): Command {
       '--type <type>',
       'type or mixture, as llama-quantize names them: Q8_0, F16, ..., COPY (default: Q4_K_M)',
     )
-    .option('--method <method>', 'preset: absmax, zero-point, kquant, ternary, binary')
+    .option('--method <method>', 'preset: absmax, zero-point, kquant, ternary, binary, gptq')
     .option('--bits <n>', 'bits per weight of the preset', wholeNumber(1))
     .option('--pure', 'the same type for every matrix, no mixture')
     .option('--leave-output-tensor', 'do not quantize output.weight')
@@ -83,6 +91,24 @@ export function createProgram(io: Io): Command {
     .option('--imatrix <file>', 'importance matrix of llama-imatrix, GGUF or .dat')
     .option('--include-weights <text>', 'only for tensors whose name contains this (repeatable)', collect)
     .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
+    .optionsGroup('Calibration:')
+    .option(
+      '--calibration <file|dir>',
+      'text, JSON lines, or a directory of them (repeatable; default: bundled)',
+      collect,
+    )
+    .option('--calibration-field <name>', 'field of JSON lines that holds the text')
+    .option('--calibration-tokens <n>', 'tokens to calibrate on (default: 131072)', wholeNumber(1))
+    .option('--context <n>', 'tokens in a window', wholeNumber(2))
+    .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
+    .option('--damp <fraction>', 'of the mean diagonal, added to it (default: 0.01)', decimal(0))
+    .option('--act-order', 'round the columns with the largest inputs first')
+    .addOption(
+      new Option('--rounding <kind>', 'how codes are chosen (default: gptq)').choices([...roundings]),
+    )
+    .addOption(memoryOption())
+    .addOption(gemmOption())
+    .option('--eval <text>', 'perplexity of the result on this text, and its distance from the input')
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
     .option('--split-max-size <size>', 'split into files of at most N(M|G) bytes of tensors', parseSplitSize)
@@ -174,6 +200,48 @@ function addCommands(program: Command, io: Io): void {
       await quantizeCommand(file, { ...flags, type: to ?? 'F32', decode: true }, io, pipeline);
     });
 
+  subcommand('imatrix', 'write the importance of every matrix over a text, as llama-imatrix does')
+    .argument('<model>', MODEL)
+    .requiredOption('-o, --output <file>', "importance matrix, GGUF; '-' for standard output")
+    .option(
+      '--text <file|dir>',
+      'text, JSON lines, or a directory of them (repeatable; default: bundled)',
+      collect,
+    )
+    .option('--tokens <n>', 'tokens to take (default: 131072)', wholeNumber(1))
+    .option('--context <n>', 'tokens in a window', wholeNumber(2))
+    .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
+    .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
+    .addOption(memoryOption())
+    .addOption(gemmOption())
+    .option('--force', 'replace an existing output')
+    .option('--quiet', 'print errors only')
+    .action(async (file: string, flags: ImatrixFlags) => {
+      const [{ imatrixCommand }, { collectImportance }] = await Promise.all([
+        import('./imatrix.ts'),
+        import('../model-runs.ts'),
+      ]);
+      await imatrixCommand(file, flags, io, collectImportance);
+    });
+
+  subcommand('eval', 'print the perplexity of a model, and how far it is from another form of it')
+    .argument('<model>', MODEL)
+    .requiredOption('--text <file>', 'text to predict')
+    .option('--base <file>', 'the reference, usually the unquantized model')
+    .option('--context <n>', 'tokens in a window', wholeNumber(2))
+    .option('--windows <n>', 'windows at most', wholeNumber(1))
+    .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
+    .addOption(memoryOption())
+    .addOption(gemmOption())
+    .option('--quiet', 'print errors and the result only')
+    .action(async (file: string, flags: EvalFlags) => {
+      const [{ evalCommand }, { evaluate }] = await Promise.all([
+        import('./eval.ts'),
+        import('../model-runs.ts'),
+      ]);
+      await evalCommand(file, flags, io, evaluate);
+    });
+
   subcommand('estimate', 'print the file size in every type')
     .argument('<model>', MODEL)
     .action(async (file: string, flags: { json?: boolean }) => {
@@ -202,6 +270,15 @@ const helpCommand = (program: Command): Command =>
 
 const kernelsOption = (): Option =>
   new Option('--kernels <kind>', 'inner loops (default: auto)').choices(['auto', 'simd', 'scalar']);
+
+const memoryOption = (): Option =>
+  new Option(
+    '--memory <size>',
+    'memory for activations and Hessians, N(K|M|G|T) (default: half of what is free)',
+  ).argParser(parseMemory);
+
+const gemmOption = (): Option =>
+  new Option('--gemm <kind>', 'matrix products (default: auto)').choices(['auto', 'wasm', 'blas']);
 
 const commandNames = (program: Command): string[] => program.commands.map((command) => command.name());
 

@@ -1,4 +1,5 @@
 import type { Stage } from '../core/result.ts';
+import type { CalibrationEvent } from '../model-runs.ts';
 import type { PipelineEvent } from '../pipeline.ts';
 import {
   formatBytes,
@@ -77,9 +78,10 @@ export function lineProgress(io: Io): Progress {
     handle(event) {
       meter.update(event);
       noteEvent(event, note);
-      if (event.kind !== 'progress') return;
+      const share = shareOf(event);
+      if (share === null) return;
       const seconds = (io.now() - lastTime) / 1000;
-      const tenth = Math.floor((10 * event.doneWeights) / event.totalWeights);
+      const tenth = Math.floor(10 * share);
       if (seconds < LINE_EVERY || (tenth === lastTenth && seconds < SILENCE)) return;
       note(meter.describe());
       [lastTime, lastTenth] = [io.now(), tenth];
@@ -87,6 +89,12 @@ export function lineProgress(io: Io): Progress {
     note,
     stop() {},
   };
+}
+
+/** How much of its work an event says is done, from 0 to 1; null for one that says nothing of it. */
+function shareOf(event: PipelineEvent): number | null {
+  if (event.kind === 'progress') return event.doneWeights / event.totalWeights;
+  return event.kind === 'calibration' ? event.done / event.total : null;
 }
 
 /** What a lasting line is written for. */
@@ -122,12 +130,18 @@ function createMeter(now: () => number) {
   let started = now();
   let progress = { doneWeights: 0, totalWeights: 0, tensor: '' };
   let resumed = 0; // weights that were done before
+  let calibration: CalibrationEvent | null = null; // while it is what goes on
+  let calibrationStarted: number | null = null; // stages alternate under it
   return {
     update(event: PipelineEvent): void {
       if (event.kind === 'stage') {
         stage = event.stage;
         started = now();
         progress = { doneWeights: 0, totalWeights: 0, tensor: '' };
+        calibration = null;
+      } else if (event.kind === 'calibration') {
+        calibration = event;
+        calibrationStarted ??= now();
       } else if (event.kind === 'resumed') {
         resumed = event.doneWeights;
         started = now();
@@ -136,6 +150,7 @@ function createMeter(now: () => number) {
       }
     },
     describe(): string {
+      if (calibration !== null) return describeCalibration(calibration, (now() - calibrationStarted!) / 1000);
       const { doneWeights, totalWeights, tensor } = progress;
       if (totalWeights === 0) return stage;
       const seconds = (now() - started) / 1000;
@@ -148,6 +163,19 @@ function createMeter(now: () => number) {
       return [...parts, printable(tensor)].join('  ');
     },
   };
+}
+
+/** "layer 3/32  40 %  2 min 05 s left  attn_q", after so many seconds of it. */
+function describeCalibration(
+  { layer, layers, step, done, total }: CalibrationEvent,
+  seconds: number,
+): string {
+  const parts = [
+    layer > layers ? 'output' : `layer ${layer}/${layers}`,
+    `${Math.floor((100 * done) / total)} %`,
+    ...(done > 0 && seconds > 0 ? [`${formatSeconds((seconds * (total - done)) / done)} left`] : []),
+  ];
+  return [...parts, printable(step)].join('  ');
 }
 
 /** A line that wraps cannot be redrawn: the tensor's name, which ends the line, gives way. */

@@ -72,7 +72,7 @@ export async function quantizeCommand(
  * @throws UsageError
  */
 function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
-  const { output, json, report, force, imatrix } = flags;
+  const { output, json, report, force, imatrix, calibration = [], eval: evalText } = flags;
   const jsonOnStdout = json === true || report === '-';
   const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
@@ -89,7 +89,16 @@ function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportT
   if (jsonOnStdout) targets.push({ write: (text) => void io.stdout.write(text) });
   if (report !== undefined && report !== '-') {
     targets.push(
-      reportTarget(report, { input, output: toStdout ? undefined : output, imatrix }, force === true),
+      reportTarget(
+        report,
+        {
+          input,
+          output: toStdout ? undefined : output,
+          imatrix,
+          texts: evalText === undefined ? calibration : [...calibration, evalText],
+        },
+        force === true,
+      ),
     );
   }
   if (targets.length === 0) return null;
@@ -140,8 +149,12 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
   if (flags.verbose) {
     lines.push(
       `time   ${stages.map((stage) => `${stage} ${formatSeconds(run.seconds[stage])}`).join(', ')}`,
-      `       ${run.threads} threads, ${run.kernels} kernels, peak memory ${formatBytes(run.peakRssBytes)}`,
+      `       ${run.threads} threads, ${run.kernels} kernels, ${run.gemm === null ? '' : `${run.gemm} matrix products, `}peak memory ${formatBytes(run.peakRssBytes)}`,
     );
+  }
+  // Those of the plan were shown before the run.
+  for (const warning of report.warnings.slice(result.plan.warnings.length)) {
+    lines.push(`${yellow('warning:')} ${printable(warning)}`);
   }
   if (model.notRunnableReason !== null) {
     lines.push(`${yellow('warning:')} ${printable(notRunnable(model.notRunnableReason))}`);

@@ -1,15 +1,13 @@
-import { LINEAR_SCRATCH_BYTES, packedRowBytes, packPieces, trianglePieces } from './linear-tasks.ts';
+import { LINEAR_SCRATCH_BYTES, packedRowBytes, packPieces, SLAB, trianglePieces } from './linear-tasks.ts';
 import type { Team } from './team.ts';
 import { TILE, type TileHandle, TilePool, type TileStore, triangleIndex } from './tiles.ts';
 
-/** Rows whose products are added in float32 before they go into float64: as in the kernel `gram`. */
-const SLAB = 256;
 /** Bytes of packed rows for one pass over the tiles. Tiles in a file want more rows a pass, since each pass reads all. */
 const PACKED_BYTES = 32 << 20;
 const PACKED_BYTES_FILE = 256 << 20;
 
 export interface HessianOptions {
-  /** Where the tiles live; by default a pool of its own, all in memory. */
+  /** Where the tiles live, and those of the factor; by default a pool of its own, all in memory, closed by `free`. */
   readonly pool?: TilePool;
 }
 
@@ -17,7 +15,7 @@ export interface HessianOptions {
  * H = X^T X over all rows X (tokens) that a layer saw: n x n, float64, one triangle in tiles. Products are float32, added in
  * the order of rows over slabs of 256 rows counted from the first row of each `add`; a slab's sum goes into float64. So the same
  * rows give the same bits at any number of threads, and however they are cut, as long as all cuts but
- * the last are at multiples of 256.
+ * the last are at multiples of 256. (With BLAS for `gemm` of the team, as far as BLAS gives the same bits for the same product.)
  */
 export class Hessian {
   /** Input channels. */
@@ -47,14 +45,14 @@ export class Hessian {
 
   /**
    * Adds X^T X of `rows` x n float32 at address `x`, `ldx` floats from row to row. The more rows at once the better; takes up
-   * to 32 MiB of the arena for the time (tiles in a file: 256 MiB if there are).
+   * to 32 MiB of the arena for the time (tiles in a file: 256 MiB if there are; with BLAS nothing).
    *
    * @throws ScratchFileError, MemoryBudgetError
    */
   add(x: number, ldx: number, rows: number): void {
     const pieces = trianglePieces(this.n);
-    this.#packed(x, ldx, rows, this.#rowsAtOnce(), (packed, count) => {
-      this.pool.run('gram', pieces, [packed, count, this.n, pieces], this.tiles);
+    this.#packed(x, ldx, rows, this.#rowsAtOnce(), (...some) => {
+      this.pool.run('gram', pieces, [...some, this.n, pieces], this.tiles);
     });
     this.tokens += rows;
   }
@@ -84,7 +82,7 @@ export class Hessian {
 
   /**
    * tr(M H M^T), undamped, for M of `rows` x n float32 at address `m`, `ldm` floats from row to row: as sum_ij H_ij
-   * (M^T M)_ij, with M^T M made as H is. Takes up to 32 MiB of the arena for the time.
+   * (M^T M)_ij, with M^T M made as H is. Takes up to 32 MiB of the arena for the time (with BLAS little).
    */
   quadraticForm(m: number, ldm: number, rows: number): number {
     const { arena, scope } = this.#team;
@@ -92,14 +90,15 @@ export class Hessian {
     return arena.scoped(() => {
       const sums = arena.takeFloats(2 * pieces, 'sums of a quadratic form');
       let total = 0;
-      this.#packed(m, ldm, rows, rowsOf(PACKED_BYTES, this.n), (packed, count) => {
-        this.pool.run('quadraticForm', pieces, [packed, count, this.n, pieces, sums], this.tiles);
+      this.#packed(m, ldm, rows, rowsOf(PACKED_BYTES, this.n), (...some) => {
+        this.pool.run('quadraticForm', pieces, [...some, this.n, pieces, sums], this.tiles);
         for (const share of scope.doubles(sums, pieces)) total += share;
       });
       return total;
     });
   }
 
+  /** Gives the tiles back. Factors that live in a pool of its own are gone too. */
   free(): void {
     this.#store.free();
     if (this.#ownPool) this.pool.close();
@@ -107,18 +106,22 @@ export class Hessian {
 
   /** Has no say in the result of `add`: a multiple of a slab. */
   #rowsAtOnce(): number {
-    if (this.tiles.file === null) return rowsOf(PACKED_BYTES, this.n);
-    return rowsOf(Math.min(PACKED_BYTES_FILE, this.#team.arena.free), this.n);
+    const most = this.tiles.file === null ? PACKED_BYTES : PACKED_BYTES_FILE;
+    return rowsOf(Math.min(most, this.#team.arena.free), this.n);
   }
 
-  /** Gives `use` the rows in packed form, `atOnce` at a time. */
+  /** Gives `use` the rows as the team multiplies them: packed, `atOnce` at a time, or as they are if by BLAS. */
   #packed(
     x: number,
     ldx: number,
     rows: number,
     atOnce: number,
-    use: (packed: number, count: number) => void,
+    use: (x: number, ldx: number, count: number) => void,
   ): void {
+    if (this.#team.scope.blas !== null) {
+      if (rows > 0) use(x, ldx, rows);
+      return;
+    }
     const { arena } = this.#team;
     arena.scoped(() => {
       const packed = arena.take(packedRowBytes(this.n) * Math.min(rows, atOnce), 'activations for a Hessian');
@@ -126,7 +129,7 @@ export class Hessian {
         const count = Math.min(atOnce, rows - done);
         const from = x + 4 * done * ldx;
         this.#team.run('packColumns', packPieces(this.n), [from, ldx, count, this.n, packed]);
-        use(packed, count);
+        use(packed, 0, count);
       }
     });
   }

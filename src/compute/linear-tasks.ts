@@ -20,6 +20,9 @@ const BAND_STRIPS = BAND / 4;
 const BAND_LENGTH = BAND * TILE;
 const BAND_BYTES = 8 * BAND_LENGTH;
 
+/** Rows whose products are added in float32 before they go into float64: as in the kernel `gram`. */
+export const SLAB = 256;
+
 /** Bytes of scratch that these tasks need on each thread. */
 export const LINEAR_SCRATCH_BYTES = TILE_BYTES;
 
@@ -49,32 +52,60 @@ function tileOf(index: number): { i: number; j: number } {
   return { i, j: index - triangleIndex(i, 0) };
 }
 
+interface Activations {
+  readonly x: number;
+  readonly ldx: number;
+  readonly rows: number;
+  readonly n: number;
+}
+
+/** Adds X^T X, in the 64 rows from `row` and the columns from `column`, to the band at `out`. */
+function addGram(
+  { blas, compute, scratch, floats }: TaskScope,
+  { x, ldx, rows, n }: Activations,
+  [row, column]: readonly [number, number],
+  out: number,
+): void {
+  if (blas === null) {
+    compute.gram(x, rows, n, row, BAND_STRIPS, column, out);
+    return;
+  }
+  const products = scratch + 2 * BAND_BYTES;
+  const height = Math.min(BAND, n - row);
+  const width = Math.min(TILE, row + height - column);
+  // Rows are added four at a time, but those beyond n stay zero.
+  if (height % 4 > 0) floats(products, BAND * TILE).fill(0);
+  for (let done = 0; done < rows; done += SLAB) {
+    const slab = x + 4 * done * ldx;
+    blas({
+      m: width,
+      n: height,
+      k: Math.min(SLAB, rows - done),
+      a: slab + 4 * column,
+      lda: ldx,
+      transposeA: true,
+      b: slab + 4 * row,
+      ldb: ldx,
+      transposeB: false,
+      c: products,
+      ldc: BAND,
+    });
+    compute.addProducts(products, height, width, out);
+  }
+}
+
 export interface GatherPayload {
   readonly source: TileHandle;
   /** For each row of the source, rounded up to whole tiles: its row in the target. */
   readonly places: Int32Array;
 }
 
-/** Copies the values of source rows `rows` of tile row `from`, in the columns of tile column `to`, to their places. */
-function place(
-  target: Float64Array,
-  places: Int32Array,
-  block: number,
-  rows: readonly number[],
-  [from, to]: readonly [number, number],
-  valueAt: (row: number, column: number) => number,
-): void {
-  const end = (block + 1) * TILE;
-  for (const row of rows) {
-    const targetRow = places[from * TILE + row] - block * TILE;
-    for (let column = 0; column < TILE; column++) {
-      const targetColumn = places[to * TILE + column];
-      if (targetColumn >= end) continue;
-      const tile = Math.floor(targetColumn / TILE);
-      target[tile * TILE_LENGTH + elementOf(targetRow, targetColumn % TILE)] = valueAt(row, column);
-    }
-  }
-}
+/** What row and column add to the number of an element: elementOf(row, column) = ROW[row] + COLUMN[column]. */
+const ROW = Int32Array.from({ length: TILE }, (_, row) => elementOf(row, 0));
+const COLUMN = Int32Array.from({ length: TILE }, (_, column) => elementOf(0, column));
+
+/** Columns that `gather` copies at a time: values of a column lie 8 KiB apart, and lines of the cache hold four. */
+const GATHERED_COLUMNS = 16;
 
 export const tasks: Readonly<Record<string, Task>> = {
   ...tileTasks,
@@ -86,32 +117,34 @@ export const tasks: Readonly<Record<string, Task>> = {
     compute.packColumns(x + 4 * first, ldx, rows, count, packed + 4 * first * rows);
   },
 
-  /** H += X^T X. args: packed X, rows, n, pieces. payload: tiles of H. A piece is a band, the longest first. */
-  gram(scope, index, [packed, rows, n, pieces], payload) {
+  /**
+   * H += X^T X. args: X (packed, unless BLAS multiplies), ldx, rows, n, pieces. payload: tiles of H. A piece is a band, the
+   * longest first.
+   */
+  gram(scope, index, [x, ldx, rows, n, pieces], payload) {
     const { i, j, band } = bandOf(pieces - 1 - index);
     const tiles = new Tiles(scope, payload as TileHandle);
     const tile = triangleIndex(i, j);
     tiles.load(tile, scope.scratch, band * BAND_LENGTH, BAND_LENGTH);
-    const row = i * TILE + band * BAND;
-    scope.compute.gram(packed, rows, n, row, BAND_STRIPS, j * TILE, scope.scratch);
+    addGram(scope, { x, ldx, rows, n }, [i * TILE + band * BAND, j * TILE], scope.scratch);
     tiles.store(tile, scope.scratch, band * BAND_LENGTH, BAND_LENGTH);
   },
 
-  /** The share of each band in tr(M H M^T) = sum H_ij (M^T M)_ij. args: packed M, rows, n, pieces, sums. payload: H. */
-  quadraticForm(scope, index, [packed, rows, n, pieces, sums], payload) {
+  /** The share of each band in tr(M H M^T) = sum H_ij (M^T M)_ij. args: as `gram`, of M, and sums. payload: tiles of H. */
+  quadraticForm(scope, index, [x, ldx, rows, n, pieces, sums], payload) {
     const piece = pieces - 1 - index;
     const { i, j, band } = bandOf(piece);
-    const row = i * TILE + band * BAND;
+    const [row, column] = [i * TILE + band * BAND, j * TILE];
     const [product, stored] = [scope.scratch, scope.scratch + BAND_BYTES];
     scope.doubles(product, BAND_LENGTH).fill(0);
-    scope.compute.gram(packed, rows, n, row, BAND_STRIPS, j * TILE, product);
+    addGram(scope, { x, ldx, rows, n }, [row, column], product);
     new Tiles(scope, payload as TileHandle).load(
       triangleIndex(i, j),
       stored,
       band * BAND_LENGTH,
       BAND_LENGTH,
     );
-    const share = scope.compute.weightedDot(product, stored, row, BAND_STRIPS, j * TILE);
+    const share = scope.compute.weightedDot(product, stored, row, BAND_STRIPS, column);
     scope.doubles(sums, pieces)[piece] = share;
   },
 
@@ -151,24 +184,33 @@ export const tasks: Readonly<Record<string, Task>> = {
   gather(scope, index, [block, address], payload) {
     const { source, places } = payload as GatherPayload;
     const { i, j } = tileOf(index);
-    const wanted = (tile: number): number[] => {
-      const found: number[] = [];
-      for (let row = 0; row < TILE; row++) {
-        if (Math.floor(places[tile * TILE + row] / TILE) === block) found.push(row);
-      }
-      return found;
-    };
-    const below = wanted(i);
-    const right = i === j ? [] : wanted(j);
-    if (below.length + right.length === 0) return;
+    const own = (tile: number) => places.subarray(tile * TILE, (tile + 1) * TILE);
+    const isWanted = (place: number) => Math.floor(place / TILE) === block;
+    const mine = i === j ? [i] : [i, j];
+    if (!mine.some((tile) => own(tile).some(isWanted))) return;
+
     const tile = new Tiles(scope, source).view(index, scope.scratch);
     const target = scope.doubles(address, (block + 1) * TILE_LENGTH);
-    const valueAt =
-      i === j
-        ? (row: number, column: number) => tile[elementOf(Math.max(row, column), Math.min(row, column))]
-        : (row: number, column: number) => tile[elementOf(row, column)];
-    place(target, places, block, below, [i, j], valueAt);
-    place(target, places, block, right, [j, i], (row, column) => tile[elementOf(column, row)]);
+    const inTarget = (place: number) =>
+      place < (block + 1) * TILE ? Math.floor(place / TILE) * TILE_LENGTH + COLUMN[place % TILE] : -1;
+    for (const rows of mine) {
+      const to = own(i + j - rows).map(inTarget);
+      if (to.every((offset) => offset < 0)) continue;
+      for (let from = 0; from < TILE; from += GATHERED_COLUMNS) {
+        const end = from + GATHERED_COLUMNS;
+        for (let row = 0; row < TILE; row++) {
+          const place = places[rows * TILE + row];
+          if (!isWanted(place)) continue;
+          const at = ROW[place % TILE];
+          for (let column = from; column < end; column++) {
+            if (to[column] < 0) continue;
+            // On the diagonal the tile holds columns up to `row`; the others are those of its transpose.
+            const isStored = i === j ? column <= row : rows === i;
+            target[at + to[column]] = tile[isStored ? ROW[row] + COLUMN[column] : COLUMN[row] + ROW[column]];
+          }
+        }
+      }
+    }
   },
 
   /** Writes tiles (row, 0), (row, 1), ... args: row, address of the first. payload: tiles. */

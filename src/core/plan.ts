@@ -1,3 +1,4 @@
+import type { PlannedCalibration, Statistics } from './calibration.ts';
 import type { Checkpoint, StoredTensor } from './checkpoint.ts';
 import type { MetadataEntry } from './metadata.ts';
 import type { TypeName } from './types.ts';
@@ -55,6 +56,8 @@ export interface PlannedTensor {
    * Absent where the coding follows none.
    */
   readonly importance?: Float32Array;
+  /** The statistics it waits for before it is coded; absent where its coding needs none that the plan does not have. */
+  readonly calibrated?: Statistics;
 }
 
 /** Everything that will be done, decided before any tensor data is read. */
@@ -70,6 +73,8 @@ export interface Plan {
   /** Whether stock llama.cpp can run the output; if not, why. */
   readonly runnable: { readonly yes: true } | { readonly yes: false; readonly reason: string };
   readonly metadata: readonly MetadataEntry[];
+  /** Null for a method that needs no statistics beyond what the plan holds. */
+  readonly calibration: PlannedCalibration | null;
   /** In file order. */
   readonly tensors: readonly PlannedTensor[];
   /** What was chosen in the user's place, one sentence each. */

@@ -1,4 +1,6 @@
+import type { CalibrationFacts, TensorCalibration } from './calibration.ts';
 import type { ErrorSums } from './error-sums.ts';
+import type { Evaluation } from './evaluation.ts';
 import type { Plan, PlannedTensor } from './plan.ts';
 
 /** The stages of a run, in order; the report is made of its result. */
@@ -14,6 +16,8 @@ export interface TensorResult {
   readonly bytesAfter: number;
   /** The source as float32 against what the written bytes decode to. */
   readonly sums: ErrorSums;
+  /** Set for a tensor that was calibrated. */
+  readonly calibration?: TensorCalibration;
 }
 
 /** What may differ between two runs of the same input and options. */
@@ -56,5 +60,9 @@ export interface RunResult {
   } | null;
   /** In file order; those in the files that were written. */
   readonly tensors: readonly TensorResult[];
+  /** Null for a run without calibration. */
+  readonly calibration: CalibrationFacts | null;
+  /** Null where none was asked for. */
+  readonly evaluation: Evaluation | null;
   readonly run: RunFacts;
 }

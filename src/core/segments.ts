@@ -94,3 +94,18 @@ function append(segments: Segment[], part: StoredTensor, start: number, count: n
     segments.push({ file: part.file, offset, elements: count, byteLength });
   }
 }
+
+/** Splits n elements from `start` at the ends of rows: row, offset of the piece from `start`, its length. */
+export function forEachRowPiece(
+  rowLength: number,
+  start: number,
+  n: number,
+  act: (row: number, piece: number, length: number) => void,
+): void {
+  for (let done = 0; done < n; ) {
+    const row = Math.floor((start + done) / rowLength);
+    const length = Math.min(n - done, (row + 1) * rowLength - (start + done));
+    act(row, done, length);
+    done += length;
+  }
+}

@@ -49,6 +49,7 @@ export function copyScheme(
     mixture: { name: 'COPY', fileType: storedFileType(checkpoint, overrides), base: 'F32' },
     method: 'none',
     runnable: { yes: true },
+    calibration: null,
     encoderFor: (type) => type,
     notes: [],
   };

@@ -1,11 +1,13 @@
+import type { PlannedCalibration, Rounding } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import type { EncoderName } from '../core/plan.ts';
 import { didYouMean } from '../core/suggest.ts';
 import type { TypeName } from '../core/types.ts';
+import { takesGptq } from './calibration.ts';
 import { type Mixture, type MixtureName, mixtures, parseMixture } from './mixtures.ts';
 
 /** Named choices of grid, range and rounding (`--method`). */
-export const methods = ['absmax', 'zero-point', 'kquant', 'ternary', 'binary'] as const;
+export const methods = ['absmax', 'zero-point', 'kquant', 'ternary', 'binary', 'gptq'] as const;
 export type Method = (typeof methods)[number];
 
 /** What `--type`, `--method` and `--bits` say, as typed. */
@@ -13,6 +15,10 @@ export interface SchemeOptions {
   readonly type?: string | undefined;
   readonly method?: string | undefined;
   readonly bits?: number | undefined;
+  /** How codes are chosen under a method that calibrates. */
+  readonly rounding?: Rounding | undefined;
+  /** Every matrix gets the mixture's base type. */
+  readonly pure?: boolean | undefined;
 }
 
 export interface Scheme {
@@ -21,6 +27,8 @@ export interface Scheme {
   readonly method: Method | 'none' | 'ggml';
   /** Whether stock llama.cpp can run such a file; if not, why. */
   readonly runnable: { readonly yes: true } | { readonly yes: false; readonly reason: string };
+  /** Null for a method that asks nothing of the model's inputs. */
+  readonly calibration: PlannedCalibration | null;
   /** How weights are coded onto a type. */
   encoderFor(type: TypeName): EncoderName;
   /** What was decided for the user, one sentence each. */
@@ -38,9 +46,13 @@ interface Preset {
   /** The types it may be combined with. */
   readonly types: readonly MixtureName[];
   readonly encoders: Readonly<Partial<Record<TypeName, EncoderName>>>;
+  /** Why other types cannot be had by it. */
+  readonly refusal?: string;
 }
 
 const { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M, Q6_K, TQ2_0, Q1_0 } = mixtures;
+
+const kquantBits = { 2: Q2_K, 3: Q3_K_M, 4: Q4_K_M, 5: Q5_K_M, 6: Q6_K, 8: Q8_0 };
 
 const presets: Readonly<Record<Method, Preset>> = {
   absmax: {
@@ -56,7 +68,7 @@ const presets: Readonly<Record<Method, Preset>> = {
     encoders: { I8: 'I8:zero-point' },
   },
   kquant: {
-    byBits: { 2: Q2_K, 3: Q3_K_M, 4: Q4_K_M, 5: Q5_K_M, 6: Q6_K, 8: Q8_0 },
+    byBits: kquantBits,
     usual: Q4_K_M,
     types: [
       ...(['Q2_K', 'Q2_K_S', 'Q3_K_S', 'Q3_K_M', 'Q3_K_L', 'Q4_K_S', 'Q4_K_M', 'Q5_K_S', 'Q5_K_M'] as const),
@@ -72,6 +84,17 @@ const presets: Readonly<Record<Method, Preset>> = {
   },
   // ggml codes Q1_0 as the mean of |x| and signs already.
   binary: { byBits: {}, usual: Q1_0, types: ['Q1_0'], encoders: {} },
+  // IQ3_M keeps half of its weights in types of codebooks; the mixtures below it have next to nothing else.
+  gptq: {
+    byBits: kquantBits,
+    usual: Q4_K_M,
+    types: [
+      ...(Object.keys(mixtures) as MixtureName[]).filter((name) => takesGptq(mixtures[name].base)),
+      'IQ3_M',
+    ],
+    encoders: {},
+    refusal: 'GPTQ chooses codes one weight at a time, which the codes of this type do not allow',
+  },
 };
 
 /**
@@ -81,7 +104,7 @@ const presets: Readonly<Record<Method, Preset>> = {
  * list may name.
  */
 export function resolveScheme(
-  { type, method, bits }: SchemeOptions,
+  { type, method, bits, rounding, pure }: SchemeOptions,
   canWrite?: (type: TypeName) => boolean,
 ): Scheme {
   const chosen = method === undefined ? undefined : parseMethod(method);
@@ -90,18 +113,25 @@ export function resolveScheme(
     if (chosen !== undefined && !presets[chosen].types.includes(mixture.name as MixtureName)) {
       throw new UsageError(`--method ${chosen} and --type ${mixture.name} contradict each other`, {
         expected: `${presets[chosen].types.join(' or ')} with ${chosen}`,
+        got: presets[chosen].refusal,
         advice: `leave out --method to get ${mixture.name} as llama.cpp codes it`,
       });
     }
+    if (chosen === 'gptq' && pure && !takesGptq(mixture.base)) {
+      throw new UsageError(`--method gptq and --type ${mixture.name} --pure contradict each other`, {
+        got: `${mixture.base} for every matrix: ${presets.gptq.refusal}`,
+        advice: 'leave out --pure',
+      });
+    }
     const notes = bits === undefined ? [] : [`--type ${mixture.name} wins over --bits ${bits}`];
-    return scheme(mixture, chosen ?? methodOf(mixture), notes);
+    return scheme(mixture, chosen ?? methodOf(mixture), notes, rounding);
   }
   const preset = chosen ?? 'kquant';
   const { byBits, usual } = presets[preset];
   if (bits === undefined) {
     const unnamed = method === undefined ? `${usual.name} (method ${preset})` : usual.name;
     const note = `no --type or --bits was given: ${unnamed}`;
-    return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note]);
+    return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note], rounding);
   }
   const mixture = byBits[bits];
   if (mixture === undefined) {
@@ -111,8 +141,12 @@ export function resolveScheme(
       advice: 'choose one of these, or name a type by --type',
     });
   }
-  return scheme(mixture, preset, []);
+  return scheme(mixture, preset, [], rounding);
 }
+
+/** Whether a method calibrates. UsageError for an unknown one. */
+export const calibrates = (method: string | undefined): boolean =>
+  method !== undefined && parseMethod(method) === 'gptq';
 
 function parseMethod(text: string): Method {
   const found = methods.find((method) => method === text.trim().toLowerCase());
@@ -123,13 +157,21 @@ function parseMethod(text: string): Method {
   });
 }
 
-/** The preset whose coding a type has anyway. */
+/** The preset whose coding a type has anyway: never one that calibrates. */
 function methodOf({ name, base }: Mixture): Scheme['method'] {
   if (base === 'F32' || base === 'F16' || base === 'BF16') return 'none';
-  return methods.find((method) => presets[method].types.includes(name as MixtureName)) ?? 'ggml';
+  return (
+    methods.find((method) => method !== 'gptq' && presets[method].types.includes(name as MixtureName)) ??
+    'ggml'
+  );
 }
 
-function scheme(mixture: Mixture, method: Scheme['method'], notes: readonly string[]): Scheme {
+function scheme(
+  mixture: Mixture,
+  method: Scheme['method'],
+  notes: readonly string[],
+  rounding: Rounding = 'gptq',
+): Scheme {
   const encoders = method === 'none' || method === 'ggml' ? {} : presets[method].encoders;
   return {
     mixture,
@@ -142,6 +184,7 @@ function scheme(mixture: Mixture, method: Scheme['method'], notes: readonly stri
               'no GGUF block type has an integer zero point, so the codes are I8 with .scale and .zero_point tensors',
           }
         : { yes: true },
+    calibration: method === 'gptq' ? { method, rounding } : null,
     encoderFor: (type) => encoders[type] ?? type,
     notes,
   };

@@ -24,6 +24,8 @@ export interface TensorJob {
   readonly ranges?: RowRanges;
   /** Importance of each column, expert after expert, in shared memory. */
   readonly importance?: Float32Array;
+  /** All its blocks, in shared memory, where calibration has coded it already: they are measured and written. */
+  readonly blocks?: Uint8Array;
 }
 
 /** What a pool of workers does: every tensor, cut into chunks of `chunk` weights in file order. */

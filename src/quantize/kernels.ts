@@ -134,7 +134,7 @@ export function scalarKernels(bytes: number): Kernels {
       weightedEncoders[type]!(floats(src, n), blocks, rowLength, floats(importance, rowLength));
     },
     dequantize(type, src, dst, n) {
-      decoders[type]!(new Uint8Array(buffer, src, bytesOf(type, n)), floats(dst, n));
+      decoders[type](new Uint8Array(buffer, src, bytesOf(type, n)), floats(dst, n));
     },
     quantizeZeroPoint(src, dst, n, parameters) {
       encodeZeroPoint(floats(src, n), new Int8Array(buffer, dst, n), parameters);

@@ -1,31 +1,16 @@
 import { QuantizeError } from '../core/errors.ts';
 import type { Plan, PlannedTensor } from '../core/plan.ts';
 import type { TypeName } from '../core/types.ts';
-import { canEncode, canWeigh, decoders } from './format/index.ts';
+import { canEncode, canWeigh } from './format/index.ts';
 
 /** A type that llama-quantize knows but this version cannot write. */
 export class UnsupportedTypeError extends QuantizeError {}
 
-/** A type that this version cannot decode, in a file to be read. */
-export class UndecodableTypeError extends QuantizeError {}
-
-/** @throws UndecodableTypeError for a source that cannot be read */
-export function requireDecoders({ tensors, checkpoint }: Plan): void {
-  for (const { source, name } of tensors) {
-    const type = storedTypeOf(source);
-    if (type === null || type in decoders) continue;
-    throw new UndecodableTypeError(`this version cannot decode ${type} yet`, {
-      file: checkpoint.path,
-      tensor: name,
-    });
-  }
-}
-
 /** @throws UnsupportedTypeError for a tensor that cannot be coded as planned */
 export function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
-    ({ encoder, source, importance }) =>
-      encoder !== storedTypeOf(source) && importance === undefined && !canEncode(encoder),
+    ({ encoder, source, importance, calibrated }) =>
+      encoder !== storedTypeOf(source) && !importance && !calibrated && !canEncode(encoder),
   );
   if (missing === undefined) return;
   throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {

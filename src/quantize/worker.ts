@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { SUMS_PER_TILE } from '../core/output.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
-import { segmentsOf } from '../core/segments.ts';
+import { forEachRowPiece, segmentsOf } from '../core/segments.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
 import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
@@ -201,13 +201,14 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
 
     if (tensor.ranges) {
       const { scales, zeroPoints } = tensor.ranges;
-      forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
+      forEachRowPiece(tensor.rowLength, start + done, n, (row, piece, length) => {
         const parameters = { scale: scales[row], zeroPoint: zeroPoints[row] };
         kernels.quantizeZeroPoint(weights + 4 * piece, to + piece, length, parameters);
         kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, parameters);
       });
     } else {
-      if (codeWeighted) codeWeighted(start + done, n, weights);
+      if (tensor.blocks) bytes.set(blocksOf(tensor.blocks, coded, start + done, n), to);
+      else if (codeWeighted) codeWeighted(start + done, n, weights);
       else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
       else kernels.quantize(tensor.encoder as BlockEncoder, weights, to, n);
       kernels.dequantize(coded, to, q, n);
@@ -237,6 +238,10 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     if (!Number.isFinite(sumX2)) refuseWeight(xs, first, storedFloats(type, from, weights, n, kernels));
   }
 }
+
+/** The blocks of n weights from `start` on. */
+const blocksOf = (blocks: Uint8Array, type: TypeName, start: number, n: number): Uint8Array =>
+  blocks.subarray(bytesOf(type, start), bytesOf(type, start + n));
 
 /** Checksum of a chunk as it lies in the output; that of fewer bytes where the file ends early. */
 function checksumOf(
@@ -298,7 +303,7 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
     const from = arena.stored + bytesOf(type, done);
     if (type !== 'F32') kernels.dequantize(type, from, x, n);
     const weights = type === 'F32' ? from : x;
-    forEachRowPiece(tensor, start + done, n, (row, piece, length) => {
+    forEachRowPiece(tensor.rowLength, start + done, n, (row, piece, length) => {
       kernels.range(weights + 4 * piece, length, out);
       const [low, high] = new Float32Array(kernels.buffer, out, 2);
       if (!Number.isFinite(high - low)) {
@@ -311,21 +316,6 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
     });
   }
   return { checksum: 0, sums, maxError: 0, maxErrorAt: start };
-}
-
-/** Splits n elements from `start` at row boundaries: row, offset of the piece from `start`, its length. */
-function forEachRowPiece(
-  tensor: TensorJob,
-  start: number,
-  n: number,
-  act: (row: number, piece: number, length: number) => void,
-): void {
-  for (let done = 0; done < n; ) {
-    const row = Math.floor((start + done) / tensor.rowLength);
-    const length = Math.min(n - done, (row + 1) * tensor.rowLength - (start + done));
-    act(row, done, length);
-    done += length;
-  }
 }
 
 /** Puts the encoded chunk where it belongs; false when the run was stopped while waiting for room. */

@@ -40,34 +40,36 @@ export class ByteSource {
     return target;
   }
 
-  /** Fills `target` from `position` on. */
-  readInto(target: Uint8Array, position: number): void {
-    this.#check(position, target.byteLength);
-    this.#fill(target, position);
+  /** Fills `target` from `position` on; errors name `tensor` where one is given. */
+  readInto(target: Uint8Array, position: number, tensor?: string): void {
+    this.#check(position, target.byteLength, tensor);
+    this.#fill(target, position, tensor);
   }
 
   close(): void {
     closeSync(this.#descriptor);
   }
 
-  #check(position: number, length: number): void {
+  #check(position: number, length: number, tensor?: string): void {
     if (!(position >= 0 && length >= 0 && position + length <= this.size)) {
       throw new ShortReadError('the file ends before the bytes that are needed', {
         file: this.path,
+        tensor,
         expected: `${length} bytes at offset ${position}`,
         got: `a file of ${this.size} bytes`,
       });
     }
   }
 
-  #fill(target: Uint8Array, position: number): void {
+  #fill(target: Uint8Array, position: number, tensor?: string): void {
     let done = 0;
     while (done < target.byteLength) {
       const wanted = Math.min(target.byteLength - done, READ_SIZE);
-      const got = this.#readSome(target, done, wanted, position + done);
+      const got = this.#readSome(target.subarray(done, done + wanted), position + done, tensor);
       if (got === 0) {
         throw new ShortReadError('the file became shorter while it was read', {
           file: this.path,
+          tensor,
           expected: `${target.byteLength} bytes at offset ${position}`,
           got: `${done} bytes`,
           advice: 'wait until the download or copy has finished, then run again',
@@ -77,13 +79,14 @@ export class ByteSource {
     }
   }
 
-  #readSome(target: Uint8Array, offset: number, length: number, position: number): number {
+  #readSome(target: Uint8Array, position: number, tensor?: string): number {
     try {
-      return readSync(this.#descriptor, target, offset, length, position);
+      return readSync(this.#descriptor, target, 0, target.byteLength, position);
     } catch (cause) {
       throw new FileAccessError('cannot read the file', {
         file: this.path,
-        expected: `${length} bytes at offset ${position}`,
+        tensor,
+        expected: `${target.byteLength} bytes at offset ${position}`,
         got: reasonOf(cause),
         cause,
       });

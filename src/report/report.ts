@@ -1,7 +1,10 @@
+import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
+import type { Evaluation } from '../core/evaluation.ts';
 import type { PlannedTensor } from '../core/plan.ts';
 import type { RunFacts, RunResult, TensorResult } from '../core/result.ts';
 import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
+import { calibrationWarnings, type OutputErrors, outputErrorsOf } from './calibration.ts';
 import { type ErrorPlace, type Metrics, metricsOf } from './metrics.ts';
 
 /** Metrics as JSON can hold them: null stands for a figure that is infinite. */
@@ -30,6 +33,8 @@ export interface ReportedTensor {
   readonly bytesAfter: number;
   readonly reason: string;
   readonly fallbackFrom: TypeName | null;
+  /** What calibration did for it; null for a tensor without. */
+  readonly calibration: TensorCalibration | null;
   readonly metrics: ReportedMetrics;
 }
 
@@ -72,6 +77,12 @@ export interface Report {
     readonly bitsPerWeight: number;
     /** bytesBefore / bytesAfter. */
     readonly compressionRatio: number;
+    /** What it was calibrated on; null for a run without calibration. What multiplied matrices is in `run`. */
+    readonly calibration: Omit<CalibrationFacts, 'gemm'> | null;
+    /** Null where there is none to compare. */
+    readonly outputErrors: OutputErrors | null;
+    /** How the written file predicts a text; null where none was given. */
+    readonly evaluation: Evaluation | null;
     /** Over all weights of the file, those left unquantized included; scales and zero points are no weights. */
     readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
   };
@@ -82,7 +93,10 @@ export interface Report {
   /** In file order. */
   readonly tensors: readonly ReportedTensor[];
   /** Times, paths and host; everything else is the same for the same input and options. */
-  readonly run: RunFacts;
+  readonly run: RunFacts & {
+    /** What multiplied matrices in calibration; null for a run without. */
+    readonly gemm: string | null;
+  };
 }
 
 /** Whether values were coded onto a coarser grid than a plain float type: such tensors count for error bars. */
@@ -93,8 +107,12 @@ export const isQuantized = (tensor: PlannedTensor): boolean =>
 const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'row-range';
 
 /** Everything that is known about a finished run. Pure. */
-export function buildReport({ plan, fileBytes, split, tensors, run }: RunResult): Report {
+export function buildReport(result: RunResult): Report {
+  const { plan, fileBytes, split, tensors, evaluation, run } = result;
+  const reported = tensors.map(reportTensor);
   const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
+  const { gemm = null, ...facts } = result.calibration ?? {};
+  const calibration = result.calibration && (facts as Omit<CalibrationFacts, 'gemm'>);
   const bytesBefore = sum(tensors, (result) => result.bytesBefore);
   const bytesAfter = sum(tensors, (result) => result.bytesAfter);
   return {
@@ -116,6 +134,9 @@ export function buildReport({ plan, fileBytes, split, tensors, run }: RunResult)
       split,
       bitsPerWeight: ratio(bytesAfter * 8, total.sums.count),
       compressionRatio: ratio(bytesBefore, bytesAfter),
+      calibration,
+      outputErrors: outputErrorsOf(reported.map((tensor) => tensor.calibration)),
+      evaluation,
       metrics: {
         ...asJson(metricsOf(total.sums, total.rowLength)),
         maxError: { ...metricsOf(total.sums, total.rowLength).maxError, tensor: total.worst },
@@ -123,13 +144,13 @@ export function buildReport({ plan, fileBytes, split, tensors, run }: RunResult)
     },
     fallbacks: tensors.flatMap(({ tensor }) => fallbackOf(tensor)),
     notes: plan.notes,
-    warnings: plan.warnings,
-    tensors: tensors.map(reportTensor),
-    run,
+    warnings: [...plan.warnings, ...calibrationWarnings(result)],
+    tensors: reported,
+    run: { ...run, gemm },
   };
 }
 
-function reportTensor({ tensor, bytesBefore, bytesAfter, sums }: TensorResult): ReportedTensor {
+function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: TensorResult): ReportedTensor {
   const weights = elementsOf(tensor.shape);
   return {
     name: tensor.name,
@@ -144,6 +165,7 @@ function reportTensor({ tensor, bytesBefore, bytesAfter, sums }: TensorResult): 
     bytesAfter,
     reason: tensor.reason,
     fallbackFrom: tensor.fallbackFrom ?? null,
+    calibration: calibration ?? null,
     metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
   };
 }

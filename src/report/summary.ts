@@ -1,4 +1,6 @@
 import { formatSignedBytes } from '../core/units.ts';
+import { renderCalibration } from './calibration.ts';
+import { renderEvaluation } from './evaluation.ts';
 import { formatBytes, formatCount, formatDb, formatError, printable } from './format.ts';
 import type { Report, ReportedFallback } from './report.ts';
 
@@ -16,6 +18,8 @@ export function renderSummary({ model, fallbacks }: Report): string {
       `RMSE ${formatError(metrics.rmse)}, cosine ${metrics.cosine.toFixed(5)}`,
     `       at most ${formatError(metrics.maxError.value)} (${printable(tensor)}, ` +
       `row ${row}, column ${column})`,
+    ...(model.calibration ? renderCalibration(model.calibration, model.outputErrors) : []),
+    ...(model.evaluation ? renderEvaluation(model.evaluation) : []),
     ...renderFallbacks(fallbacks),
   ].join('\n');
 }

@@ -1,4 +1,6 @@
 import Table from 'cli-table3';
+import type { Evaluation } from '../core/evaluation.ts';
+import { percent, withError } from './evaluation.ts';
 import {
   formatBytes,
   formatDb,
@@ -119,8 +121,21 @@ const metricCells = (metrics: ReportedMetrics): string[] => [
   metrics.cosine.toFixed(5),
 ];
 
+const outputErrorColumns: readonly Column[] = [
+  { head: 'out. error', align: 'right', drop: 6 },
+  { head: 'of nearest', align: 'right', drop: 5 },
+];
+
+/** Output error as written, and its share of the error of plain coding. */
+const outputErrorCells = ({ calibration }: ReportedTensor): string[] => {
+  if (calibration === null) return ['', ''];
+  const { nearest, result } = calibration.outputError;
+  return [formatError(result), nearest ? `${((100 * result) / nearest).toFixed(0)} %` : ''];
+};
+
 /** The error table: worst tensors first, `limit` of them. */
 export function renderTensors(tensors: readonly ReportedTensor[], limit: number, style = plain): string {
+  const calibrated = tensors.some(({ calibration }) => calibration !== null);
   return renderTable(
     [
       tensorColumn,
@@ -128,6 +143,7 @@ export function renderTensors(tensors: readonly ReportedTensor[], limit: number,
       { head: 'bits', align: 'right' },
       { head: 'size', align: 'right', drop: 3 },
       ...metricColumns,
+      ...(calibrated ? outputErrorColumns : []),
     ],
     worstFirst(tensors)
       .slice(0, limit)
@@ -137,6 +153,7 @@ export function renderTensors(tensors: readonly ReportedTensor[], limit: number,
         tensor.bitsPerWeight.toFixed(2),
         formatBytes(tensor.bytesAfter),
         ...metricCells(tensor.metrics),
+        ...(calibrated ? outputErrorCells(tensor) : []),
       ]),
     style,
   );
@@ -174,6 +191,38 @@ export function renderPlan(
       formatBytes(bytes),
       reason,
     ]),
+    style,
+  );
+}
+
+/** Every figure of an evaluation against a base, one a row. */
+export function renderDivergence(
+  { perplexity, standardError }: Evaluation,
+  base: NonNullable<Evaluation['base']>,
+  style = plain,
+): string {
+  const { divergence } = base;
+  return renderTable(
+    [{ head: 'figure' }, { head: 'value', align: 'right' }, { head: 'unit', drop: 1 }],
+    [
+      ['perplexity', withError(perplexity, standardError, 4), ''],
+      ['perplexity of the base', base.perplexity.toFixed(4), ''],
+      [
+        'KL divergence, mean',
+        `${formatError(divergence.mean)} ± ${formatError(divergence.standardError)}`,
+        'nat',
+      ],
+      ...(
+        [
+          ['median', divergence.median],
+          ['90 %', divergence.p90],
+          ['99 %', divergence.p99],
+          ['99.9 %', divergence.p999],
+          ['largest', divergence.max],
+        ] as const
+      ).map(([name, value]) => [`KL divergence, ${name}`, formatError(value), 'nat']),
+      ['same top token', percent(base.topAgreement), ''],
+    ],
     style,
   );
 }

@@ -3,18 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type CompareStages, compareCommand, NothingInCommonError } from '../../src/cli/compare.ts';
-import {
-  COMPARE_ARENA,
-  comparePairs,
-  matchTensors,
-  ShortReadError,
-  sourcesOf,
-} from '../../src/cli/compare-tensors.ts';
 import { Interrupted } from '../../src/cli/io.ts';
+import { COMPARE_ARENA, comparePairs, matchTensors, sourcesOf } from '../../src/compare-tensors.ts';
 import type { Checkpoint, StoredTensor } from '../../src/core/checkpoint.ts';
 import { SUM_RANGE } from '../../src/core/error-sums.ts';
 import { toBfloat16 } from '../../src/core/float.ts';
 import { compileKernels, scalarKernels, simdKernels } from '../../src/quantize/kernels.ts';
+import { ShortReadError } from '../../src/read/byte-source.ts';
 import { fakeIo } from '../support/io.ts';
 import { gaussian } from '../support/random.ts';
 import { checkpoint, stored } from '../support/results.ts';
@@ -108,7 +103,7 @@ describe('comparePairs', () => {
     expect((failure as ShortReadError).details).toMatchObject({
       file: b.path,
       tensor: 'w',
-      got: '460 bytes',
+      got: 'a file of 500 bytes',
     });
   });
 

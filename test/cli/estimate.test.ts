@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type Estimate, estimateCommand, estimateSizes, sizedModel } from '../../src/cli/estimate.ts';
+import { estimateCommand, sizedModel } from '../../src/cli/estimate.ts';
 import { dataTypes, type TypeName } from '../../src/core/types.ts';
 import { planQuantization, quantize } from '../../src/pipeline.ts';
+import { type Estimate, estimateSizes } from '../../src/plan/estimate.ts';
 import { type Mixture, mixtures, uniformTypes } from '../../src/plan/mixtures.ts';
+import { canWrite } from '../../src/quantize/supported.ts';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { fakeIo } from '../support/io.ts';
 import { checkpoint, stored } from '../support/results.ts';
@@ -17,7 +19,7 @@ const named = (estimates: readonly Estimate[]) =>
 describe('the bundled model', () => {
   let estimates: Map<string, Estimate>;
   beforeAll(() => {
-    estimates = named(estimateSizes(sizedModel(openCheckpoint(model))));
+    estimates = named(estimateSizes(sizedModel(openCheckpoint(model)), canWrite));
   });
 
   it('has a row for each number format, mixture and block type', () => {
@@ -71,7 +73,7 @@ const gguf = checkpoint({
 
 describe('a GGUF', () => {
   const sized = sizedModel(gguf);
-  const estimates = named(estimateSizes(sized));
+  const estimates = named(estimateSizes(sized, canWrite));
 
   it.each([
     ['FP16', 1536 + 960 + 64 + 64],
@@ -94,7 +96,10 @@ describe('the bundled model as GGUF', () => {
   beforeAll(() => quantize({ input: model, output: input, type: 'BF16' }));
 
   it('takes what the plan of a run takes, to the byte', () => {
-    for (const { name, size, pure, writable, kind } of estimateSizes(sizedModel(openCheckpoint(input)))) {
+    for (const { name, size, pure, writable, kind } of estimateSizes(
+      sizedModel(openCheckpoint(input)),
+      canWrite,
+    )) {
       if (!writable || kind !== 'mixture' || name === 'MXFP4_MOE') continue;
       const bytes = (asked: boolean) => planQuantization({ input, type: name, pure: asked }).layout.fileBytes;
       expect([name, size?.fileBytes, pure?.fileBytes]).toEqual([name, bytes(false), bytes(true)]);

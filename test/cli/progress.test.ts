@@ -63,6 +63,23 @@ describe('away from a terminal', () => {
     expect(fake.lines()).toHaveLength(10);
   });
 
+  it('tells layer, share, time left and step of a calibration, whatever stages alternate under it', () => {
+    const fake = fakeIo();
+    const progress = lineProgress(fake.io);
+    const calibrating = (layer: number, done: number, step = 'attn_q, attn_k'): PipelineEvent => {
+      return { kind: 'calibration', layer, layers: 32, step, done, total: 330 };
+    };
+    progress.handle(calibrating(1, 0));
+    for (let layer = 1; layer <= 33; layer++) {
+      fake.advance(10);
+      progress.handle({ kind: 'stage', stage: layer % 2 === 0 ? 'calibrate' : 'quantize' });
+      progress.handle(calibrating(layer, 10 * layer, layer === 33 ? 'logits' : undefined));
+    }
+    expect(fake.lines()).toHaveLength(10);
+    expect(fake.lines()[0]).toBe('layer 4/32  12 %  4 min 50 s left  attn_q, attn_k');
+    expect(fake.lines().at(-1)).toBe('output  100 %  0.0 s left  logits');
+  });
+
   it('makes names safe', () => {
     const fake = fakeIo();
     const progress = lineProgress(fake.io);
@@ -100,6 +117,19 @@ describe('on a terminal', () => {
     expect(shown.text).toHaveLength(77);
     progress.stop();
     expect(shown.calls).toBe('+-');
+  });
+
+  it('shows a calibration until the next stage', () => {
+    const fake = fakeIo({ stderrIsTTY: true });
+    const shown = spinner();
+    const progress = spinnerProgress(fake.io, shown);
+    progress.handle({ kind: 'stage', stage: 'calibrate' });
+    progress.handle({ kind: 'calibration', layer: 3, layers: 32, step: 'attn_q', done: 1, total: 4 });
+    fake.advance(3);
+    progress.handle({ kind: 'calibration', layer: 3, layers: 32, step: 'ffn_down', done: 2, total: 4 });
+    expect(shown.text).toBe('layer 3/32  50 %  3.0 s left  ffn_down');
+    progress.handle({ kind: 'stage', stage: 'write' });
+    expect(shown.text).toBe('write');
   });
 
   it('steps aside for a line', () => {

@@ -19,7 +19,7 @@ import { UsageError } from '../../src/core/errors.ts';
 import type { Plan } from '../../src/core/plan.ts';
 import type { QuantizeOptions } from '../../src/pipeline.ts';
 import { fakeIo } from '../support/io.ts';
-import { planned, result, sums } from '../support/results.ts';
+import { calibrated, calibrationFacts, evaluation, planned, result, sums } from '../support/results.ts';
 
 const fallback = planned({
   name: 'blk.0.attn_v.weight',
@@ -133,6 +133,32 @@ describe('a run', () => {
   });
 });
 
+describe('a run that calibrates', () => {
+  it('hands on its options, and tells its warnings at the end', async () => {
+    const { pipeline, calls } = fakePipeline();
+    const made = {
+      ...finished,
+      tensors: finished.tensors.map((each) => ({ ...each, calibration: calibrated({ tokens: 100 }) })),
+      calibration: calibrationFacts(),
+      evaluation: evaluation(),
+    };
+    const fake = fakeIo();
+    const flags = { method: 'gptq', calibrationTokens: 100, damp: 0.02, eval: 'e.txt', verbose: true };
+    await quantizeCommand(model, flags, fake.io, {
+      ...pipeline,
+      quantize: async (options) => {
+        calls.push(options);
+        return made;
+      },
+    });
+    expect(calls[0]).toMatchObject({ method: 'gptq', calibrationTokens: 100, damp: 0.02, evalText: 'e.txt' });
+    const lines = fake.lines();
+    expect(lines).toContainEqual(expect.stringMatching(/^warning: 2 tensors saw fewer than 4 inputs/));
+    expect(lines).toContainEqual(expect.stringMatching(/^eval +perplexity 12\.346/));
+    expect(lines).toContainEqual(expect.stringContaining('blas: libopenblas.so.0 matrix products'));
+  });
+});
+
 describe('the JSON report', () => {
   it('alone is on stdout with --json, or --report -', async () => {
     for (const flags of [{ json: true }, { report: '-' }, { json: true, report: '-' }]) {
@@ -188,6 +214,16 @@ describe('the JSON report', () => {
       UsageError,
     ],
     ['the output', () => ({ output: join(directory, 'o'), report: `${directory}/./o` }), UsageError],
+    [
+      'the text it is calibrated on',
+      () => ({ calibration: [join(directory, 't.txt')], report: join(directory, 't.txt'), force: true }),
+      UsageError,
+    ],
+    [
+      'the text it is evaluated on',
+      () => ({ eval: join(directory, 't.txt'), report: join(directory, 't.txt'), force: true }),
+      UsageError,
+    ],
     ['a model', () => ({ report: join(directory, 'x.gguf') }), UsageError],
     ['a directory', () => ({ report: directory }), ReportPathError],
     ['a directory that is not there', () => ({ report: join(directory, 'no/r.json') }), ReportPathError],

@@ -239,18 +239,44 @@ function largestEigenvalueOf(a: Matrix): number {
   return value;
 }
 
-test('a matrix that is not positive definite is refused with advice', () => {
-  const team = linearTeam();
-  const hessian = hessianOf(team, activations(500, 20, 33), 20);
+/** Changes elements (row, column), column <= row, in the first tile of a Hessian. */
+function change(
+  team: Team,
+  hessian: Hessian,
+  elements: readonly (readonly [number, number, number])[],
+): void {
   const tiles = new Tiles(team.scope, hessian.tiles);
   team.arena.scoped(() => {
     const address = team.arena.take(TILE_BYTES, 'a tile');
     tiles.load(0, address);
-    const [first, last] = [elementOf(0, 0), elementOf(19, 19)];
     const values = team.scope.doubles(address, TILE_BYTES / 8);
-    values[elementOf(19, 0)] = 9 * Math.sqrt(values[first] * values[last]);
+    for (const [row, column, value] of elements) values[elementOf(row, column)] = value;
     tiles.store(0, address);
   });
+}
+
+test('a pivot that is no more than rounding counts as none', () => {
+  const team = linearTeam();
+  const n = 64;
+  const identity = Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
+  const hessian = hessianOf(team, identity, n);
+  for (const [excess, escalations] of [
+    [2 ** -48, 1],
+    [2 ** -40, 0],
+  ]) {
+    change(team, hessian, [
+      [1, 0, 1],
+      [1, 1, 1 + excess],
+    ]);
+    expect(factorHessian(team, hessian, { damping: 0 })).toMatchObject({ escalations });
+  }
+});
+
+test('a matrix that is not positive definite is refused with advice', () => {
+  const team = linearTeam();
+  const hessian = hessianOf(team, activations(500, 20, 33), 20);
+  const [first, last] = [hessian.diagonal()[0], hessian.diagonal()[19]];
+  change(team, hessian, [[19, 0, 9 * Math.sqrt(first * last)]]);
   const act = () => factorHessian(team, hessian, { damping: 0.01, tensor: 'blk.3.ffn_down.weight' });
   expect(act).toThrow(NotPositiveDefiniteError);
   expect(act).toThrow(/blk\.3\.ffn_down\.weight[\s\S]*500 tokens[\s\S]*more text/);

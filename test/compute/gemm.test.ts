@@ -1,3 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { BlasError, openBlas, usualBlas } from '../../src/compute/blas.ts';
 import { multiply, multiplyHere, type Product } from '../../src/compute/gemm.ts';
@@ -7,12 +11,13 @@ import * as module from '../../src/compute/tasks.ts';
 import { Team } from '../../src/compute/team.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { uniform } from '../support/random.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 
 const open: Team[] = [];
-function team(gemm: Gemm, threads = 1): Team {
+function team(gemm: Gemm, threads = 1, bytes = 1 << 26): Team {
   const made = new Team({
     threads,
-    bytes: 1 << 26,
+    bytes,
     scratchBytes: 0,
     modules: [{ specifier: '#compute-tasks', module }],
     quantization: null,
@@ -311,6 +316,38 @@ describe.skipIf(absent !== null)('BLAS (skipped where there is none)', () => {
   });
 
   test('the same bits at 1, 2 and 3 threads', () => sameAtAnyNumberOfThreads(openGemm('blas')));
+});
+
+test.each(absent === null ? ['wasm', 'blas'] : ['wasm'])('%s: matrices at the end of 4 GiB', (kind) => {
+  const crew = team(openGemm(kind), 1, 2 ** 32);
+  crew.arena.take(crew.arena.free - 2 ** 16, 'everything before');
+  const layout = { ...plain, accumulate: true };
+  const got = produce(crew, [21, 23, 25], layout, integers(), (product) => multiplyHere(crew.scope, product));
+  expect(crew.arena.peak).toBeGreaterThan(2 ** 32 - 2 ** 16);
+  const sum = (row: number, column: number, before: number) => {
+    let total = before;
+    for (let step = 0; step < 25; step++) total += got.a(row, step) * got.b(step, column);
+    return total;
+  };
+  expect(difference(got.after, defined(got, 21, 23, sum))).toBe(-1);
+});
+
+test('without koffi all but BLAS works', () => {
+  const folder = temporaryDirectory();
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  for (const part of ['package.json', 'dist/compute', 'dist/core', 'dist/kernels']) {
+    cpSync(join(root, part), join(folder, part), { recursive: true });
+  }
+  const script = `
+    const { openGemm } = await import('./dist/compute/gemm-choice.js');
+    const say = (kind) => {
+      try { return openGemm(kind).name; } catch (error) { return error.message.split('\\n')[0]; }
+    };
+    console.log(['auto', 'wasm', 'wasm-relaxed', 'blas'].map(say).join('; '), '|', openGemm('auto').note);`;
+  const options = { cwd: folder, encoding: 'utf8' } as const;
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], options);
+  const why = 'BLAS needs the package koffi, which is not installed';
+  expect(output).toContain(`wasm-relaxed; wasm; wasm-relaxed; ${why} | ${why}`);
 });
 
 test('auto without BLAS takes the relaxed kernels and says why', () => {

@@ -1,4 +1,7 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
+import { BlasError } from '../../src/compute/blas.ts';
+import { factorHessian } from '../../src/compute/factor.ts';
+import { type Gemm, openGemm } from '../../src/compute/gemm-choice.ts';
 import { Hessian } from '../../src/compute/hessian.ts';
 import { TilePool } from '../../src/compute/tiles.ts';
 import { activations, gramOf, type Matrix, relativeError } from './dense.ts';
@@ -52,6 +55,21 @@ test('some of the rows, and rows of X that are apart', () => {
   ]) {
     expect(rowsOf(team, hessian, start, count)).toEqual(all.slice(start, start + count));
   }
+});
+
+test('activations at the very end of 4 GiB', () => {
+  const team = linearTeam(1, { bytes: 2 ** 32 });
+  const n = 64; // as many rows: packed they take as much as they do before
+  const x = activations(n, n, 12);
+  const bytes = 4 * n * n;
+  team.arena.take(team.arena.free - 2 * bytes, 'all but a few bytes');
+  const address = team.arena.take(bytes, 'activations');
+  team.scope.floats(address, n * n).set(x);
+  const hessian = new Hessian(team, n);
+  hessian.add(address, n, n);
+  expect(team.arena.peak).toBe(2 ** 32);
+  const expected = gramOf(x, n);
+  for (const [i, value] of hessian.diagonal().entries()) expect(value / expected[i][i]).toBeCloseTo(1, 5);
 });
 
 test('the bits depend neither on the threads, nor on cuts between slabs, nor on where the tiles are', () => {
@@ -113,6 +131,41 @@ test('tr(M H M^T) where M avoids a direction a thousand times stronger than the 
   const found = placed(team, m, (address) => hessian.quadraticForm(address, n, rows));
   const expected = quadraticFormOf(gramOf(x, n), m);
   expect(Math.abs(found - expected)).toBeLessThan(1e-4 * expected);
+});
+
+/** An implementation of products; null for BLAS where it is not installed. */
+function gemmOrNull(kind: string): Gemm | null {
+  try {
+    return openGemm(kind);
+  } catch (error) {
+    if (error instanceof BlasError) return null;
+    throw error;
+  }
+}
+
+describe.each(['wasm-relaxed', 'blas'])('products by %s', (kind) => {
+  const gemm = gemmOrNull(kind);
+  test.skipIf(gemm === null).each([1, 5, 66, 130, 257, 520])('X^T X and tr(M H M^T) of %i channels', (n) => {
+    const x = activations(700, n, n);
+    const m = activations(90, n, 5);
+    const [one, three] = [1, 3].map((threads) => {
+      const team = linearTeam(threads, { gemm: gemm! });
+      // Factors look at all of a tile: what is beyond n must stay zero.
+      team.scope.floats(team.scope.scratch, team.scope.scratchBytes / 4).fill(7);
+      const hessian = hessianOf(team, x, n);
+      const form = placed(team, m, (address) => hessian.quadraticForm(address, n, 90));
+      const factor = factorHessian(team, hessian, { damping: 0.01 });
+      return { h: rowsOf(team, hessian), form, diagonal: factor.diagonal() };
+    });
+    expect(three).toEqual(one);
+    const expected = gramOf(x, n);
+    expect(relativeError(one.h, expected, (i) => expected[i][i])).toBeLessThan(1e-6);
+    const form = quadraticFormOf(expected, m);
+    expect(Math.abs(one.form - form)).toBeLessThan(1e-5 * form);
+    const plain = linearTeam();
+    const diagonal = factorHessian(plain, hessianOf(plain, x, n), { damping: 0.01 }).diagonal();
+    for (const [i, value] of one.diagonal.entries()) expect(value / diagonal[i]).toBeCloseTo(1, 4);
+  });
 });
 
 test('a Hessian without rows is zero, also in memory that was used before', () => {

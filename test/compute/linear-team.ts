@@ -1,19 +1,28 @@
 import type { Factor } from '../../src/compute/factor.ts';
+import { type Gemm, REPRODUCIBLE } from '../../src/compute/gemm-choice.ts';
 import { Hessian, type HessianOptions } from '../../src/compute/hessian.ts';
 import * as linear from '../../src/compute/linear-tasks.ts';
+import * as compute from '../../src/compute/tasks.ts';
 import { Team } from '../../src/compute/team.ts';
 import { type Matrix, matrix } from './dense.ts';
 
 const open: Team[] = [];
 
-/** A team that knows the tasks on Hessians. */
-export function linearTeam(threads = 2): Team {
+/** A team that knows the tasks on Hessians, and products. */
+export function linearTeam(
+  threads = 2,
+  { bytes = 128 << 20, gemm = REPRODUCIBLE }: { bytes?: number; gemm?: Gemm } = {},
+): Team {
   const team = new Team({
     threads,
-    bytes: 128 << 20,
+    bytes,
     scratchBytes: linear.LINEAR_SCRATCH_BYTES,
-    modules: [{ specifier: '#linear-tasks', module: linear }],
+    modules: [
+      { specifier: '#linear-tasks', module: linear },
+      { specifier: '#compute-tasks', module: compute },
+    ],
     quantization: null,
+    gemm,
   });
   open.push(team);
   return team;

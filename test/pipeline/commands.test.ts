@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Estimate } from '../../src/cli/estimate.ts';
 import { run } from '../../src/cli/run.ts';
 import { planQuantization, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
+import type { Estimate } from '../../src/plan/estimate.ts';
 import { buildReport, type ReportedTensor } from '../../src/report/report.ts';
 import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';

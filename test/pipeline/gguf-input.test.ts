@@ -1,12 +1,9 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
-import { dataTypes } from '../../src/core/types.ts';
 import { planQuantization } from '../../src/pipeline.ts';
 import { RequantizeError } from '../../src/plan/keep.ts';
 import { mixtures } from '../../src/plan/mixtures.ts';
-import { decoders } from '../../src/quantize/format/index.ts';
-import { UndecodableTypeError } from '../../src/quantize/supported.ts';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { engineDirectory } from '../engine/ggml.ts';
 import { readGgufTensors } from '../engine/gguf.ts';
@@ -88,26 +85,6 @@ describe('a GGUF that is quantized already', () => {
     const { tensors, warnings } = planQuantization({ input, type: 'Q8_0' }).plan;
     expect(warnings).toEqual([]);
     expect(new Set(tensors.map(({ type }) => type))).toEqual(new Set(['Q8_0', 'F32']));
-  });
-});
-
-/** Types that a file may hold and this version cannot decode: none, one day. */
-const undecodable = Object.values(dataTypes).filter(
-  ({ name, ggmlId }) => ggmlId !== null && !(name in decoders),
-);
-
-describe.skipIf(undecodable.length === 0)('a type that cannot be decoded', () => {
-  it('is refused by name and tensor', async () => {
-    const bf16 = await runs.converted(bundled, 'BF16');
-    for (const { name: type, typeSize } of undecodable) {
-      const input = runs.rewritten(bf16, `unknown-${type}.gguf`, ({ tensors }) => {
-        const other = { name: 'x.weight', type, shape: [dataTypes[type].blockSize], byteLength: typeSize };
-        return { tensors: new Map([...tensors, ['x.weight', { ...other, file: 0, offset: 0 }]]) };
-      });
-      const plan = () => planQuantization({ input, type: 'COPY' });
-      expect(plan).toThrow(UndecodableTypeError);
-      expect(plan).toThrow(new RegExp(`cannot decode ${type} yet[\\s\\S]*x\\.weight`));
-    }
   });
 });
 

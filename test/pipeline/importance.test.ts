@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { openSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import type { CollectedImportance } from '../../src/core/calibration.ts';
 import { SUM_RANGE } from '../../src/core/error-sums.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { TypeName } from '../../src/core/types.ts';
-import { NotFiniteWeightError } from '../../src/failures.ts';
+import { NotFiniteWeightError } from '../../src/core/weight-errors.ts';
 import { planQuantization, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
 import { ImportanceLengthError, NotFiniteImportanceError } from '../../src/plan/importance.ts';
 import type { MixtureName } from '../../src/plan/mixtures.ts';
@@ -12,7 +13,7 @@ import { ImportanceRequiredError } from '../../src/plan/policy.ts';
 import { readGguf } from '../../src/read/gguf.ts';
 import { engineDirectory, loadGgml } from '../engine/ggml.ts';
 import { repository } from '../support/checkpoints.ts';
-import { type CollectedEntry, imatrixBytes, legacyImatrixBytes } from '../support/imatrix-writer.ts';
+import { imatrixBytes, legacyImatrixBytes } from '../support/imatrix-writer.ts';
 import {
   at,
   changed,
@@ -66,7 +67,12 @@ describe.skipIf(engineDirectory === null)('whole files equal llama-quantize', ()
   }
 });
 
-const filled = (entry: CollectedEntry, value: number, from: number, to: number): CollectedEntry => ({
+const filled = (
+  entry: CollectedImportance,
+  value: number,
+  from: number,
+  to: number,
+): CollectedImportance => ({
   ...entry,
   sums: entry.sums.map((sum, i) => (i >= from && i < to ? value : sum)),
 });
@@ -152,22 +158,24 @@ describe.skipIf(engineDirectory === null)('what llama-quantize does with entries
     ]);
   });
 
-  it.each<[string, MixtureName, (entry: CollectedEntry) => CollectedEntry | null, unknown, RegExp]>([
+  it.each<[string, MixtureName, (entry: CollectedImportance) => CollectedImportance | null, unknown, RegExp]>(
     [
-      'lengths that do not fit, even where the type ignores importance',
-      'Q8_0',
-      (entry) => (/attn_k/.test(entry.name) ? { ...entry, sums: entry.sums.slice(1) } : entry),
-      ImportanceLengthError,
-      /fit 4 tensors:\n {2}blk\.0\.attn_k\.weight: 255 values for 256 columns\n/,
+      [
+        'lengths that do not fit, even where the type ignores importance',
+        'Q8_0',
+        (entry) => (/attn_k/.test(entry.name) ? { ...entry, sums: entry.sums.slice(1) } : entry),
+        ImportanceLengthError,
+        /fit 4 tensors:\n {2}blk\.0\.attn_k\.weight: 255 values for 256 columns\n/,
+      ],
+      [
+        'types that need importance for a tensor that has no entry',
+        'Q2_K_S',
+        (entry) => (/^blk\.[12]\.attn_q/.test(entry.name) ? null : entry),
+        ImportanceRequiredError,
+        /for 2 tensors:\n {2}blk\.1\.attn_q\.weight \(Q2_K\)\n {2}blk\.2\.attn_q\.weight \(Q2_K\)\n/,
+      ],
     ],
-    [
-      'types that need importance for a tensor that has no entry',
-      'Q2_K_S',
-      (entry) => (/^blk\.[12]\.attn_q/.test(entry.name) ? null : entry),
-      ImportanceRequiredError,
-      /for 2 tensors:\n {2}blk\.1\.attn_q\.weight \(Q2_K\)\n {2}blk\.2\.attn_q\.weight \(Q2_K\)\n/,
-    ],
-  ])('refuses %s', async (name, type, change, kind, text) => {
+  )('refuses %s', async (name, type, change, kind, text) => {
     const imatrix = changed(`${name}.gguf`, 'sotu-3m', change);
     const run = ours('sotu-3m', { type, imatrix });
     await expect(run).rejects.toBeInstanceOf(kind);
@@ -180,7 +188,7 @@ describe.skipIf(engineDirectory === null)('what llama-quantize does with entries
     ['Q4_0', 32],
   ] as const)('blocks without importance get the same in every column: %s', async (type, block) => {
     const width = (name: string) => (/ffn_down/.test(name) ? 768 : 256);
-    const change = (value: number) => (entry: CollectedEntry) => {
+    const change = (value: number) => (entry: CollectedImportance) => {
       const columns = width(entry.name);
       if (entry.name === 'token_embd.weight') return entry; // of a type with other blocks
       if (/blk\.0/.test(entry.name)) return { ...entry, sums: entry.sums.map(() => value) };

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import { describeGguf, GgufHyperparameterError, hyperparametersOf } from '../../src/plan/gguf-model.ts';
 import { parseOverrides } from '../../src/plan/overrides.ts';
-import { makePlan, modelNameOf, TensorNameTooLongError } from '../../src/plan/plan.ts';
+import { makePlan, TensorNameTooLongError } from '../../src/plan/plan.ts';
+import { modelNameOf } from '../../src/plan/source.ts';
 import { checkpoint, stored } from '../support/results.ts';
 
 const text = (key: string, value: string): MetadataEntry => ({ key, type: 'STRING', value });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type BlockEncoder, typeOfEncoder } from '../../src/core/plan.ts';
 import { bytesOf, dataTypes, type TypeName } from '../../src/core/types.ts';
-import { decoders, encoders } from '../../src/quantize/format/index.ts';
+import { encoders } from '../../src/quantize/format/index.ts';
 import { distributions } from '../support/distributions.ts';
 import { bitsOf, decode, describeByteIdentity, difference, encode, scalar, simd } from './byte-identity.ts';
 
@@ -19,7 +19,7 @@ describe('simd kernels equal their scalar twins', () => {
     });
   }
 
-  for (const type of Object.keys(decoders) as TypeName[]) {
+  for (const type of Object.keys(dataTypes) as TypeName[]) {
     it(`decodes arbitrary ${type} bytes`, () => {
       const n = 256 * 64;
       const bytes = Uint8Array.from({ length: bytesOf(type, n) }, (_, i) => (i * 2654435761) >>> 24);

@@ -40,6 +40,7 @@ describe('buildReport', () => {
       bytesAfter: 704,
       reason: 'mixture Q4_K_M',
       fallbackFrom: 'Q4_K',
+      calibration: null,
       metrics: {
         mse: 1 / 64,
         rmse: 0.125,
@@ -73,6 +74,9 @@ describe('buildReport', () => {
       split: null,
       bitsPerWeight: (8 * 2304) / 2304,
       compressionRatio: 2,
+      calibration: null,
+      outputErrors: null,
+      evaluation: null,
     });
     expect(metrics.mse).toBe((1024 / 64 + 1024 / 256) / 2304);
     expect(metrics.maxError).toEqual({ value: 0.125, index: 300, row: 1, column: 44, tensor: value.name });

@@ -1,45 +1,24 @@
-import type { MetadataEntry } from '../../src/core/metadata.ts';
-import { type GgufTensorToWrite, ggufBytes } from './gguf-writer.ts';
+import type { CollectedImportance } from '../../src/core/calibration.ts';
+import { imatrixFile, imatrixKeys as keysOf, imatrixTensors as tensorsOf } from '../../src/write/imatrix.ts';
+import type { GgufTensorToWrite } from './gguf-writer.ts';
 
-/** An entry as llama-imatrix collects it: sums of squares by expert and column, and the inputs each expert saw. */
-export interface CollectedEntry {
-  readonly name: string;
-  readonly sums: Float32Array;
-  readonly counts: readonly number[];
-}
+/**
+ * Importance matrices for tests: by the real writer, which test/engine/imatrix-file.test.ts holds to the real ggml; in
+ * pieces, to be spoilt; and in llama.cpp's older form, which nothing writes any more.
+ */
 
-/** Keys of a GGUF importance matrix, in llama-imatrix's order. */
-export const imatrixKeys = (
-  datasets: readonly string[],
-  chunks: number,
-  chunkSize = 512,
-): MetadataEntry[] => [
-  { key: 'general.type', type: 'STRING', value: 'imatrix' },
-  { key: 'imatrix.datasets', type: 'ARRAY', elementType: 'STRING', value: datasets },
-  { key: 'imatrix.chunk_count', type: 'UINT32', value: chunks },
-  { key: 'imatrix.chunk_size', type: 'UINT32', value: chunkSize },
-];
+export const imatrixKeys = (datasets: readonly string[], chunks: number) =>
+  keysOf({ datasets, chunks, chunkSize: 512 });
 
-const floats = (values: ArrayLike<number>) => new Uint8Array(Float32Array.from(values).buffer);
+/** Shapes slowest axis first, as the tests' own GGUF writer takes them. */
+export const imatrixTensors = (entries: readonly CollectedImportance[]): GgufTensorToWrite[] =>
+  tensorsOf(entries).map((tensor) => ({ ...tensor, shape: tensor.shape.toReversed() }));
 
-/** The two tensors of each entry (`save_imatrix`). */
-export const imatrixTensors = (entries: readonly CollectedEntry[]): GgufTensorToWrite[] =>
-  entries.flatMap(({ name, sums, counts }) => [
-    {
-      name: `${name}.in_sum2`,
-      type: 'F32' as const,
-      shape: [counts.length, sums.length / counts.length],
-      data: floats(sums),
-    },
-    { name: `${name}.counts`, type: 'F32' as const, shape: [counts.length, 1], data: floats(counts) },
-  ]);
-
-/** A file as llama-imatrix writes it today. */
 export const imatrixBytes = (
-  entries: readonly CollectedEntry[],
+  entries: readonly CollectedImportance[],
   datasets: readonly string[] = ['calibration.txt'],
   chunks = 40,
-): Buffer => ggufBytes(imatrixKeys(datasets, chunks), imatrixTensors(entries));
+): Uint8Array => imatrixFile(entries, { datasets, chunks, chunkSize: 512 });
 
 /** An entry of the .dat form: values are stored times calls. */
 export interface LegacyEntry {
@@ -56,7 +35,13 @@ export function legacyImatrixBytes(
   const parts = [i32(entries.length)];
   for (const { name, calls, values } of entries) {
     const bytes = Buffer.from(name);
-    parts.push(i32(bytes.length), bytes, i32(calls), i32(values.length), Buffer.from(floats(values)));
+    parts.push(
+      i32(bytes.length),
+      bytes,
+      i32(calls),
+      i32(values.length),
+      Buffer.from(Float32Array.from(values).buffer),
+    );
   }
   if (trailer !== undefined) {
     parts.push(i32(trailer.chunks));

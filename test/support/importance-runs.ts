@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import type { CollectedImportance } from '../../src/core/calibration.ts';
 import { SUM_RANGE } from '../../src/core/error-sums.ts';
 import { dataTypes, type TypeName } from '../../src/core/types.ts';
 import { planQuantization, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
@@ -12,7 +13,7 @@ import { readImatrix } from '../../src/read/imatrix.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { type KeyOverride, quantizeModel } from '../engine/quantize.ts';
 import { sotu } from './conversions.ts';
-import { type CollectedEntry, imatrixBytes } from './imatrix-writer.ts';
+import { imatrixBytes } from './imatrix-writer.ts';
 import { tinyMixtral } from './mixtral.ts';
 import { uniform } from './random.ts';
 import { put, temporaryDirectory } from './temporary.ts';
@@ -38,7 +39,10 @@ const weighted: ReadonlySet<TypeName> = new Set(
 );
 
 /** Sums and counts for every matrix of a model, as if from a short text: a column in 16 is never used. */
-export function collect(model: string, leaveOut: (name: string) => boolean = () => false): CollectedEntry[] {
+export function collect(
+  model: string,
+  leaveOut: (name: string) => boolean = () => false,
+): CollectedImportance[] {
   const { plan } = planQuantization({ input: model, type: 'F32' });
   return plan.tensors
     .filter(({ name, shape }) => shape.length > 1 && !leaveOut(name))
@@ -148,7 +152,7 @@ export async function expectSame(model: ModelName, name: MixtureName): Promise<v
 export function changed(
   name: string,
   model: ModelName,
-  change: (entry: CollectedEntry) => CollectedEntry | null,
+  change: (entry: CollectedImportance) => CollectedImportance | null,
 ): string {
   const entries = collect(models[model]).flatMap((entry) => change(entry) ?? []);
   return put(directory, name, imatrixBytes(entries));

@@ -27,7 +27,7 @@ export function readOutput(path: string): {
       tensors.map(({ name, type, shape, offset, byteLength }) => {
         const bytes = new Uint8Array(file.subarray(offset, offset + byteLength));
         const values = new Float32Array(elementsOf(shape));
-        decoders[type]!(bytes, values);
+        decoders[type](bytes, values);
         return [name, { type, shape, bytes, values }];
       }),
     ),

@@ -1,5 +1,7 @@
+import type { CalibrationFacts, TensorCalibration } from '../../src/core/calibration.ts';
 import type { Checkpoint, StoredTensor } from '../../src/core/checkpoint.ts';
 import { type ErrorSums, emptyErrorSums } from '../../src/core/error-sums.ts';
+import type { Evaluation } from '../../src/core/evaluation.ts';
 import type { Plan, PlannedTensor } from '../../src/core/plan.ts';
 import type { RunResult, TensorResult } from '../../src/core/result.ts';
 import { bytesOf, elementsOf } from '../../src/core/types.ts';
@@ -60,6 +62,7 @@ export const plan = (over: Partial<Plan> = {}): Plan => ({
       value: Array.from({ length: 300 }, (_, i) => `t${i}`),
     },
   ],
+  calibration: null,
   tensors: [planned()],
   notes: [],
   warnings: [],
@@ -94,6 +97,8 @@ export const result = (
       sums: errors,
     }),
   ),
+  calibration: null,
+  evaluation: null,
   run: {
     startedAt: '2025-01-02T03:04:05.000Z',
     seconds: { read: 0.01, plan: 0.02, calibrate: 0, quantize: 1.2, write: 0.1, total: 1.33 },
@@ -110,6 +115,58 @@ export const result = (
       version: '0.1.0',
     },
     peakRssBytes: 100 << 20,
+  },
+  ...over,
+});
+
+/** What calibration did for a tensor. */
+export const calibrated = (over: Partial<TensorCalibration> = {}): TensorCalibration => ({
+  tokens: 131_072,
+  damping: 0.01,
+  escalations: 0,
+  condition: 4e5,
+  deadChannels: 0,
+  outputError: { nearest: 0.04, importance: 0.02, result: 0.01 },
+  rounding: 'gptq',
+  ...over,
+});
+
+export const calibrationFacts = (over: Partial<CalibrationFacts> = {}): CalibrationFacts => ({
+  corpus: 'bundled prose',
+  files: [{ path: 'prose.txt', bytes: 900_000 }],
+  tokens: 131_072,
+  windows: 512,
+  context: 256,
+  sha256: 'cd',
+  seed: 0,
+  method: 'gptq',
+  rounding: 'gptq',
+  actOrder: false,
+  damping: 0.01,
+  gemm: 'blas: libopenblas.so.0',
+  ...over,
+});
+
+export const evaluation = (over: Partial<Evaluation> = {}): Evaluation => ({
+  text: 'eval.txt',
+  sha256: 'ef',
+  context: 256,
+  windows: 100,
+  tokens: 12_800,
+  perplexity: 12.345678,
+  standardError: 0.21,
+  base: {
+    perplexity: 12.1,
+    divergence: {
+      mean: 0.014,
+      standardError: 3e-4,
+      median: 5e-3,
+      p90: 0.02,
+      p99: 0.09,
+      p999: 0.3,
+      max: 1.2,
+    },
+    topAgreement: 0.9525,
   },
   ...over,
 });

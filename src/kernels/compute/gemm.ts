@@ -20,9 +20,13 @@ const WIDTH: i32 = 512;
 const TILE_ROWS: i32 = 5;
 const TILE_COLUMNS: i32 = 8;
 
+/** Bytes of the packed slices. */
+const PACKED_A: i32 = (HEIGHT / TILE_ROWS) * (4 * TILE_ROWS * DEPTH + 64);
+const PACKED_B: i32 = (WIDTH / TILE_COLUMNS) * (4 * TILE_COLUMNS * DEPTH + 64);
+
 /** Bytes of scratch that `gemm` needs. */
 export function gemmScratchBytes(): i32 {
-  return 4 * (DEPTH * (HEIGHT + WIDTH) + TILE_ROWS * TILE_COLUMNS);
+  return PACKED_A + PACKED_B + 4 * TILE_ROWS * TILE_COLUMNS;
 }
 
 /**
@@ -46,8 +50,8 @@ export function gemm(
   scratch: usize,
 ): void {
   const packedA = scratch;
-  const packedB = packedA + 4 * DEPTH * HEIGHT;
-  const sums = packedB + 4 * DEPTH * WIDTH;
+  const packedB = packedA + PACKED_A;
+  const sums = packedB + PACKED_B;
   for (let column = 0; column < n; column += WIDTH) {
     const columns = min(WIDTH, n - column);
     // At least one slice, so that C is cleared if k is 0.
@@ -71,6 +75,13 @@ export function gemm(
 @inline
 function at(row: i32, ld: i32, column: i32): usize {
   return ((<usize>row * ld + column) << 2);
+}
+
+/** Bytes from one strip to the next: a line of cache more than it fills, so that strips do not all fall on the same lines. */
+// @ts-ignore: decorator
+@inline
+function stripBytes(strip: i32, depth: i32): usize {
+  return at(depth, strip, 0) + 64;
 }
 
 /** Packs `lines` lines whose steps of k are neighbours, `ld` floats from line to line, into strips of `strip` lines. */
@@ -97,22 +108,24 @@ function packRows(from: usize, ld: i32, lines: i32, depth: i32, to: usize, strip
       }
       for (; left > 0; left--, source += 4, out += stride) store<f32>(out, load<f32>(source));
     }
-    first += stride * depth;
+    first += stripBytes(strip, depth);
   }
 }
 
 /** Packs `lines` lines that are neighbours, `ld` floats from one step of k to the next, into strips of `strip` lines. */
 function packColumns(from: usize, ld: i32, lines: i32, depth: i32, to: usize, strip: i32): void {
+  const bytes = stripBytes(strip, depth);
   for (let step = 0; step < depth; step++) {
     let source = from + at(step, ld, 0);
     let out = to + at(step, strip, 0);
     for (let line = 0; line < lines; line += strip) {
+      const whole = min(strip, lines - line);
       let i = 0;
-      for (const whole = min(strip, lines - line); i < whole; i++, source += 4) {
-        store<f32>(out + (<usize>i << 2), load<f32>(source));
-      }
-      for (; i < strip; i++) store<f32>(out + (<usize>i << 2), 0);
-      out += at(depth, strip, 0);
+      for (; i + 4 <= whole; i += 4) v128.store(out + at(0, 0, i), v128.load(source + at(0, 0, i)));
+      for (; i < whole; i++) store<f32>(out + at(0, 0, i), load<f32>(source + at(0, 0, i)));
+      for (; i < strip; i++) store<f32>(out + at(0, 0, i), 0);
+      source += at(0, 0, strip);
+      out += bytes;
     }
   }
 }
@@ -129,8 +142,8 @@ function block(
   add: bool,
   sums: usize,
 ): void {
-  const stripA = (<usize>depth * TILE_ROWS) << 2;
-  const stripB = (<usize>depth * TILE_COLUMNS) << 2;
+  const stripA = stripBytes(TILE_ROWS, depth);
+  const stripB = stripBytes(TILE_COLUMNS, depth);
   let b = packedB;
   for (let column = 0; column < columns; column += TILE_COLUMNS) {
     let a = packedA;

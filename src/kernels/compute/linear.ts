@@ -4,6 +4,7 @@
  * (r >> 2) * 1024 + c * 4 + (r & 3). So 4 x 4 values are 128 contiguous bytes (a *block*), a product of two
  * tiles A B^T reads both from front to back, and some rows of a tile are a tile with fewer strips.
  */
+import { madd } from './madd';
 
 /** Bytes of a strip: 4 rows x 256 columns, float64. */
 const STRIP: usize = 4 * 256 * 8;
@@ -81,20 +82,20 @@ export function gram(
 function gramBlock(a: usize, b: usize, count: i32, block: usize): void {
   let l0 = f32x4.splat(0), l1 = l0, l2 = l0, l3 = l0; // rows 0..3, columns 0..3
   let h0 = l0, h1 = l0, h2 = l0, h3 = l0; // rows 4..7
-  for (const end = a + ((<usize>count) << 5); a < end; a += 32, b += 32) {
+  for (const end = a + ((<usize>count) << 5); a != end; a += 32, b += 32) {
     const low = v128.load(a), high = v128.load(a, 16);
     const b0 = v128.load_splat<f32>(b);
-    l0 = f32x4.add(l0, f32x4.mul(low, b0));
-    h0 = f32x4.add(h0, f32x4.mul(high, b0));
+    l0 = madd(low, b0, l0);
+    h0 = madd(high, b0, h0);
     const b1 = v128.load_splat<f32>(b, 4);
-    l1 = f32x4.add(l1, f32x4.mul(low, b1));
-    h1 = f32x4.add(h1, f32x4.mul(high, b1));
+    l1 = madd(low, b1, l1);
+    h1 = madd(high, b1, h1);
     const b2 = v128.load_splat<f32>(b, 8);
-    l2 = f32x4.add(l2, f32x4.mul(low, b2));
-    h2 = f32x4.add(h2, f32x4.mul(high, b2));
+    l2 = madd(low, b2, l2);
+    h2 = madd(high, b2, h2);
     const b3 = v128.load_splat<f32>(b, 12);
-    l3 = f32x4.add(l3, f32x4.mul(low, b3));
-    h3 = f32x4.add(h3, f32x4.mul(high, b3));
+    l3 = madd(low, b3, l3);
+    h3 = madd(high, b3, h3);
   }
   addColumn(block, l0);
   addColumn(block + 32, l1);
@@ -112,6 +113,18 @@ function addColumn(at: usize, sums: v128): void {
   v128.store(at, f64x2.add(v128.load(at), f64x2.promote_low_f32x4(sums)));
   const high = f64x2.promote_low_f32x4(i8x16.shuffle(sums, sums, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
   v128.store(at, f64x2.add(v128.load(at, 16), high), 16);
+}
+
+/**
+ * Adds float32 products to the strips at `out`: `columns` columns of 64 rows each, of which the first `rows`, rounded up to 4,
+ * count.
+ */
+export function addProducts(products: usize, rows: i32, columns: i32, out: usize): void {
+  for (let row = 0; row < rows; row += 4) {
+    const from = products + ((<usize>row) << 2);
+    for (let c = 0; c < columns; c++) addColumn(out + ((<usize>c) << 5), v128.load(from + ((<usize>c) << 8)));
+    out += STRIP;
+  }
 }
 
 /**
@@ -168,7 +181,7 @@ function subtractBlock(a: usize, b: usize, count: i32, block: usize): void {
   let l1 = v128.load(block, 32), h1 = v128.load(block, 48);
   let l2 = v128.load(block, 64), h2 = v128.load(block, 80);
   let l3 = v128.load(block, 96), h3 = v128.load(block, 112);
-  for (const end = a + ((<usize>count) << 5); a < end; a += 32, b += 32) {
+  for (const end = a + ((<usize>count) << 5); a != end; a += 32, b += 32) {
     const low = v128.load(a), high = v128.load(a, 16);
     const b0 = v128.load_splat<f64>(b);
     l0 = f64x2.sub(l0, f64x2.mul(low, b0));

@@ -45,8 +45,9 @@ export const packers = Object.fromEntries(
   formats.flatMap(({ type, pack }) => (pack === undefined ? [] : [[type, pack]])),
 ) as Readonly<Partial<Record<TypeName, Pack>>>;
 
+/** Every type has one, which test/quantize/formats.test.ts holds to the table of types. */
 export const decoders = Object.fromEntries(formats.map((format) => [format.type, format.decode])) as Readonly<
-  Partial<Record<TypeName, Decode>>
+  Record<TypeName, Decode>
 >;
 
 /** Whether this build can write the type. */

@@ -8,7 +8,7 @@ import { GROUP_WIDTH, type Grid, gridOf } from './grid.ts';
 import { GROUP_BYTES } from './group.ts';
 import { type ColumnFacts, curvatureBytes, lossBytes, writeCurvature, writeLoss } from './loss.ts';
 import { scaleBytes } from './state.ts';
-import { type GroupJob, rowPieces, type Slab } from './tasks.ts';
+import { type GgmlJob, type GroupJob, rowPieces, type Slab } from './tasks.ts';
 
 /** Scratch that each thread of a team needs for the tasks of `#gptq-tasks`. */
 export const GPTQ_SCRATCH_BYTES = GROUP_BYTES;
@@ -41,8 +41,12 @@ export interface MatrixJob {
   readonly compare?: boolean;
 }
 
-/** Output errors tr(E H E^T) / tr(W H W^T) with H undamped and E = W - Q; 0 where no input ever was. */
+/**
+ * Output errors tr(E H E^T) / tr(T H T^T) with H undamped and E = T - Q, T the targets; 0 where no input ever was.
+ */
 export interface OutputErrors {
+  /** tr(T H T^T), what the errors are relative to. */
+  readonly signal: number;
   /** Of what was coded. */
   readonly result: number;
   /** Of ggml's coding without importance, and of that with E[x^2] as importance; null when they were not asked for. */
@@ -87,10 +91,11 @@ export function quantizeMatrix(team: Team, job: MatrixJob): OutputErrors {
         targets: (job.targets ?? job.weights) + 4 * row * n,
       };
       const pieces = rowPieces(count);
-      sums.signal += hessian.quadraticForm(slab.weights, n, count);
+      sums.signal += hessian.quadraticForm(slab.targets, n, count);
       if (compare) {
         const ggml = (importance: number) => {
-          team.run('ggmlErrors', pieces, [], { ...slab, importance });
+          const job: GgmlJob = { ...slab, importance, codes: 0 };
+          team.run('ggmlCode', pieces, [], job);
           return hessian.quadraticForm(errors, n, count);
         };
         const plain = ggml(0);
@@ -107,13 +112,20 @@ export function quantizeMatrix(team: Team, job: MatrixJob): OutputErrors {
       sums.result += hessian.quadraticForm(errors, n, count);
     }
   });
-  const relative = (sum: number) => (sums.signal === 0 ? 0 : sum / sums.signal);
+  const relative = relativeTo(sums.signal);
   return {
+    signal: sums.signal,
     result: relative(sums.result),
     plain: compare ? relative(sums.plain) : null,
     weighted: compare ? relative(sums.weighted) : null,
   };
 }
+
+/** A quadratic form over that of the targets; 0 where no input ever was. */
+export const relativeTo =
+  (signal: number) =>
+  (sum: number): number =>
+    signal === 0 ? 0 : sum / signal;
 
 /** Addresses of what all rows share. */
 interface Buffers {

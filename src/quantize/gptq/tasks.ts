@@ -1,5 +1,6 @@
 /** Tasks of `quantizeMatrix`: each piece is a run of rows, so that pieces share nothing they write. */
 import type { TaskScope } from '../../compute/scope.ts';
+import type { BlockEncoder } from '../../core/plan.ts';
 import { bytesOf, type TypeName } from '../../core/types.ts';
 import { canWeigh } from '../format/index.ts';
 import { kernelsOf } from '../kernels.ts';
@@ -197,12 +198,14 @@ function gptqFinish(scope: TaskScope, index: number, [codes]: readonly number[],
   const { n, type } = slab;
   const pack = groupPacker(gridOf(type)!);
   eachRow(index, slab.rows, (row) => {
-    const [errors, weights] = [slab.errors, slab.weights].map((a) => scope.floats(a + 4 * row * n, n));
+    const [errors, targets, weights] = [slab.errors, slab.targets, slab.weights].map((a) =>
+      scope.floats(a + 4 * row * n, n),
+    );
     const bytes = scope.bytes(codes + row * bytesOf(type, n), bytesOf(type, n));
     eachDecoded(scope, slab, row, (start, decoded, group, levels) => {
       pack(group, levels, bytes.subarray(bytesOf(type, start)));
       decoded.forEach((value, j) => {
-        errors[start + j] = weights[start + j] - value;
+        errors[start + j] = targets[start + j] - value;
         weights[start + j] = value;
       });
     });
@@ -229,9 +232,17 @@ function eachDecoded(
   }
 }
 
-/** Errors of ggml's own coding. payload: Slab and `importance`, the address of n float32, or 0 for none. */
-function ggmlErrors(scope: TaskScope, index: number, _args: readonly number[], payload: unknown): void {
-  const { type, n, rows, weights, errors, importance } = payload as Slab & { importance: number };
+/** What `ggmlCode` codes, and how. */
+export interface GgmlJob extends Omit<Slab, 'levels' | 'scales'> {
+  /** Address of n float32 of importance, 0 for none. */
+  readonly importance: number;
+  /** Address of the bytes, 0 if only the errors are asked for: else the weights become what the bytes decode to. */
+  readonly codes: number;
+}
+
+/** Codes rows as ggml does, each by itself. Errors are those of the targets. payload: GgmlJob. */
+function ggmlCode(scope: TaskScope, index: number, _args: readonly number[], payload: unknown): void {
+  const { type, n, rows, weights, targets, errors, importance, codes } = payload as GgmlJob;
   const name = `quantization kernels for rows of ${n}`;
   const kernels =
     (scope.kept.get(name) as ReturnType<typeof kernelsOf> | undefined) ??
@@ -242,13 +253,18 @@ function ggmlErrors(scope: TaskScope, index: number, _args: readonly number[], p
   const floats = (at: number) => new Float32Array(kernels.buffer, at, n);
   if (importance !== 0) floats(weighing).set(scope.floats(importance, n));
   eachRow(index, rows, (row) => {
-    floats(x).set(scope.floats(weights + 4 * row * n, n));
+    const [own, wanted, lost] = [weights, targets, errors].map((a) => scope.floats(a + 4 * row * n, n));
+    floats(x).set(own);
     if (importance !== 0 && canWeigh(type)) kernels.quantizeWeighted(type, x, blocks, 1, n, weighing);
-    else kernels.quantize(type, x, blocks, n);
+    else kernels.quantize(type as BlockEncoder, x, blocks, n);
     kernels.dequantize(type, blocks, q, n);
     const decoded = floats(q);
-    scope.floats(errors + 4 * row * n, n).set(floats(x).map((value, j) => value - decoded[j]));
+    for (let j = 0; j < n; j++) lost[j] = wanted[j] - decoded[j];
+    if (codes === 0) return;
+    own.set(decoded);
+    const length = bytesOf(type, n);
+    scope.bytes(codes + row * length, length).set(new Uint8Array(kernels.buffer, blocks, length));
   });
 }
 
-export const tasks = { gptqCode, gptqImprove, gptqOrdered, gptqErrors, gptqFinish, ggmlErrors };
+export const tasks = { gptqCode, gptqImprove, gptqOrdered, gptqErrors, gptqFinish, ggmlCode };

@@ -1,12 +1,10 @@
-import { closeSync, openSync, readSync } from 'node:fs';
-import type { Checkpoint, StoredTensor } from '../core/checkpoint.ts';
-import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
-import { QuantizeError } from '../core/errors.ts';
-import type { ReadableSource } from '../core/plan.ts';
-import { segmentsOf } from '../core/segments.ts';
-import { elementsOf, type TypeName } from '../core/types.ts';
-import { decoders } from '../quantize/format/index.ts';
-import type { Kernels } from '../quantize/kernels.ts';
+import type { Checkpoint, StoredTensor } from './core/checkpoint.ts';
+import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from './core/error-sums.ts';
+import type { ReadableSource } from './core/plan.ts';
+import { forEachRowPiece, segmentsOf } from './core/segments.ts';
+import { elementsOf, type TypeName } from './core/types.ts';
+import type { Kernels } from './quantize/kernels.ts';
+import { type ByteSource, openSource } from './read/byte-source.ts';
 
 /** A tensor as one of two models has it, in GGUF's order of axes and rows. */
 export interface NamedSource {
@@ -33,9 +31,6 @@ export interface Matching {
   /** Tensors of one name that cannot be compared, and why. */
   readonly unlike: readonly { name: string; reason: string }[];
 }
-
-/** Fewer bytes came back than the checked header promised: the file changed while it was read. */
-export class ShortReadError extends QuantizeError {}
 
 /** A checkpoint's tensors under their own names. Scales and zero points of rows are part of the tensor they decode. */
 export function sourcesOf({ tensors }: Checkpoint): NamedSource[] {
@@ -93,9 +88,7 @@ export function matchTensors(a: readonly NamedSource[], b: readonly NamedSource[
 /** Why two tensors of one name cannot be compared, or null. */
 function unlikeness(a: NamedSource, b: NamedSource): string | null {
   const [shapeA, shapeB] = [a, b].map(({ shape }) => `[${withoutTrailingOnes(shape).join(', ')}]`);
-  if (shapeA !== shapeB) return `shapes ${shapeA} and ${shapeB}`;
-  const unreadable = [a, b].map(typeOf).find((type) => !(type in decoders));
-  return unreadable === undefined ? null : `${unreadable} cannot be decoded`;
+  return shapeA === shapeB ? null : `shapes ${shapeA} and ${shapeB}`;
 }
 
 function withoutTrailingOnes(shape: readonly number[]): readonly number[] {
@@ -169,7 +162,7 @@ function measureRange(
 /** Reads ranges of a checkpoint's tensors, each file opened once. */
 class RangeReader {
   readonly #checkpoint: Checkpoint;
-  readonly #open = new Map<number, number>();
+  readonly #open = new Map<number, ByteSource>();
 
   constructor(checkpoint: Checkpoint) {
     this.#checkpoint = checkpoint;
@@ -204,41 +197,22 @@ class RangeReader {
     const first = Math.floor(start / rowLength);
     const rows = Math.ceil((start + n) / rowLength) - first;
     const [ofScales, ofZeroPoints] = [new Float32Array(rows), new Int8Array(rows)];
+    const { file, offset, name } = zeroPoints;
     this.#read(scales.file, scales.offset + 4 * first, new Uint8Array(ofScales.buffer), scales.name);
-    this.#read(
-      zeroPoints.file,
-      zeroPoints.offset + first,
-      new Uint8Array(ofZeroPoints.buffer),
-      zeroPoints.name,
-    );
-    for (let row = 0; row < rows; row++) {
-      const from = Math.max(0, (first + row) * rowLength - start);
-      const to = Math.min(n, (first + row + 1) * rowLength - start);
-      const parameters = { scale: ofScales[row], zeroPoint: ofZeroPoints[row] };
-      kernels.dequantizeZeroPoint(raw + from, dst + 4 * from, to - from, parameters);
-    }
+    this.#read(file, offset + first, new Uint8Array(ofZeroPoints.buffer), name);
+    forEachRowPiece(rowLength, start, n, (row, piece, length) => {
+      const parameters = { scale: ofScales[row - first], zeroPoint: ofZeroPoints[row - first] };
+      kernels.dequantizeZeroPoint(raw + piece, dst + 4 * piece, length, parameters);
+    });
   }
 
   close(): void {
-    for (const descriptor of this.#open.values()) closeSync(descriptor);
+    for (const source of this.#open.values()) source.close();
   }
 
   #read(file: number, offset: number, into: Uint8Array, tensor: string): void {
-    const { path } = this.#checkpoint.files[file];
-    const descriptor = this.#open.get(file) ?? openSync(path, 'r');
-    this.#open.set(file, descriptor);
-    for (let done = 0; done < into.length; ) {
-      const got = readSync(descriptor, into, done, into.length - done, offset + done);
-      if (got === 0) {
-        throw new ShortReadError('the file ends inside a tensor', {
-          file: path,
-          tensor,
-          expected: `${into.length} bytes at offset ${offset}`,
-          got: `${done} bytes`,
-          advice: 'the file changed while it was read; try again',
-        });
-      }
-      done += got;
-    }
+    const source = this.#open.get(file) ?? openSource(this.#checkpoint.files[file].path);
+    this.#open.set(file, source);
+    source.readInto(into, offset, tensor);
   }
 }

@@ -1,0 +1,111 @@
+import { statSync } from 'node:fs';
+import type { CorpusChoice, ForwardChoice, Rounding } from './core/calibration.ts';
+import { UsageError } from './core/errors.ts';
+import { calibrates } from './plan/presets.ts';
+import { accessError } from './read/byte-source.ts';
+
+/** Options of a run that calibrates or evaluates. */
+export interface CalibrationOptions extends CorpusChoice, ForwardChoice {
+  readonly rounding?: Rounding;
+  /** Added to the diagonal of each Hessian, as a fraction of its mean. */
+  readonly damp?: number;
+  /** Columns in the order of falling diagonal. */
+  readonly actOrder?: boolean;
+  /** Text to evaluate the result on. */
+  readonly evalText?: string;
+}
+
+/** What else of a run decides whether these options make sense. */
+interface Run {
+  readonly method?: string | undefined;
+  readonly imatrix?: string;
+  readonly split?: unknown;
+}
+
+const MAX_SEED = 2 ** 32 - 1;
+
+/**
+ * Refuses what contradicts itself before anything is read: options of calibration without a method that calibrates, and
+ * options that such a method cannot take; numbers out of range; texts that are not there.
+ *
+ * @throws UsageError, FileMissingError, FileAccessError
+ */
+export function requireCalibrationOptions(options: CalibrationOptions & Run): void {
+  requireNumbers(options);
+  const { calibration = [], evalText, method, imatrix, split, rounding, actOrder } = options;
+  if (!calibrates(method)) {
+    requireNoneWithoutMethod(options);
+  } else if (imatrix !== undefined) {
+    throw new UsageError('--imatrix and --method gptq contradict each other', {
+      expected: 'one source of importance',
+      got: 'a file of it, and a method that takes it and more from the text it calibrates on',
+      advice: 'leave out --imatrix, or choose --method kquant to quantize by the file',
+    });
+  } else if (split !== undefined) {
+    throw new UsageError('--split K/N and --method gptq contradict each other', {
+      expected: 'the whole model in one run',
+      got: 'a part: its blocks need the inputs that all quantized blocks before them give',
+      advice: 'leave out --split; --split-max-size cuts the output of one run into files',
+    });
+  } else if (rounding === 'nearest' && actOrder) {
+    throw new UsageError('--act-order and --rounding nearest contradict each other', {
+      got: 'an order of rounding, and a rounding in which no weight depends on another',
+      advice: 'leave out one of them',
+    });
+  }
+  for (const path of evalText === undefined ? calibration : [...calibration, evalText]) {
+    try {
+      statSync(path);
+    } catch (cause) {
+      throw accessError(path, cause);
+    }
+  }
+}
+
+/** Options that only a method that calibrates reads, by their names on the command line. */
+function requireNoneWithoutMethod(options: CalibrationOptions): void {
+  const { evalText } = options;
+  const given: [string, unknown][] = [
+    ['--calibration', options.calibration],
+    ['--calibration-field', options.calibrationField],
+    ['--calibration-tokens', options.calibrationTokens],
+    ['--seed', options.seed],
+    ['--damp', options.damp],
+    ['--act-order', options.actOrder],
+    ['--rounding', options.rounding],
+    // An evaluation runs the model too.
+    ...(evalText === undefined
+      ? ([
+          ['--context', options.context],
+          ['--memory', options.memory],
+          ['--gemm', options.gemm],
+        ] as [string, unknown][])
+      : []),
+  ];
+  const name = given.find(([, value]) => value !== undefined)?.[0];
+  if (name === undefined) return;
+  throw new UsageError(`${name} is about calibration, and the method does not calibrate`, {
+    expected: '--method gptq',
+    advice: 'pass --method gptq too; to make an importance matrix for any other method: quantize imatrix',
+  });
+}
+
+function requireNumbers({ calibrationTokens, context, seed, damp, memory }: CalibrationOptions): void {
+  const whole = (name: string, value: number | undefined, least: number, most = Number.MAX_SAFE_INTEGER) => {
+    if (value === undefined || (Number.isSafeInteger(value) && value >= least && value <= most)) return;
+    throw new UsageError(`${name} is out of range`, {
+      expected: `a whole number of at least ${least}${most === Number.MAX_SAFE_INTEGER ? '' : `, up to ${most}`}`,
+      got: String(value),
+    });
+  };
+  whole('--calibration-tokens', calibrationTokens, 1);
+  whole('--context', context, 2);
+  whole('--seed', seed, 0, MAX_SEED);
+  whole('--memory', memory, 1);
+  if (damp !== undefined && !(damp >= 0 && damp <= 1)) {
+    throw new UsageError('--damp is out of range', {
+      expected: 'a fraction of the mean diagonal, from 0 to 1',
+      got: String(damp),
+    });
+  }
+}

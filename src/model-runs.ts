@@ -1,0 +1,87 @@
+import { readCorpus } from './calibrate/corpus.ts';
+import { openTokenizer } from './calibrate/tokenizer.ts';
+import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
+import { conduct } from './conduct/conductor.ts';
+import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
+import type { Evaluation } from './core/evaluation.ts';
+import type { Plan } from './core/plan.ts';
+import { planQuantization } from './planned-run.ts';
+import { resolveResources } from './resources.ts';
+
+/** Where the run of a model over a text is. */
+export interface CalibrationEvent {
+  readonly kind: 'calibration';
+  /** From 1; more than `layers` behind the last block, at the output. */
+  readonly layer: number;
+  readonly layers: number;
+  /** What is being done, in a word or two: "attn_q, attn_k, attn_v". */
+  readonly step: string;
+  /** Units of work done, and of the whole run over all layers. */
+  readonly done: number;
+  readonly total: number;
+}
+
+/** `quantize imatrix`. */
+export interface ImportanceOptions extends CorpusChoice, ForwardChoice {
+  readonly input: string;
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** `quantize eval`. */
+export interface EvaluationOptions extends ForwardChoice {
+  readonly input: string;
+  /** Path of the text. */
+  readonly text: string;
+  /** The reference. */
+  readonly base?: string;
+  /** Tokens in a window. */
+  readonly context?: number;
+  /** Windows at most, from the start of the text. */
+  readonly windows?: number;
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+}
+
+type Listener = (event: CalibrationEvent) => void;
+
+/** Importance of every matrix that is multiplied, over a text. */
+export async function collectImportance(
+  options: ImportanceOptions,
+  onEvent: Listener,
+): Promise<ImportanceRun> {
+  const { threads } = resolveResources(options);
+  const { memory, gemm = 'auto', signal } = options;
+  const plan = planOf(options.input);
+  const corpus = corpusOf(plan, options);
+  const conducted = await conduct(
+    { kind: 'importance', threads, memory, gemm, model: modelOf(plan), windows: corpus.windows },
+    { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
+  );
+  const { result: entries } = conducted;
+  return { entries, corpus: factsOf(corpus, options, conducted.gemm), warnings: corpus.warnings };
+}
+
+/** Perplexity of a model on a text, and its distance from a reference. */
+export async function evaluate(options: EvaluationOptions, onEvent: Listener): Promise<Evaluation> {
+  const { threads } = resolveResources(options);
+  const { text, memory, gemm = 'auto', signal, windows: most = Number.POSITIVE_INFINITY } = options;
+  const plan = planOf(options.input);
+  const base = options.base === undefined ? null : modelOf(planOf(options.base));
+  const { metadata, checkpoint } = plan;
+  const { windows } = readCorpus(metadata, openTokenizer(metadata, checkpoint.path), {
+    ...{ sources: [text], field: null, tokens: null, seed: 0 },
+    context: options.context ?? null,
+  });
+  const conducted = await conduct(
+    {
+      ...{ kind: 'evaluation', threads, memory, gemm, base },
+      ...{ model: modelOf(plan), windows: windows.slice(0, most) },
+    },
+    { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
+  );
+  return { text, ...conducted.result };
+}
+
+/** A model of any kind as it is: what its tensors are called, where their values lie, what its metadata says. */
+const planOf = (input: string): Plan => planQuantization({ input, type: 'F32', allowRequantize: true }).plan;
