@@ -5,7 +5,7 @@ import type { TypeName } from '../../../src/core/types.ts';
 import { GROUP_WIDTH, type Grid, gridOf } from '../../../src/quantize/gptq/grid.ts';
 import { GROUP_BYTES, GroupCoder } from '../../../src/quantize/gptq/group.ts';
 import { writeCurvature, writeLoss } from '../../../src/quantize/gptq/loss.ts';
-import type { BlockKernels } from '../../../src/quantize/gptq/scalar.ts';
+import { type BlockKernels, scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
 import { activations, choleskyOf, gramOf, type Matrix, matrix } from '../../compute/dense.ts';
 import { gaussian } from '../../support/random.ts';
 
@@ -27,15 +27,21 @@ const r = matrix(n, n, (i, j) => reversed[n - 1 - i][n - 1 - j]);
 
 const target = Float32Array.from({ length: n }, gaussian(5)).map((value) => 0.02 * value);
 
-function coderOf(grid: Grid): GroupCoder {
-  const kernels = scope.compute as unknown as BlockKernels;
-  return new GroupCoder(kernels, memory.buffer as ArrayBufferLike, SCRATCH, grid);
-}
+const simd = scope.compute as unknown as BlockKernels;
+const twins = scalarBlockKernels(memory.buffer as ArrayBufferLike);
+
+const coderOf = (grid: Grid, kernels = simd): GroupCoder =>
+  new GroupCoder(kernels, memory.buffer as ArrayBufferLike, SCRATCH, grid);
 
 function lossOf(grid: Grid) {
   scope.floats(PANEL, n * n).set(r.flat());
   const facts = { n, diagonal: Float64Array.from(h, (row, i) => row[i]), lambda: 0.02 };
   return writeLoss(scope, facts, grid, 0, n, PANEL, MADE);
+}
+
+function curvatureOf(grid: Grid) {
+  scope.floats(PANEL, n * n).set(h.flat());
+  return writeCurvature(scope, n, grid, 0, n, PANEL, MADE);
 }
 
 /** ||e R||^2, by definition. */
@@ -69,9 +75,9 @@ const types: TypeName[] = [
 describe.each(types)('%s', (type) => {
   const grid = gridOf(type)!;
   const errorsOf = (coder: GroupCoder) => Array.from(target, (t, j) => t - coder.decoded[j]);
-  const codeAt = (refits: number) => {
+  const codeAt = (refits: number, kernels = simd) => {
     const loss = lossOf(grid);
-    const coder = coderOf(grid);
+    const coder = coderOf(grid, kernels);
     scope.floats(coder.target, n).set(target);
     return { coder, loss: coder.code(loss, refits) };
   };
@@ -87,10 +93,25 @@ describe.each(types)('%s', (type) => {
     }
   });
 
+  test('the twins of the kernels find the same', () => {
+    const results = [simd, twins].map((kernels) => {
+      const { coder, loss } = codeAt(1, kernels);
+      const curvature = curvatureOf(grid);
+      scope.floats(GRADIENT, n).set(gradientOf(errorsOf(coder)));
+      coder.improve(curvature, GRADIENT);
+      return {
+        loss,
+        scales: structuredClone(coder.scales),
+        levels: [...coder.levels],
+        decoded: [...coder.decoded],
+      };
+    });
+    expect(results[1]).toEqual(results[0]);
+  });
+
   test('improvements never raise the loss, and the gradient stays that of the errors', () => {
     const { coder } = codeAt(3);
-    scope.floats(PANEL, n * n).set(h.flat());
-    const curvature = writeCurvature(scope, n, grid, 0, n, PANEL, MADE);
+    const curvature = curvatureOf(grid);
     scope.floats(GRADIENT, n).set(gradientOf(errorsOf(coder)));
     const first = lossAt(errorsOf(coder), r);
     let before = first;
