@@ -98,7 +98,11 @@ export function createProgram(io: Io): Command {
       collect,
     )
     .option('--calibration-field <name>', 'field of JSON lines that holds the text')
-    .option('--calibration-tokens <n>', 'tokens to calibrate on (default: 131072)', wholeNumber(1))
+    .option(
+      '--calibration-tokens <n>',
+      'tokens to calibrate on (default: 32768 to 131072, by width)',
+      wholeNumber(1),
+    )
     .option('--context <n>', 'tokens in a window', wholeNumber(2))
     .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
     .option('--damp <fraction>', 'of the mean diagonal, added to it (default: 0.01)', decimal(0))
@@ -208,7 +212,7 @@ function addCommands(program: Command, io: Io): void {
       'text, JSON lines, or a directory of them (repeatable; default: bundled)',
       collect,
     )
-    .option('--tokens <n>', 'tokens to take (default: 131072)', wholeNumber(1))
+    .option('--tokens <n>', 'tokens to take (default: 32768 to 131072, by width)', wholeNumber(1))
     .option('--context <n>', 'tokens in a window', wholeNumber(2))
     .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
     .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
