@@ -20,6 +20,7 @@ import type { PlanOptions } from './plan/job.ts';
 import { makePlan } from './plan/plan.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
 import { canWeigh } from './quantize/format/index.ts';
+import { HistogramCollector } from './quantize/histogram.ts';
 import { chunkBytes, type Job } from './quantize/job.ts';
 import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
@@ -29,12 +30,13 @@ import { canWrite, requireEncoders } from './quantize/supported.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
+import { isQuantized } from './report/report.ts';
 import { type ResourceOptions, resolveResources } from './resources.ts';
 import { Stopwatch } from './stopwatch.ts';
 import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
-import { resumeKey } from './write/resume-key.ts';
+import { resumeKey, sha256, sha256OfFile } from './write/resume-key.ts';
 import { inOrderOf, layOutSafetensors, torchView } from './write/safetensors.ts';
 import {
   fileNames,
@@ -67,6 +69,10 @@ export interface QuantizeOptions
   readonly force?: boolean;
   /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
   readonly resume?: boolean;
+  /** Count the weights of every quantized tensor, before and after, in histograms. */
+  readonly histograms?: boolean;
+  /** Read the output files once more for their SHA-256. */
+  readonly hashOutput?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -204,10 +210,14 @@ export async function quantize(
   const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
-  const tensors = planned.map((tensor, i) => jobOf(tensor, places[i], ranges));
+  const tensors = planned.map((tensor, i) => ({
+    ...jobOf(tensor, places[i], ranges),
+    counted: options.histograms === true && isQuantized(tensor),
+  }));
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const progress = planned.map(noProgress);
+  const histograms = new HistogramCollector(tensors);
   const control = newControl();
   // A file is opened or refused at once; a stream may wait long for its reader.
   const announce = () => onEvent({ kind: 'plan', plan, layout, output });
@@ -229,7 +239,7 @@ export async function quantize(
   if (target.kind === 'files') announce();
   let sums: ErrorSums[];
   try {
-    const pool = { job, threads, module, target: out.target, progress, signal };
+    const pool = { job, threads, module, target: out.target, progress, histograms, signal };
     if (resume) {
       onEvent({ kind: 'resumed', doneWeights: await verifyProgress(pool), totalWeights });
       checkInterrupted(target);
@@ -249,6 +259,8 @@ export async function quantize(
     checkInterrupted(target);
     throw failure(error);
   }
+  const written = target.kind === 'files' && options.hashOutput ? target.paths : [];
+  const outputHashes = await Promise.all(written.map(sha256OfFile));
   stopwatch.stop();
 
   return {
@@ -268,9 +280,19 @@ export async function quantize(
       bytesBefore: storedBytes(tensor),
       bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
       sums: sums[i],
+      histogram: histograms.of(i),
     })),
     calibration: null,
     evaluation: null,
+    hashes: {
+      inputs: key.inputs.map(({ name, bytes, headerSha256 }) => ({ name, bytes, headerSha256 })),
+      planSha256: key.planSha256,
+      outputs: layout.files.map(({ fileBytes, header }, i) => ({
+        bytes: fileBytes,
+        headerSha256: sha256(header),
+        sha256: outputHashes[i] ?? null,
+      })),
+    },
     run: {
       startedAt: startedAt.toISOString(),
       seconds: stopwatch.seconds(),
@@ -322,6 +344,8 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
     resume: _r,
     memory: _m,
     evalText: _e,
+    histograms: _h,
+    hashOutput: _s2,
     ...rest
   } = options;
   const { signal: _s, ...decisive } = rest;

@@ -24,6 +24,8 @@ export interface TensorJob {
   readonly ranges?: RowRanges;
   /** Importance of each column, expert after expert, in shared memory. */
   readonly importance?: Float32Array;
+  /** Whether its weights are counted in a histogram. */
+  readonly counted?: boolean;
 }
 
 /** What a pool of workers does: every tensor, cut into chunks of `chunk` weights in file order. */
