@@ -1,3 +1,4 @@
+import type { ActivationRange } from './activations.ts';
 import type { CalibrationFacts, TensorCalibration } from './calibration.ts';
 import type { ErrorSums } from './error-sums.ts';
 import type { Evaluation } from './evaluation.ts';
@@ -84,6 +85,8 @@ export interface RunResult {
   readonly calibration: CalibrationFacts | null;
   /** Null where none was asked for. */
   readonly evaluation: Evaluation | null;
+  /** Set where the ranges of activations were found. */
+  readonly activations?: readonly ActivationRange[];
   readonly hashes: RunHashes;
   readonly run: RunFacts;
 }

@@ -1,3 +1,4 @@
+import type { ActivationRange } from '../core/activations.ts';
 import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import type { Evaluation } from '../core/evaluation.ts';
@@ -95,6 +96,8 @@ export interface Report {
   readonly warnings: readonly string[];
   /** In file order. */
   readonly tensors: readonly ReportedTensor[];
+  /** Absent where they were not found. */
+  readonly activations?: readonly ActivationRange[];
   readonly hashes: RunHashes;
   /** Times, paths and host; everything else is the same for the same input and options. */
   readonly run: RunFacts & {
@@ -114,7 +117,7 @@ const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'ro
 
 /** Everything that is known about a finished run, and the command line that asked for it. Pure. */
 export function buildReport(result: RunResult, command: readonly string[] | null = null): Report {
-  const { plan, fileBytes, split, tensors, evaluation, hashes, run } = result;
+  const { plan, fileBytes, split, tensors, evaluation, activations, hashes, run } = result;
   const reported = tensors.map(reportTensor);
   const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
   const { gemm = null, ...facts } = result.calibration ?? {};
@@ -152,6 +155,7 @@ export function buildReport(result: RunResult, command: readonly string[] | null
     notes: plan.notes,
     warnings: [...plan.warnings, ...calibrationWarnings(result)],
     tensors: reported,
+    ...(activations && { activations }),
     hashes,
     run: { ...run, gemm, command },
   };
