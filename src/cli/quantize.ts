@@ -32,8 +32,7 @@ export async function quantizeCommand(
   requireInput(input);
   const options = {
     ...pipelineOptions(input, flags),
-    histograms: flags.histograms === true || reports.page,
-    hashOutput: reports.page,
+    ...(reports.page && { histograms: true, hashOutput: true }),
   };
 
   if (flags.dryRun) {

@@ -32,7 +32,7 @@ export function layerGrid(tensors: readonly ReportedTensor[]): LayerGrid {
       return;
     }
     // Usually all layers have one name before the number, which then says nothing.
-    const kind = `${/^(blk|model\.layers)$/.test(before) ? '' : `${before}. `}${after.replace(/\.weight$/, '')}`;
+    const kind = `${/^(blk|model\.layers)$/.test(before) ? '' : `${before}.`}${after.replace(/\.weight$/, '')}`;
     if (!kinds.has(kind)) kinds.set(kind, kinds.size);
     const row = layers.get(layer) ?? new Map<string, Placed>();
     layers.set(layer, row.set(kind, { tensor, index }));

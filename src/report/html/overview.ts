@@ -13,15 +13,14 @@ export const runName = ({ run }: Report): string => basename(run.input) || run.i
 export function renderOverview(report: Report): Markup {
   const { model } = report;
   const { weights, quantizedTensors, tensors, evaluation, metrics } = model;
-  const under =
-    model.importanceTensors > 0 ? ` under an importance matrix (${model.importanceTensors} tensors)` : '';
+  const under = model.importanceTensors > 0 ? `, ${model.importanceTensors} of them under importance` : '';
   const calibrated = model.calibration
-    ? ` calibrated on ${formatCount(model.calibration.tokens)} tokens,`
+    ? `, calibrated on ${formatCount(model.calibration.tokens)} tokens,`
     : '';
   return html`<header>
 <p class="kicker">Quantization report</p>
 <h1>${runName(report)} as ${model.fileType}</h1>
-<p class="lead">The method <b>${model.method}</b>${calibrated} coded ${formatCount(weights)} weights${under}, in ${quantizedTensors} of ${tensors} tensors onto coarser grids: ${formatBytes(model.bytesBefore)} became <b>${formatBytes(model.bytesAfter)}</b>, and the noise is <b>${sqnr(metrics)}${metrics.mse === 0 ? '' : ' below the weights'}</b>.</p>
+<p class="lead"><b>${model.method}</b>${calibrated} coded ${quantizedTensors} of ${tensors} tensors onto coarser grids${under}: the ${formatCount(weights)} weights take <b>${formatBytes(model.bytesAfter)}</b> instead of ${formatBytes(model.bytesBefore)}, ${metrics.mse === 0 ? html`and are <b>exact</b>` : html`with noise <b>${sqnr(metrics)} below them</b>`}.</p>
 ${model.notRunnableReason === null ? null : html`<p class="warn">llama.cpp cannot run this file: ${model.notRunnableReason}</p>`}
 <dl class="cards">
 ${card('File', formatBytes(model.fileBytes), `${model.compressionRatio.toFixed(2)} times smaller than its input`)}

@@ -3,7 +3,7 @@
  * them in the same order, and so does a copier.
  */
 export const scales = {
-  noise: ['#fbf3e4', '#f5dfb8', '#ecc383', '#dd9f53', '#b9692b', '#8f4d1d', '#653514'],
+  noise: ['#fbf3e4', '#f5dfb8', '#ecc383', '#dd9f53', '#ab5f24', '#87481b', '#5f3113'],
   bits: ['#eef3f9', '#d3e1f0', '#a9c5e0', '#7aa3cc', '#3f70a6', '#2a5686', '#1a3b63'],
 } as const;
 export type Scale = keyof typeof scales;

@@ -35,16 +35,21 @@ function renderPlot({ runs, measure }: Comparison): Markup {
   }));
   const front = places.filter(({ run }) => run.best);
   const line = front.map(({ left, bottom }) => `${left} ${round(100 - bottom)}`).join('L');
+  // A line for each power of ten that lies between.
+  const decades = Array.from({ length: 20 }, (_, i) => 10 ** (i - 15)).filter(
+    (value) => value >= least && value <= most,
+  );
   return html`<figure>
-<div class="axis" aria-hidden="true"><span>${measure}, up to ${formatError(most)}</span></div>
+<p class="soft">${measure}</p>
 <div class="plot" role="group" aria-label="File size against ${measure}; the table below has the figures">
+${decades.map((value) => html`<span class="grid" aria-hidden="true" style="bottom:${y(Math.log(value))}%"><span>${value.toExponential(0)}</span></span>`)}
 <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"><path class="front" d="M${line}"/></svg>
 ${places.map(
   ({ run, number, left, bottom }) =>
     html`<a class="dot${run.best ? ' best' : ''}" href="#run${number}" style="left:${left}%;bottom:${bottom}%" title="${describe(run)}" aria-label="${describe(run)}">${number}</a>
 `,
 )}</div>
-<div class="axis" aria-hidden="true"><span>${formatBytes(Math.min(...sizes))}</span><span>file size</span><span>${formatBytes(Math.max(...sizes))}</span></div>
+<div class="axis" aria-hidden="true">${[...new Set([Math.min(...sizes), Math.max(...sizes)])].map((size) => html`<i style="left:${x(size)}%">${formatBytes(size)}</i>`)}<span class="middle">file size</span></div>
 </figure>`;
 }
 
@@ -55,7 +60,7 @@ const describe = ({ name, report, error }: ComparedRun): string =>
 const scaleOf =
   (low: number, high: number) =>
   (value: number): number =>
-    high > low ? round(6 + (88 * (value - low)) / (high - low)) : 50;
+    high > low ? round(10 + (80 * (value - low)) / (high - low)) : 50;
 
 const round = (value: number): number => Math.round(100 * value) / 100;
 

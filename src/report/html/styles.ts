@@ -70,21 +70,24 @@ path.t{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:5 4}
 path.g{stroke:var(--soft);stroke-width:1}
 path.x{stroke:var(--line);stroke-width:1}
 .axis{position:relative;display:flex;justify-content:space-between;font-size:.78rem;color:var(--soft);font-variant-numeric:tabular-nums;margin:2px 0 8px}
-.axis i{position:absolute;font-style:normal;transform:translateX(-50%)}
+.axis i{position:absolute;white-space:nowrap;font-style:normal;transform:translateX(-50%)}
 .warn{background:var(--warn-bg);color:var(--warn-ink);border-radius:8px;padding:10px 16px;margin:8px 0;max-width:none;overflow-wrap:anywhere}
 .facts{display:grid;grid-template-columns:max-content 1fr;gap:6px 20px;font-size:.92rem;margin:0}
 .facts dt{color:var(--soft)}
 .facts dd{margin:0;overflow-wrap:anywhere}
-.plot{position:relative;height:340px;margin:10px 16px 6px 0;border-left:1px solid var(--soft);border-bottom:1px solid var(--soft)}
+.plot{position:relative;height:340px;margin:10px 0 6px;border-left:1px solid var(--soft);border-bottom:1px solid var(--soft)}
 .plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
 .plot .front{fill:none;stroke:var(--good);stroke-width:2;vector-effect:non-scaling-stroke}
+.grid{position:absolute;left:0;right:0;height:0;border-top:1px solid var(--line);font-size:.75rem;color:var(--soft)}
+.grid span{position:absolute;right:0;bottom:1px}
+.middle{margin:0 auto}
 .dot{position:absolute;width:26px;height:26px;margin:0 0 -13px -13px;border-radius:50%;background:var(--card);border:2px solid var(--soft);color:var(--ink);font-size:.78rem;line-height:22px;text-align:center;text-decoration:none;font-variant-numeric:tabular-nums}
-.dot.best{background:var(--good);border-color:var(--good);color:var(--card);font-weight:650}
+.dot.best{z-index:1;background:var(--good);border-color:var(--good);color:var(--card);font-weight:650}
 .yes{color:var(--good);font-weight:650}
 footer{margin-top:64px;border-top:1px solid var(--line);padding-top:14px;color:var(--soft);font-size:.85rem}
 ${scaleStyles()}
 @media (max-width:600px){main{padding:28px 16px 48px}section{margin-top:42px}.facts{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:10px}
-.cards{grid-template-columns:1fr 1fr;gap:10px}.card{padding:14px}.card .big{font-size:1.45rem}.hist{height:150px}.list th,.list td{padding-right:10px}}
+.cards{grid-template-columns:1fr 1fr;gap:10px}.card{padding:14px}.card .big{font-size:1.45rem}.hist{height:150px}.list th,.list td{padding-right:10px}.list tbody th{min-width:7em}}
 @media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--before:#3b6fb6;--before-fill:#c9daf2;--after:#b3470f;--accent:#000;--good:#1d6b45;--warn-bg:#f3f3f3;--warn-ink:#000;--track:#eee}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{font-size:11pt}main{max-width:none;padding:0}section{margin-top:28px}
 details:not([open]){display:none}.scroll{overflow:visible}figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}}
