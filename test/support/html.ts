@@ -5,14 +5,13 @@ export interface ParsedHtml {
   readonly text: string;
 }
 
-const voids = new Set(['meta', 'link', 'br', 'hr', 'img', 'path']);
+const voids = new Set(['wbr', 'meta', 'link', 'br', 'hr', 'img', 'path']);
 const entities: Record<string, string> = {
   amp: '&',
   lt: '<',
   gt: '>',
   quot: '"',
   '#39': "'",
-  '#8203': '\u200b',
 };
 
 const decode = (text: string): string =>

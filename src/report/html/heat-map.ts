@@ -77,7 +77,7 @@ function renderMap({ kinds, layers, others }: LayerGrid, look: Look, linked: boo
     }</td>`;
   };
   const layered = html`<table class="map"><caption>${look.caption}</caption>
-<thead><tr><th scope="col">layer</th>${kinds.map((kind) => html`<th scope="col">${kind}</th>`)}</tr></thead>
+<thead><tr><th scope="col">layer</th>${kinds.map((kind) => html`<th scope="col">${breakable(kind)}</th>`)}</tr></thead>
 <tbody>${layers.map(
     ({ layer, tensors }) => html`<tr><th scope="row">${layer}</th>${tensors.map(cell)}</tr>
 `,
@@ -91,6 +91,10 @@ function renderMap({ kinds, layers, others }: LayerGrid, look: Look, linked: boo
 ${others.length > 0 ? scrolling(`${look.caption}, tensors outside the layers`, rest) : null}
 <ul class="legend" aria-label="legend">${look.legend.map(({ level, text }) => html`<li class="${colorClass(look.scale, level)}">${text}</li>`)}</ul></div>`;
 }
+
+/** A name that may go on in another line behind each underscore or dot. */
+const breakable = (name: string): readonly Markup[] =>
+  name.split(/(?<=[_.])/).map((part, i) => html`${i > 0 ? html`<wbr>` : null}${part}`);
 
 function errorLook(tensors: readonly ReportedTensor[]): Look {
   const known = tensors.flatMap(({ metrics }) => (metrics.sqnrDb === null ? [] : [metrics.sqnrDb]));

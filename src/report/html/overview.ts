@@ -4,7 +4,7 @@ import { formatBytes, formatCount, formatError } from '../format.ts';
 import type { Report } from '../report.ts';
 import { sqnr } from '../summary.ts';
 import { html, type Markup } from './markup.ts';
-import { scrolling } from './page.ts';
+import { bar, scrolling } from './page.ts';
 
 /** What the run is called: the model by the name of its directory or file. */
 export const runName = ({ run }: Report): string => basename(run.input) || run.input;
@@ -25,7 +25,7 @@ ${model.notRunnableReason === null ? null : html`<p class="warn">llama.cpp canno
 <dl class="cards">
 ${card('File', formatBytes(model.fileBytes), `${model.compressionRatio.toFixed(2)} times smaller than its input`)}
 ${card('Bits per weight', model.bitsPerWeight.toFixed(2), 'scales included')}
-${card('Signal to noise', sqnr(metrics), `relative error ${formatError(metrics.relativeError)}`)}
+${card('Signal to noise', sqnr(metrics), html`relative error <span class="num">${formatError(metrics.relativeError)}</span>`)}
 ${card('Largest error', formatError(metrics.maxError.value), `in ${metrics.maxError.tensor}`)}
 ${
   evaluation === null
@@ -49,9 +49,9 @@ ${
 </header>`;
 }
 
-function card(name: string, value: string, note: string): Markup {
-  const [, number, unit] = /^(\S+(?: ± \S+)?)(?: (.+))?$/.exec(value) ?? ['', value];
-  return html`<div class="card"><dt>${name}</dt><dd class="big">${number}${unit ? html` <small>${unit}</small>` : null}</dd><dd class="note">${note}</dd></div>`;
+function card(name: string, value: string, note: string | Markup): Markup {
+  const [number, ...unit] = value.split(' ');
+  return html`<div class="card"><dt>${name}</dt><dd class="big">${number}${unit.length > 0 ? html` <small>${unit.join(' ')}</small>` : null}</dd><dd class="note">${note}</dd></div>`;
 }
 
 /** Bytes of the weights in plain formats, and in this file. */
@@ -67,12 +67,12 @@ export function renderMemory({ model }: Report): Markup {
   const most = Math.max(...rows.map(([, , bytes]) => bytes), 1);
   return scrolling(
     'Memory for the weights',
-    html`<table class="list"><thead><tr><th scope="col">format</th><th scope="col" class="num">bits a weight</th><th scope="col" class="num">size</th><th scope="col" class="num">share of FP32</th><th scope="col">&#8203;</th></tr></thead>
+    html`<table class="list"><thead><tr><th scope="col">format</th><th scope="col" class="num">bits a weight</th><th scope="col" class="num">size</th><th scope="col" colspan="2">share of FP32</th></tr></thead>
 <tbody>${rows.map(
       (
         [name, bits, bytes],
         i,
-      ) => html`<tr${i === rows.length - 1 ? html` class="this"` : null}><th scope="row">${name}</th><td class="num">${bits.toFixed(2)}</td><td class="num">${formatBytes(bytes)}</td><td class="num">${((100 * bytes) / (4 * weights || 1)).toFixed(1)} %</td><td><span class="bar" aria-hidden="true"><i style="width:${((100 * bytes) / most).toFixed(1)}%"></i></span></td></tr>
+      ) => html`<tr${i === rows.length - 1 ? html` class="this"` : null}><th scope="row">${name}</th><td class="num">${bits.toFixed(2)}</td><td class="num">${formatBytes(bytes)}</td><td class="num">${((100 * bytes) / (4 * weights || 1)).toFixed(1)} %</td><td>${bar(bytes / most)}</td></tr>
 `,
     )}</tbody></table>`,
   );

@@ -68,6 +68,14 @@ export const table = (
     )}</tbody></table>`,
   );
 
+/** A long table, folded. */
+export const folded = (summary: string, content: Markup): Markup =>
+  html`<details><summary>${summary}</summary>${content}</details>`;
+
+/** A share of a whole, 0 to 1, beside its figure. */
+export const bar = (share: number): Markup =>
+  html`<span class="bar" aria-hidden="true"><i style="width:${(100 * share).toFixed(1)}%"></i></span>`;
+
 /** Names and values. */
 export const facts = (items: readonly (readonly [string, string | Markup])[]): Markup =>
   html`<dl class="facts">${items.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;

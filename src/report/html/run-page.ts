@@ -1,13 +1,14 @@
 import { stages } from '../../core/result.ts';
 import { formatBytes, formatSeconds } from '../format.ts';
 import type { Report } from '../report.ts';
+import { renderCalibrated } from './calibrated.ts';
 import { layerGrid, renderHeatMaps } from './heat-map.ts';
 import { renderHistograms } from './histogram.ts';
 import { html, type Markup } from './markup.ts';
 import { renderMemory, renderOverview, runName } from './overview.ts';
 import { facts, renderPage, section, table } from './page.ts';
 import { shellQuote } from './shell.ts';
-import { renderActivations, renderCalibrated, renderFallbackTable, renderWorst } from './tables.ts';
+import { mono, renderActivations, renderFallbackTable, renderWorst } from './tables.ts';
 
 /** The report of one run as a page. Pure. */
 export function renderRunPage(report: Report): string {
@@ -86,7 +87,6 @@ export function renderRunPage(report: Report): string {
 /** Command, versions and hashes, and how the run went. */
 function renderReproduce({ run, hashes, model }: Report): Markup {
   const { host } = run;
-  const mono = (text: string) => html`<span class="mono">${text}</span>`;
   return html`${run.command === null ? null : html`<pre>${['quantize', ...run.command].map(shellQuote).join(' ')}</pre>`}
 ${facts([
   [
@@ -115,7 +115,7 @@ ${facts([
 <h3>Files</h3>
 ${table(
   'Files and their hashes',
-  [{ head: 'file' }, { head: 'size', number: true }, { head: 'SHA-256 of' }, { head: '' }],
+  [{ head: 'file' }, { head: 'size', number: true }, { head: 'hash of' }, { head: 'SHA-256' }],
   [
     ...hashes.inputs.map(({ name, bytes, headerSha256 }) => [
       `in: ${name}`,

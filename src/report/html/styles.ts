@@ -16,6 +16,7 @@ h3{font-size:1rem;margin:1.4em 0 .5em}
 p{margin:.3em 0 1em;max-width:70ch}
 section{margin-top:56px}
 a{color:var(--accent)}
+p b{white-space:nowrap}
 .kicker{font-size:.8rem;letter-spacing:.09em;text-transform:uppercase;color:var(--soft);margin:0}
 .lead{font-size:1.12rem;max-width:62ch}
 .soft,figcaption,caption{color:var(--soft)}
@@ -23,6 +24,7 @@ a{color:var(--accent)}
 code,pre,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:.86em}
 pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 16px;white-space:pre-wrap;overflow-wrap:anywhere}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:14px;margin-top:28px}
+.cards:has(>:nth-child(5)){grid-template-columns:repeat(auto-fit,minmax(280px,1fr))}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px 20px}
 .card dt{font-size:.85rem;color:var(--soft)}
 .card dd{margin:0}
@@ -37,6 +39,7 @@ th{font-weight:600;text-align:left}
 thead th{color:var(--soft);font-weight:500;vertical-align:bottom;white-space:nowrap}
 .list{width:100%}
 .list th,.list td{padding:7px 14px 7px 0;border-bottom:1px solid var(--line)}
+.list td .mono{overflow-wrap:anywhere}
 .list tbody th{font-weight:500;overflow-wrap:anywhere;min-width:11em}
 .num{text-align:right;white-space:nowrap}
 th.num{text-align:right}
@@ -49,7 +52,7 @@ th.num{text-align:right}
 .map td{padding:0;text-align:center;border-radius:3px;min-width:42px}
 .map td a,.map td span{display:block;padding:4px 3px;color:inherit;text-decoration:none}
 .map td a:hover,.map td a:focus-visible{text-decoration:underline}
-.map thead th{font-size:.72rem;padding:0 3px 4px;text-align:center}
+.map thead th{white-space:normal;line-height:1.25;font-size:.72rem;padding:0 3px 4px;text-align:center}
 .map tbody th{font-weight:500;color:var(--soft);padding-right:8px;text-align:right;white-space:nowrap}
 .legend{display:flex;flex-wrap:wrap;gap:2px;margin:10px 0 0;padding:0;list-style:none;font-size:.76rem;font-variant-numeric:tabular-nums}
 .legend li{padding:3px 8px;border-radius:3px}
@@ -87,7 +90,7 @@ path.x{stroke:var(--line);stroke-width:1}
 footer{margin-top:64px;border-top:1px solid var(--line);padding-top:14px;color:var(--soft);font-size:.85rem}
 ${scaleStyles()}
 @media (max-width:600px){main{padding:28px 16px 48px}section{margin-top:42px}.facts{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:10px}
-.cards{grid-template-columns:1fr 1fr;gap:10px}.card{padding:14px}.card .big{font-size:1.45rem}.hist{height:150px}.list th,.list td{padding-right:10px}.list tbody th{min-width:7em}}
+.cards,.cards:has(>:nth-child(5)){grid-template-columns:1fr 1fr;gap:10px}.card{padding:14px}.card .big{font-size:1.45rem}.hist{height:150px}.list th,.list td{padding-right:10px}.list tbody th{min-width:7em}}
 @media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--before:#3b6fb6;--before-fill:#c9daf2;--after:#b3470f;--accent:#000;--good:#1d6b45;--warn-bg:#f3f3f3;--warn-ink:#000;--track:#eee}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{font-size:11pt}main{max-width:none;padding:0}section{margin-top:28px}
 details:not([open]){display:none}.scroll{overflow:visible}figure,tr,.card{break-inside:avoid}h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}}

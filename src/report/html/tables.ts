@@ -1,15 +1,14 @@
 import type { ActivationRange } from '../../core/activations.ts';
 import { formatSignedBytes } from '../../core/units.ts';
-import { percent } from '../evaluation.ts';
-import { formatBytes, formatCount, formatDb, formatError } from '../format.ts';
+import { formatBytes, formatDb, formatError } from '../format.ts';
 import { worstFirst } from '../rank.ts';
 import type { Report, ReportedTensor } from '../report.ts';
 import { WORST_TENSORS } from '../table.ts';
 import { anchorOf } from './heat-map.ts';
 import { html, type Markup } from './markup.ts';
-import { facts, table } from './page.ts';
+import { folded, table } from './page.ts';
 
-const mono = (text: string): Markup => html`<span class="mono">${text}</span>`;
+export const mono = (text: string): Markup => html`<span class="mono">${text}</span>`;
 
 /** The tensors with the largest relative errors. */
 export function renderWorst(tensors: readonly ReportedTensor[]): Markup {
@@ -63,76 +62,22 @@ export const renderFallbackTable = ({ fallbacks }: Report): Markup =>
     ]),
   );
 
-/** What the calibration was, and output errors of each tensor. */
-export function renderCalibrated({ model, tensors }: Report): Markup {
-  const { calibration, outputErrors } = model;
-  const optional = (value: number | null) => (value === null ? '–' : formatError(value));
-  return html`${
-    calibration === null
-      ? null
-      : facts([
-          ['Text', calibration.corpus],
-          [
-            'Tokens',
-            `${formatCount(calibration.tokens)} in ${calibration.windows} windows of ${calibration.context}`,
-          ],
-          [
-            'Codes',
-            `${calibration.rounding ?? 'none'}${calibration.actOrder ? ', columns by falling diagonal' : ''}; damping ${calibration.damping}`,
-          ],
-        ])
-  }
-${
-  outputErrors === null
-    ? null
-    : html`<p>Output error, geometric means over ${outputErrors.tensors} tensors: <b>${formatError(outputErrors.nearest)}</b> by nearest rounding, <b>${formatError(outputErrors.importance)}</b> under importance, <b>${formatError(outputErrors.result)}</b> as written, ${percent(1 - outputErrors.result / outputErrors.nearest)} less than nearest.</p>`
-}
-${table(
-  'Output errors',
-  [
-    { head: 'tensor' },
-    { head: 'nearest', number: true },
-    { head: 'importance', number: true },
-    { head: 'as written', number: true },
-    { head: 'codes' },
-    { head: 'inputs', number: true },
-    { head: 'dead', number: true },
-    { head: 'damping', number: true },
-    { head: 'condition', number: true },
-  ],
-  tensors.flatMap(({ name, calibration: facts }) =>
-    facts === null
-      ? []
-      : [
-          [
-            mono(name),
-            optional(facts.outputError.nearest),
-            optional(facts.outputError.importance),
-            formatError(facts.outputError.result),
-            facts.rounding,
-            formatCount(facts.tokens),
-            String(facts.deadChannels),
-            `${facts.damping}${facts.escalations > 0 ? `, raised ${facts.escalations} times` : ''}`,
-            optional(facts.condition),
-          ],
-        ],
-  ),
-)}`;
-}
-
 /** Ranges of the inputs of each tensor, over the calibration text. */
 export const renderActivations = (ranges: readonly ActivationRange[]): Markup =>
-  table(
-    'Activation ranges',
-    [
-      { head: 'inputs of' },
-      { head: 'absmax', number: true },
-      { head: 'percentile', number: true },
-      { head: 'MSE', number: true },
-      { head: 'entropy', number: true },
-    ],
-    ranges.map(({ tensor, absmax, percentile, mse, entropy }) => [
-      mono(tensor),
-      ...[absmax, percentile, mse, entropy].map((value) => value.toPrecision(4)),
-    ]),
+  folded(
+    `Inputs of ${ranges.length} tensors`,
+    table(
+      'Activation ranges',
+      [
+        { head: 'inputs of' },
+        { head: 'absmax', number: true },
+        { head: 'percentile', number: true },
+        { head: 'MSE', number: true },
+        { head: 'entropy', number: true },
+      ],
+      ranges.map(({ tensor, absmax, percentile, mse, entropy }) => [
+        mono(tensor),
+        ...[absmax, percentile, mse, entropy].map((value) => value.toPrecision(4)),
+      ]),
+    ),
   );
