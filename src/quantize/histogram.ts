@@ -24,7 +24,7 @@ const LEAST_EXPONENT = -100;
 const OUTLIERS = 1000;
 
 /** Tiles of SUM_RANGE weights that are counted of one tensor, at most. */
-const COUNTED = 128;
+const COUNTED = 32;
 
 /** Bytes of kernel memory that counting takes. */
 export const HISTOGRAM_BYTES = 2 * (2 * BINS) * 4;
@@ -143,9 +143,7 @@ export class HistogramCollector {
       const total = open.sides[i];
       widen(total.counts, common - open.exponent);
       widen(side.counts, common - exponent);
-      side.counts.forEach((count, bin) => {
-        total.counts[bin] += count;
-      });
+      for (let bin = 0; bin < 2 * BINS; bin++) total.counts[bin] += side.counts[bin];
       total.min = Math.min(total.min, side.min);
       total.max = Math.max(total.max, side.max);
     }
