@@ -26,6 +26,8 @@ export interface TensorJob {
   readonly importance?: Float32Array;
   /** Whether its weights are counted in a histogram. */
   readonly counted?: boolean;
+  /** All its blocks, in shared memory, where calibration has coded it already: they are measured and written. */
+  readonly blocks?: Uint8Array;
 }
 
 /** What a pool of workers does: every tensor, cut into chunks of `chunk` weights in file order. */

@@ -216,7 +216,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       });
       decodeRows(tensor, tensor.ranges, start + done, n, to, q, kernels);
     } else {
-      if (codeWeighted) codeWeighted(start + done, n, weights);
+      if (tensor.blocks) bytes.set(blocksOf(tensor.blocks, coded, start + done, n), to);
+      else if (codeWeighted) codeWeighted(start + done, n, weights);
       else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
       else kernels.quantize(tensor.encoder as BlockEncoder, weights, to, n);
       kernels.dequantize(coded, to, q, n);
@@ -263,6 +264,10 @@ function decodeRows(
     kernels.dequantizeZeroPoint(codes + piece, q + 4 * piece, length, parameters);
   });
 }
+
+/** The blocks of n weights from `start` on. */
+const blocksOf = (blocks: Uint8Array, type: TypeName, start: number, n: number): Uint8Array =>
+  blocks.subarray(bytesOf(type, start), bytesOf(type, start + n));
 
 /** Checksum of a chunk as it lies in the output; that of fewer bytes where the file ends early. */
 function checksumOf(

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import type { TensorCalibration } from '../core/calibration.ts';
 import type { ErrorSums } from '../core/error-sums.ts';
 import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
 import type { Holder } from './lock.ts';
@@ -18,12 +19,16 @@ export interface Journal {
   readonly tensors: readonly SavedProgress[];
 }
 
-/** Chunks added up, their checksum, the fields of ErrorSums in order, and the chunks that wait. */
+/**
+ * Chunks added up, their checksum, the fields of ErrorSums in order, the chunks that wait, and what calibration found of
+ * a tensor that it coded.
+ */
 type SavedProgress = readonly [
   chunks: number,
   checksum: number,
   sums: readonly number[],
   waiting: readonly SavedChunk[],
+  calibration: TensorCalibration | null,
 ];
 
 type SavedChunk = readonly [
@@ -42,7 +47,7 @@ export function saveProgress(progress: readonly TensorProgress[]): SavedProgress
   while (end > 0 && progress[end - 1].chunks === 0 && progress[end - 1].waiting.size === 0) end--;
   return progress
     .slice(0, end)
-    .map(({ chunks, checksum, sums, waiting }) => [
+    .map(({ chunks, checksum, sums, waiting, calibration }) => [
       chunks,
       checksum,
       sumFields.map((field) => sums[field]),
@@ -53,15 +58,16 @@ export function saveProgress(progress: readonly TensorProgress[]): SavedProgress
         done.maxErrorAt,
         [...done.sums],
       ]),
+      calibration,
     ]);
 }
 
 /** Takes over what was saved; false, and nothing is changed, when it is not what `saveProgress` makes. */
 export function restoreProgress(saved: unknown, progress: readonly TensorProgress[]): boolean {
   if (!Array.isArray(saved) || saved.length > progress.length || !saved.every(isSaved)) return false;
-  saved.forEach(([chunks, checksum, sums, waiting]: SavedProgress, i) => {
+  saved.forEach(([chunks, checksum, sums, waiting, calibration]: SavedProgress, i) => {
     const tensor = progress[i];
-    Object.assign(tensor, { chunks, checksum });
+    Object.assign(tensor, { chunks, checksum, calibration });
     tensor.sums = Object.fromEntries(sumFields.map((field, at) => [field, sums[at]])) as unknown as ErrorSums;
     for (const [chunk, own, maxError, maxErrorAt, values] of waiting) {
       const done: EncodedSums = { checksum: own, sums: Float64Array.from(values), maxError, maxErrorAt };
@@ -76,15 +82,16 @@ const areNumbers = (values: unknown): values is number[] =>
   Array.isArray(values) && values.every((value) => Number.isFinite(value));
 
 function isSaved(saved: unknown): saved is SavedProgress {
-  if (!Array.isArray(saved) || saved.length !== 4) return false;
-  const [chunks, checksum, sums, waiting] = saved;
+  if (!Array.isArray(saved) || saved.length !== 5) return false;
+  const [chunks, checksum, sums, waiting, calibration] = saved;
   return (
     isCount(chunks) &&
     isCount(checksum) &&
     areNumbers(sums) &&
     sums.length === sumFields.length &&
     Array.isArray(waiting) &&
-    waiting.every(isSavedChunk)
+    waiting.every(isSavedChunk) &&
+    typeof calibration === 'object'
   );
 }
 

@@ -1,5 +1,5 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
-import { eachBlock, largestMagnitude } from './blocks.ts';
+import { eachBlock, largestMagnitude, viewOf } from './blocks.ts';
 import type { Format } from './codec.ts';
 import { hasReciprocal, roundAway } from './rounding.ts';
 
@@ -29,5 +29,10 @@ export const Q8_0: Format = {
           block.setInt8(2 + j, roundAway(f(value * inverse)));
         });
       }),
+  },
+
+  pack({ d, codes }, bytes) {
+    viewOf(bytes).setUint16(0, d, true);
+    bytes.set(codes, 2);
   },
 };
