@@ -37,8 +37,8 @@ export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
   readonly correction: number;
   /** Bytes of Hessians and factors that may stay in memory. */
   readonly tileBytes: number;
-  /** Takes tensors as they become ready. */
-  onCoded(coded: CodedTensor): void;
+  /** Takes the tensors of a step as they become ready. */
+  onCoded(coded: readonly CodedTensor[]): void;
   /** Hears of each group before its inputs are gathered. */
   onGroup(group: { layer: number | null; tensors: readonly string[]; done: number; total: number }): void;
 }
@@ -96,6 +96,7 @@ class Run {
   readonly #pool: TilePool;
   /** Tensors some experts of which are coded. */
   readonly #begun = new Map<string, CodedBlocks>();
+  readonly #ready: CodedTensor[] = [];
   readonly #total: number;
   #done = 0;
 
@@ -119,8 +120,13 @@ class Run {
       if (wanted.length > 0) this.#under(step, twin, group, (basis) => this.#codeGroup(step, wanted, basis));
       this.#done += 2 / step.groups.length;
     }
+    this.#emit();
     step.advance();
     twin?.advance();
+  }
+
+  #emit(): void {
+    if (this.#ready.length > 0) this.#options.onCoded(this.#ready.splice(0));
   }
 
   /** Codes the output matrix, some rows at a time. */
@@ -141,7 +147,8 @@ class Run {
           this.#code(weight, basis, blocks, row);
         });
       }
-      this.#options.onCoded(blocks.finished());
+      this.#ready.push(blocks.finished());
+      this.#emit();
     });
   }
 
@@ -154,7 +161,7 @@ class Run {
       this.#code(step.weights.get(name)!, basis, blocks, (expert ?? 0) * shape[1]);
       if (expert !== null && expert < (shape[2] ?? 1) - 1) continue;
       this.#begun.delete(name);
-      this.#options.onCoded(blocks.finished());
+      this.#ready.push(blocks.finished());
     }
   }
 

@@ -57,12 +57,12 @@ export interface SentError {
 
 export type ConductMessage =
   | ({ readonly kind: 'progress' } & ConductProgress)
-  | { readonly kind: 'coded'; readonly coded: CodedTensor }
+  | { readonly kind: 'coded'; readonly coded: readonly CodedTensor[] }
   | { readonly kind: 'done'; readonly result: unknown; readonly gemm: string; readonly note: string | null }
   | { readonly kind: 'failed'; readonly error: SentError };
 
 export interface ConductorData {
   readonly job: ConductJob;
-  /** One number: tensors that were taken and written. */
+  /** One number: messages of coded tensors that were taken, and all in them written. */
   readonly taken: Int32Array;
 }

@@ -91,6 +91,11 @@ export class GroupCoder {
     this.#errors = at(buffer, this.#address.errors);
   }
 
+  /** Before it is used again, after others have used the scratch. */
+  prepare(): void {
+    this.#search.prepare();
+  }
+
   /** Address of the group's target, which `code` reads. */
   get target(): number {
     return this.#address.target;

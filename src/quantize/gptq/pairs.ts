@@ -55,7 +55,9 @@ export class PairDescent {
     const [moves, gains] = [this.#moves, this.#gains];
     this.#weigh(curvature, gradient, scales, levels, decoded);
     let longest = 0;
-    for (const move of moves) longest = Math.max(longest, Math.abs(move));
+    for (let i = 0; i < width; i++) {
+      longest = Math.max(longest, Math.abs(moves[i]), Math.abs(moves[i + GROUP_WIDTH]));
+    }
     let changed = false;
     for (let i = 0; i < width; i++) {
       // Of two moves that gain together the better one loses at most half of what the coupling adds, and that is bounded.

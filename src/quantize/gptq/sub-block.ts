@@ -102,6 +102,11 @@ export class SubBlockSearch {
     this.#memory = new Float32Array(buffer);
   }
 
+  /** Puts what must be in the scratch there again, after others have used it. */
+  prepare(): void {
+    writeTable(this.#memory.buffer, this.#at.table, this.#grid);
+  }
+
   /** What is searched next: the address of the sub-block's target, and its loss. */
   aim(target: number, metric: Metric): void {
     this.#target = target;

@@ -53,8 +53,19 @@ export interface ScaleFailure {
 
 const blockKernels = (scope: TaskScope): BlockKernels => scope.compute as unknown as BlockKernels;
 
-const coderOf = (scope: TaskScope, type: TypeName): GroupCoder =>
-  new GroupCoder(blockKernels(scope), scope.memory.buffer as ArrayBufferLike, scope.scratch, gridOf(type)!);
+/** The thread's coder for a type. It has many small buffers, so it is made once. */
+function coderOf(scope: TaskScope, type: TypeName): GroupCoder {
+  const name = `coder of ${type}`;
+  const kept = scope.kept.get(name) as GroupCoder | undefined;
+  if (kept !== undefined) {
+    kept.prepare();
+    return kept;
+  }
+  const { memory, scratch } = scope;
+  const made = new GroupCoder(blockKernels(scope), memory.buffer as ArrayBufferLike, scratch, gridOf(type)!);
+  scope.kept.set(name, made);
+  return made;
+}
 
 function eachRow(index: number, rows: number, act: (row: number) => void): void {
   for (let row = index * PIECE_ROWS; row < Math.min(rows, (index + 1) * PIECE_ROWS); row++) act(row);
