@@ -14,7 +14,7 @@ import type { QuantizeOptions } from './planned-run.ts';
 export const DEFAULT_TOKENS = 131_072;
 const DEFAULT_DAMPING = 0.01;
 /** Share of what inputs have lost that codes make up for (docs/gptq.md). */
-const CORRECTION = 0.5;
+const CORRECTION = 0.75;
 
 /** Where a tensor goes: the output file, and the offset in it. */
 interface Place {

@@ -81,6 +81,11 @@ export function calibrateModel(team: Team, options: GptqOptions): void {
   }
 }
 
+const EMBEDDING = 'token_embd.weight';
+/** Least damping for a token embedding that is the output too, and how much more a correction is damped (docs/gptq.md). */
+const EMBEDDING_DAMPING = 0.3;
+const CORRECTION_DAMPING = 10;
+
 /** Rows of the output matrix that are in memory at a time: as many as take this many bytes. */
 const OUTPUT_BYTES = 256 << 20;
 
@@ -156,7 +161,7 @@ class Run {
   /** Codes a matrix, rows `row` and following of its tensor; its weights become what the codes decode to. */
   #code(weight: Weight, basis: Basis, blocks: CodedBlocks, row: number): void {
     const { type, statistics, name } = blocks.tensor;
-    const { hessian, factor, natural, order, correction } = basis;
+    const { hessian, factor, corrective, order, correction } = basis;
     const { address: weights, rows, columns: n } = weight;
     const { arena, scope } = this.#team;
     arena.scoped(() => {
@@ -170,7 +175,7 @@ class Run {
           let targets = weights;
           if (correction !== null) {
             targets = arena.takeFloats(rows * n, `targets of ${name}`);
-            correction.target(weight, natural!, targets);
+            correction.target(weight, corrective!, targets);
           }
           errors = quantizeMatrix(this.#team, { ...common, targets, factor, ...(order && { order }) });
         }
@@ -210,14 +215,21 @@ class Run {
         });
       }
       correction?.finish();
-      const factorBy = (order?: Int32Array) =>
-        factorHessian(team, hessian, { damping, tensor: group.tensors[0], ...(order && { order }) });
+      // Rows of a token embedding are looked up as well, whatever the inputs of the output are.
+      const isEmbedding = group.tensors[0] === EMBEDDING;
+      const least = isEmbedding ? Math.max(damping, EMBEDDING_DAMPING) : damping;
+      const factorBy = (fraction: number, order?: Int32Array) =>
+        factorHessian(team, hessian, {
+          damping: fraction,
+          tensor: group.tensors[0],
+          ...(order && { order }),
+        });
       const order = actOrder ? fallingOrder(hessian.diagonal()) : undefined;
-      const factor = rounding === 'gptq' ? factorBy(order) : null;
-      const natural = correction === null ? null : order === undefined ? factor : factorBy();
+      const factor = rounding === 'gptq' ? factorBy(least, order) : null;
+      const corrective = correction && factorBy(CORRECTION_DAMPING * least);
       const deadChannels = hessian.deadChannels().length;
-      use({ group, hessian, factor, natural, order, correction, deadChannels });
-      if (natural !== factor) natural?.free();
+      use({ group, hessian, factor, corrective, order, correction, deadChannels });
+      corrective?.free();
       factor?.free();
       hessian.free();
     });
@@ -234,8 +246,8 @@ interface Basis {
   readonly hessian: Hessian;
   /** In the order of processing; null where weights are rounded each by itself. */
   readonly factor: Factor | null;
-  /** In the natural order, for the correction. */
-  readonly natural: Factor | null;
+  /** For the correction, more damped. */
+  readonly corrective: Factor | null;
   readonly order: Int32Array | undefined;
   readonly correction: Correction | null;
   readonly deadChannels: number;
