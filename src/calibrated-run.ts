@@ -3,7 +3,7 @@ import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
-import type { CalibrationFacts, PlannedCalibration } from './core/calibration.ts';
+import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
 import type { ChunkTarget, TensorProgress } from './core/output.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import { bytesOf, dataTypes, elementsOf } from './core/types.ts';
@@ -45,6 +45,8 @@ export class CalibratedRun {
   readonly #options: QuantizeOptions;
   readonly #calibration: PlannedCalibration;
   #gemm = '';
+  /** Set by \`run\`. */
+  times: CalibrationTimes | null = null;
 
   /**
    * Reads the text.
@@ -114,7 +116,7 @@ export class CalibratedRun {
             target.paths,
           )
         : undefined;
-    const { gemm } = await conduct(
+    const { gemm, result } = await conduct(
       {
         kind: 'gptq',
         threads,
@@ -146,6 +148,7 @@ export class CalibratedRun {
       },
     );
     this.#gemm = gemm;
+    this.times = result;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
     const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;
