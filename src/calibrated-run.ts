@@ -3,7 +3,7 @@ import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
-import type { CalibrationFacts, PlannedCalibration } from './core/calibration.ts';
+import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
 import type { ChunkTarget, TensorProgress } from './core/output.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import { bytesOf, dataTypes, elementsOf } from './core/types.ts';
@@ -45,6 +45,8 @@ export class CalibratedRun {
   readonly #options: QuantizeOptions;
   readonly #calibration: PlannedCalibration;
   #gemm = '';
+  /** Set by \`run\`. */
+  times: CalibrationTimes | null = null;
 
   /**
    * Reads the text.
@@ -105,15 +107,16 @@ export class CalibratedRun {
     const done = [...waiting].filter(isDone);
     const left = [...waiting].filter((i) => !isDone(i));
     const numbers = new Map(left.map((i) => [planned[i].name, i]));
-    const model =
-      target.kind === 'files'
+    const model = modelOf(this.#plan);
+    const coded =
+      target.kind === 'files' && done.length > 0
         ? withWritten(
-            modelOf(this.#plan),
+            model,
             done.map((i) => ({ ...planned[i], ...places[i] })),
             target.paths,
           )
-        : modelOf(this.#plan);
-    const { gemm } = await conduct(
+        : undefined;
+    const { gemm, result } = await conduct(
       {
         kind: 'gptq',
         threads,
@@ -123,6 +126,7 @@ export class CalibratedRun {
         windows: this.#corpus.windows,
         gptq: {
           ...this.#how(),
+          ...(coded && { coded }),
           rounding: this.#calibration.rounding,
           tensors: left.map((i) => calibratedTensor(planned[i])),
           embedding: embeddingType(planned),
@@ -144,6 +148,7 @@ export class CalibratedRun {
       },
     );
     this.#gemm = gemm;
+    this.times = result;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
     const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;
