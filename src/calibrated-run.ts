@@ -105,14 +105,15 @@ export class CalibratedRun {
     const done = [...waiting].filter(isDone);
     const left = [...waiting].filter((i) => !isDone(i));
     const numbers = new Map(left.map((i) => [planned[i].name, i]));
-    const model =
-      target.kind === 'files'
+    const model = modelOf(this.#plan);
+    const coded =
+      target.kind === 'files' && done.length > 0
         ? withWritten(
-            modelOf(this.#plan),
+            model,
             done.map((i) => ({ ...planned[i], ...places[i] })),
             target.paths,
           )
-        : modelOf(this.#plan);
+        : undefined;
     const { gemm } = await conduct(
       {
         kind: 'gptq',
@@ -123,6 +124,7 @@ export class CalibratedRun {
         windows: this.#corpus.windows,
         gptq: {
           ...this.#how(),
+          ...(coded && { coded }),
           rounding: this.#calibration.rounding,
           tensors: left.map((i) => calibratedTensor(planned[i])),
           embedding: embeddingType(planned),

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import type { GemmKind } from '../core/calibration.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import type { QuantizeOptions } from '../pipeline.ts';
 
@@ -26,7 +27,7 @@ export interface QuantizeFlags {
   actOrder?: boolean;
   rounding?: 'gptq' | 'nearest';
   memory?: number;
-  gemm?: 'auto' | 'wasm' | 'blas';
+  gemm?: GemmKind;
   /** A text, evaluated after the run. */
   eval?: string;
   allowRequantize?: boolean;
@@ -123,6 +124,12 @@ export function parseMemory(text: string): number {
     throw new InvalidArgumentError("Expected a size in kilobytes to terabytes, as in '500M' or '2G'.");
   }
   return bytes;
+}
+
+/** Parser for implementations of matrix products. */
+export function parseGemm(text: string): GemmKind {
+  if (/^(auto|wasm|wasm-relaxed|blas|blas:.+)$/s.test(text)) return text as GemmKind;
+  throw new InvalidArgumentError('Expected auto, wasm, wasm-relaxed, blas or blas:PATH.');
 }
 
 /** Parser for K/N. */

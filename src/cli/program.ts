@@ -12,6 +12,7 @@ import {
   decimal,
   parseChunkSize,
   parseFloatType,
+  parseGemm,
   parseLayers,
   parseMemory,
   parsePart,
@@ -304,7 +305,10 @@ const memoryOption = (): Option =>
   ).argParser(parseMemory);
 
 const gemmOption = (): Option =>
-  new Option('--gemm <kind>', 'matrix products (default: auto)').choices(['auto', 'wasm', 'blas']);
+  new Option(
+    '--gemm <kind>',
+    'matrix products: auto (the fastest there is), wasm (the same bytes on every machine), wasm-relaxed, blas or blas:PATH (default: auto)',
+  ).argParser(parseGemm);
 
 const commandNames = (program: Command): string[] => program.commands.map((command) => command.name());
 

@@ -1,4 +1,5 @@
 import { type ForwardOptions, ForwardPass } from '../calibrate/forward/forward.ts';
+import type { ForwardModel } from '../calibrate/forward/shape.ts';
 import type { InputGroup, Step } from '../calibrate/forward/step.ts';
 import type { Weight } from '../calibrate/forward/weights.ts';
 import { type Factor, factorHessian } from '../compute/factor.ts';
@@ -25,6 +26,8 @@ export interface CalibratedTensor {
 }
 
 export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
+  /** The model with tensors that an earlier run has coded, of a run that resumes: what their codes decode to. Else `model`. */
+  readonly coded?: ForwardModel;
   /** Those that are to be coded; the others of the model are as they will be in the output. */
   readonly tensors: readonly CalibratedTensor[];
   /** Type of the embeddings where they are coded by themselves; null where they are looked up as they are. */
@@ -58,6 +61,7 @@ export function calibrateModel(team: Team, options: GptqOptions): void {
   const { embedding } = options;
   const own = new ForwardPass({
     ...options,
+    model: options.coded ?? options.model,
     team,
     stateBytes,
     ...(embedding && { onEmbeddings: (x, rows, n) => recodeAsGgml(team, x, rows, n, embedding) }),

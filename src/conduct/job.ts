@@ -22,7 +22,7 @@ export type ConductJob =
       readonly kind: 'gptq';
       readonly gptq: Pick<
         GptqOptions,
-        'tensors' | 'embedding' | 'rounding' | 'damping' | 'actOrder' | 'correction'
+        'tensors' | 'coded' | 'embedding' | 'rounding' | 'damping' | 'actOrder' | 'correction'
       >;
     })
   | (Common & { readonly kind: 'importance' })

@@ -81,12 +81,15 @@ export interface CorpusChoice {
   readonly seed?: number;
 }
 
+/** Implementations of matrix products, and a choice among them (`openGemm`); `blas:` is followed by the path of a library. */
+export type GemmKind = 'auto' | 'wasm' | 'wasm-relaxed' | 'blas' | `blas:${string}`;
+
 /** Options of everything that runs the model. */
 export interface ForwardChoice {
   /** Bytes that activations and Hessians may take in memory; what is beyond goes to scratch files. */
   readonly memory?: number;
-  /** What multiplies matrices; auto is the faster of those there are. */
-  readonly gemm?: 'auto' | 'wasm' | 'blas';
+  /** What multiplies matrices; auto is the fastest of those there are. */
+  readonly gemm?: GemmKind;
 }
 
 /** Sums that make up an importance matrix, for one tensor. */
