@@ -1,6 +1,7 @@
 import { type Corpus, readCorpus } from './calibrate/corpus.ts';
 import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
+import { openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
 import type { CalibrationFacts, PlannedCalibration } from './core/calibration.ts';
@@ -44,18 +45,20 @@ export class CalibratedRun {
   readonly #corpus: Corpus;
   readonly #options: QuantizeOptions;
   readonly #calibration: PlannedCalibration;
-  #gemm = '';
+  /** What multiplies matrices. */
+  readonly gemm: string;
 
   /**
-   * Reads the text.
+   * Reads the text, and finds what multiplies matrices.
    *
-   * @throws the errors of openTokenizer and readCorpus
+   * @throws the errors of openTokenizer, readCorpus and openGemm
    */
   constructor(plan: Plan, options: QuantizeOptions) {
     this.#plan = plan;
     this.#options = options;
     this.#calibration = plan.calibration!;
     this.#corpus = corpusOf(plan, options);
+    this.gemm = openGemm(options.gemm ?? 'auto').name;
   }
 
   /** What the user should know of the text. */
@@ -63,11 +66,11 @@ export class CalibratedRun {
     return this.#corpus.warnings;
   }
 
-  /** What decides the bytes, besides the plan. */
+  /** What decides the bytes, besides the plan and `gemm`. */
   get decisive(): unknown {
     const { context, tokens, sha256 } = this.#corpus;
-    const { gemm = 'auto', seed = 0 } = this.#options;
-    return { context, tokens, sha256, gemm, seed, ...this.#how(), ...this.#calibration };
+    const { seed = 0 } = this.#options;
+    return { context, tokens, sha256, seed, ...this.#how(), ...this.#calibration };
   }
 
   #how() {
@@ -75,10 +78,9 @@ export class CalibratedRun {
     return { damping: damp, actOrder, correction: CORRECTION };
   }
 
-  /** After `run`. */
   facts(): CalibrationFacts {
     const { damping, actOrder } = this.#how();
-    return { ...factsOf(this.#corpus, this.#options, this.#gemm), ...this.#calibration, damping, actOrder };
+    return { ...factsOf(this.#corpus, this.#options, this.gemm), ...this.#calibration, damping, actOrder };
   }
 
   /**
@@ -114,7 +116,8 @@ export class CalibratedRun {
             target.paths,
           )
         : undefined;
-    const { gemm } = await conduct(
+    if (left.length === 0) return kept;
+    await conduct(
       {
         kind: 'gptq',
         threads,
@@ -145,7 +148,6 @@ export class CalibratedRun {
         },
       },
     );
-    this.#gemm = gemm;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
     const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;

@@ -90,8 +90,8 @@ export async function quantize(
     );
 
   enter('calibrate');
-  const calibrated = plan.calibration && new CalibratedRun(plan, options);
-  const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated?.decisive);
+  const calibrated = plan.calibration ? new CalibratedRun(plan, options) : null;
+  const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated);
   const ranged = rangedTensors(plan.tensors, planned);
   const rangedJob: Job = {
     files,
@@ -270,6 +270,7 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
     force: _f,
     resume: _r,
     memory: _m,
+    gemm: _g,
     evalText: _e,
     histograms: _h,
     hashOutput: _h2,
