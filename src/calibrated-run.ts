@@ -4,7 +4,7 @@ import { openTokenizer } from './calibrate/tokenizer.ts';
 import { openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
-import type { CalibrationFacts, PlannedCalibration } from './core/calibration.ts';
+import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
 import type { ChunkTarget, TensorProgress } from './core/output.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import { bytesOf, dataTypes, elementsOf } from './core/types.ts';
@@ -47,6 +47,8 @@ export class CalibratedRun {
   readonly #calibration: PlannedCalibration;
   /** What multiplies matrices. */
   readonly gemm: string;
+  /** Set by `run`, unless an earlier run has coded everything. */
+  times: CalibrationTimes | null = null;
 
   /**
    * Reads the text, and finds what multiplies matrices.
@@ -117,7 +119,7 @@ export class CalibratedRun {
           )
         : undefined;
     if (left.length === 0) return kept;
-    await conduct(
+    const { result } = await conduct(
       {
         kind: 'gptq',
         threads,
@@ -148,6 +150,7 @@ export class CalibratedRun {
         },
       },
     );
+    this.times = result;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
     const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;

@@ -182,7 +182,8 @@ export async function quantize(
   stopwatch.stop();
 
   return {
-    plan: calibrated ? { ...plan, warnings: [...plan.warnings, ...calibrated.warnings] } : plan,
+    plan,
+    ...(calibrated && { textWarnings: calibrated.warnings }),
     output: output === '-' ? null : fileNames(output, layout)[0],
     fileBytes: layout.fileBytes,
     split: layout.split && {
@@ -227,6 +228,7 @@ export async function quantize(
         node: process.version,
         version,
       },
+      ...(calibrated?.times && { calibrationSeconds: calibrated.times }),
       peakRssBytes: peakResidentBytes(),
     },
   };

@@ -1,3 +1,4 @@
+import { type CalibrationTimes, calibrationPhases } from '../core/calibration.ts';
 import type { Plan } from '../core/plan.ts';
 import { type RunResult, stages } from '../core/result.ts';
 import type { planQuantization, quantize } from '../pipeline.ts';
@@ -92,6 +93,12 @@ function wrote({ output, split }: RunResult): string {
   return `${output ?? 'to standard output'}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
+/** Where the time of a calibration went. */
+function describeCalibration({ coresBusy, ...seconds }: CalibrationTimes): string {
+  const spent = calibrationPhases.map((phase) => `${phase} ${formatSeconds(seconds[phase])}`);
+  return `       of calibration: ${spent.join(', ')}; ${coresBusy.toFixed(1)} processors busy`;
+}
+
 /** Error table, summary and the closing line of a run. */
 async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
   const { renderTensors, WORST_TENSORS } = await import('../report/table.ts');
@@ -109,6 +116,7 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
   if (flags.verbose) {
     lines.push(
       `time   ${stages.map((stage) => `${stage} ${formatSeconds(run.seconds[stage])}`).join(', ')}`,
+      ...(run.calibrationSeconds ? [describeCalibration(run.calibrationSeconds)] : []),
       `       ${run.threads} threads, ${run.kernels} kernels, ${run.gemm === null ? '' : `${run.gemm} matrix products, `}peak memory ${formatBytes(run.peakRssBytes)}`,
     );
   }

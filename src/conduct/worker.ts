@@ -41,14 +41,13 @@ function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
     post({ kind: 'progress', layer: layer === null ? layers + 1 : layer + 1, layers, step, done, total });
   switch (job.kind) {
     case 'gptq':
-      calibrateModel(team, {
+      return calibrateModel(team, {
         ...common,
         ...job.gptq,
         tileBytes: tiles,
         onCoded: deliver,
         onGroup: ({ layer, tensors, done, total }) => report(layer, shortNames(tensors), done, total),
       });
-      return null;
     case 'importance': {
       const pass = new ForwardPass({ ...common, team });
       let done = 0;

@@ -1,5 +1,5 @@
 import type { ActivationRange } from './activations.ts';
-import type { CalibrationFacts, TensorCalibration } from './calibration.ts';
+import type { CalibrationFacts, CalibrationTimes, TensorCalibration } from './calibration.ts';
 import type { ErrorSums } from './error-sums.ts';
 import type { Evaluation } from './evaluation.ts';
 import type { Histogram } from './histogram.ts';
@@ -60,6 +60,8 @@ export interface RunFacts {
     /** Version of this package. */
     readonly version: string;
   };
+  /** Where the time of a calibration went; absent without one. */
+  readonly calibrationSeconds?: CalibrationTimes;
   readonly peakRssBytes: number;
 }
 
@@ -88,5 +90,7 @@ export interface RunResult {
   /** Set where the ranges of activations were found. */
   readonly activations?: readonly ActivationRange[];
   readonly hashes: RunHashes;
+  /** What is to be said of the calibration text, one sentence each. */
+  readonly textWarnings?: readonly string[];
   readonly run: RunFacts;
 }

@@ -153,7 +153,7 @@ export function buildReport(result: RunResult, command: readonly string[] | null
     },
     fallbacks: tensors.flatMap(({ tensor }) => fallbackOf(tensor)),
     notes: plan.notes,
-    warnings: [...plan.warnings, ...calibrationWarnings(result)],
+    warnings: [...plan.warnings, ...(result.textWarnings ?? []), ...calibrationWarnings(result)],
     tensors: reported,
     ...(activations && { activations }),
     hashes,
