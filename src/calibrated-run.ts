@@ -76,13 +76,12 @@ export class CalibratedRun {
   }
 
   #how() {
-    const { damp = DEFAULT_DAMPING, actOrder = false } = this.#options;
-    return { damping: damp, actOrder, correction: CORRECTION };
+    const { damp = DEFAULT_DAMPING, correction = CORRECTION, actOrder = false } = this.#options;
+    return { damping: damp, actOrder, correction };
   }
 
   facts(): CalibrationFacts {
-    const { damping, actOrder } = this.#how();
-    return { ...factsOf(this.#corpus, this.#options, this.gemm), ...this.#calibration, damping, actOrder };
+    return { ...factsOf(this.#corpus, this.#options, this.gemm), ...this.#calibration, ...this.#how() };
   }
 
   /**
