@@ -150,6 +150,7 @@ export async function quantize(
       });
     let coded: ReadonlyMap<number, Uint8Array> = new Map();
     if (calibrated) {
+      enter('calibrate'); // and quantize, and write: they alternate
       coded = await calibrated.run({
         planned,
         places,
@@ -175,10 +176,7 @@ export async function quantize(
   }
   const written = target.kind === 'files' && options.hashOutput ? target.paths : [];
   const outputHashes = await Promise.all(written.map(sha256OfFile));
-  const evaluation =
-    options.evalText === undefined
-      ? null
-      : await evaluate(evaluationOf(options, options.evalText, fileNames(output, layout)[0]), onEvent);
+  const evaluated = await evaluateIfAsked(options, fileNames(output, layout)[0], onEvent);
   stopwatch.stop();
 
   return {
@@ -203,7 +201,7 @@ export async function quantize(
       histogram: histograms.of(i),
     })),
     calibration: calibrated?.facts() ?? null,
-    evaluation,
+    ...evaluated,
     hashes: {
       inputs: key.inputs.map(({ name, bytes, headerSha256 }) => ({ name, bytes, headerSha256 })),
       planSha256: key.planSha256,
@@ -244,6 +242,20 @@ function requireEvaluable({ evalText, context }: QuantizeOptions, { kind }: Outp
   throw new UsageError('--eval reads the output again, and a stream is gone', {
     advice: 'write a file by -o, or leave out --eval',
   });
+}
+
+/** The file is whole: whatever keeps it from being evaluated must not take the report of its making away. */
+async function evaluateIfAsked(
+  options: QuantizeOptions,
+  output: string,
+  onEvent: (event: PipelineEvent) => void,
+): Promise<Pick<RunResult, 'evaluation' | 'evaluationError'>> {
+  if (options.evalText === undefined) return { evaluation: null };
+  try {
+    return { evaluation: await evaluate(evaluationOf(options, options.evalText, output), onEvent) };
+  } catch (evaluationError) {
+    return { evaluation: null, evaluationError };
+  }
 }
 
 const evaluationOf = (

@@ -67,6 +67,7 @@ export async function quantizeCommand(
   const built = buildReport(result, flags.command);
   if (!flags.quiet) io.stderr.write(await describeRun(built, result, flags, io));
   await reports.write(built);
+  if (result.evaluationError !== undefined) throw result.evaluationError;
   requireQuality(built.tensors, flags);
 }
 

@@ -96,8 +96,9 @@ const EMBEDDING = 'token_embd.weight';
 const EMBEDDING_DAMPING = 0.3;
 const CORRECTION_DAMPING = 10;
 
-/** Rows of the output matrix that are in memory at a time: as many as take this many bytes. */
+/** Rows of the output matrix that are in memory at a time: as many as take this many bytes, and this part of the arena. */
 const OUTPUT_BYTES = 256 << 20;
+const OUTPUT_SHARE = 4;
 
 class Run {
   readonly #clock: PhaseClock;
@@ -150,7 +151,8 @@ class Run {
     this.#announce(step, group);
     const { source } = pass;
     const rows = source.rowsOf(step.matrix);
-    const atOnce = Math.max(1, Math.floor(OUTPUT_BYTES / (4 * group.columns)));
+    const bytes = Math.min(OUTPUT_BYTES, this.#team.arena.free / OUTPUT_SHARE);
+    const atOnce = Math.max(1, Math.floor(bytes / (4 * group.columns)));
     this.#under(step, null, group, (basis) => {
       const blocks = new CodedBlocks(tensor);
       for (let row = 0; row < rows; row += atOnce) {

@@ -87,6 +87,8 @@ export interface RunResult {
   readonly calibration: CalibrationFacts | null;
   /** Null where none was asked for. */
   readonly evaluation: Evaluation | null;
+  /** What kept the file, which is whole, from being evaluated. */
+  readonly evaluationError?: unknown;
   /** Set where the ranges of activations were found. */
   readonly activations?: readonly ActivationRange[];
   readonly hashes: RunHashes;
