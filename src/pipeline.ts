@@ -174,10 +174,10 @@ export async function quantize(
     checkInterrupted(target);
     throw failure(error);
   }
+  stopwatch.stop();
   const written = target.kind === 'files' && options.hashOutput ? target.paths : [];
   const outputHashes = await Promise.all(written.map(sha256OfFile));
   const evaluated = await evaluateIfAsked(options, fileNames(output, layout)[0], onEvent);
-  stopwatch.stop();
 
   return {
     plan,
