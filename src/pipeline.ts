@@ -1,7 +1,7 @@
 /**
  * The stages on one page: read -> plan -> calibrate -> quantize -> write; then src/report makes the report.
  *
- * Reading and planning touch headers only. Calibrating (so far: the ranges of rows) and quantizing run over the
+ * Reading and planning touch headers only. Calibrating (ranges of rows and of tensors) and quantizing run over the
  * worker pool; writing ends with a rename. The report is built by src/report from the result.
  */
 import { availableParallelism, cpus } from 'node:os';
@@ -21,10 +21,10 @@ import { makePlan } from './plan/plan.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
 import { canWeigh } from './quantize/format/index.ts';
 import { chunkBytes, type Job } from './quantize/job.ts';
-import { jobOf, rangedTensors } from './quantize/planned-job.ts';
+import { jobOf } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
-import { findRowRanges } from './quantize/row-ranges.ts';
+import { findRanges } from './quantize/ranges.ts';
 import { canWrite, requireEncoders } from './quantize/supported.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { readImatrix } from './read/imatrix.ts';
@@ -191,20 +191,13 @@ export async function quantize(
     );
 
   enter('calibrate');
-  const ranged = rangedTensors(plan.tensors, planned);
-  const rangedJob: Job = {
-    files,
-    chunk,
-    tensors: ranged.map((tensor) => jobOf(tensor, { file: 0, offset: 0 }, new Map())),
-  };
-  const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
+  const found = await findRanges(plan, planned, { chunk, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
   checkInterrupted(null);
-  const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
-  const tensors = planned.map((tensor, i) => jobOf(tensor, places[i], ranges));
+  const tensors = planned.map((tensor, i) => jobOf(tensor, places[i], found));
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const progress = planned.map(noProgress);

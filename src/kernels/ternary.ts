@@ -126,11 +126,27 @@ export function quantize_TQ2_0(src: usize, dst: usize, n: i32): void {
   }
 }
 
+/** All blocks with one scale, a float16 value; offset and limits are those of trits. */
+export function quantize_TQ1_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, _offset: f32, _lowest: f32, _highest: f32,
+): void {
+  const threshold = absmeanThreshold(scale);
+  for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 54) packTQ1_0(src, dst, scale, threshold);
+}
+
 export function quantize_TQ1_0_absmean(src: usize, dst: usize, n: i32): void {
   for (let left = n >> 8; left > 0; left--, src += 1024, dst += 54) {
     const d = floatOfHalf(halfOf(meanMagnitude(src)));
     packTQ1_0(src, dst, d, absmeanThreshold(d));
   }
+}
+
+/** All blocks with one scale, a float16 value; offset and limits are those of trits. */
+export function quantize_TQ2_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, _offset: f32, _lowest: f32, _highest: f32,
+): void {
+  const threshold = absmeanThreshold(scale);
+  for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 66) packTQ2_0(src, dst, scale, threshold);
 }
 
 export function quantize_TQ2_0_absmean(src: usize, dst: usize, n: i32): void {

@@ -1,17 +1,19 @@
 import type { PlannedCalibration, Rounding } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import type { EncoderName } from '../core/plan.ts';
+import { isRangedType } from '../core/ranges.ts';
 import { didYouMean } from '../core/suggest.ts';
 import type { TypeName } from '../core/types.ts';
 import { takesGptq } from './calibration.ts';
 import { type Mixture, type MixtureName, mixtures, parseMixture } from './mixtures.ts';
+import { type RangeChoice, type RangeOptions, resolveRanges } from './ranges.ts';
 
 /** Named choices of grid, range and rounding (`--method`). */
 export const methods = ['absmax', 'zero-point', 'kquant', 'ternary', 'binary', 'gptq'] as const;
 export type Method = (typeof methods)[number];
 
-/** What `--type`, `--method` and `--bits` say, as typed. */
-export interface SchemeOptions {
+/** What `--type`, `--method`, `--bits` and the options about ranges say, as typed. */
+export interface SchemeOptions extends RangeOptions {
   readonly type?: string | undefined;
   readonly method?: string | undefined;
   readonly bits?: number | undefined;
@@ -29,6 +31,8 @@ export interface Scheme {
   readonly runnable: { readonly yes: true } | { readonly yes: false; readonly reason: string };
   /** Null for a method that asks nothing of the model's inputs. */
   readonly calibration: PlannedCalibration | null;
+  /** How ranges are chosen. */
+  readonly ranges: RangeChoice;
   /** How weights are coded onto a type. */
   encoderFor(type: TypeName): EncoderName;
   /** What was decided for the user, one sentence each. */
@@ -104,9 +108,10 @@ const presets: Readonly<Record<Method, Preset>> = {
  * list may name.
  */
 export function resolveScheme(
-  { type, method, bits, rounding, pure }: SchemeOptions,
+  options: SchemeOptions,
   canWrite?: (type: TypeName) => boolean,
 ): Scheme {
+  const { type, method, bits, pure } = options;
   const chosen = method === undefined ? undefined : parseMethod(method);
   if (type !== undefined) {
     const mixture = parseMixture(type, canWrite);
@@ -124,14 +129,14 @@ export function resolveScheme(
       });
     }
     const notes = bits === undefined ? [] : [`--type ${mixture.name} wins over --bits ${bits}`];
-    return scheme(mixture, chosen ?? methodOf(mixture), notes, rounding);
+    return scheme(mixture, chosen ?? methodOf(mixture), notes, options);
   }
   const preset = chosen ?? 'kquant';
   const { byBits, usual } = presets[preset];
   if (bits === undefined) {
     const unnamed = method === undefined ? `${usual.name} (method ${preset})` : usual.name;
     const note = `no --type or --bits was given: ${unnamed}`;
-    return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note], rounding);
+    return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note], options);
   }
   const mixture = byBits[bits];
   if (mixture === undefined) {
@@ -141,7 +146,7 @@ export function resolveScheme(
       advice: 'choose one of these, or name a type by --type',
     });
   }
-  return scheme(mixture, preset, [], rounding);
+  return scheme(mixture, preset, [], options);
 }
 
 /** Whether a method calibrates. UsageError for an unknown one. */
@@ -170,9 +175,11 @@ function scheme(
   mixture: Mixture,
   method: Scheme['method'],
   notes: readonly string[],
-  rounding: Rounding = 'gptq',
+  options: SchemeOptions,
 ): Scheme {
   const encoders = method === 'none' || method === 'ggml' ? {} : presets[method].encoders;
+  const plain = (type: TypeName) => encoders[type] ?? type;
+  const ranges = resolveRanges(method, mixture.base, options, plain);
   return {
     mixture,
     method,
@@ -184,8 +191,10 @@ function scheme(
               'no GGUF block type has an integer zero point, so the codes are I8 with .scale and .zero_point tensors',
           }
         : { yes: true },
-    calibration: method === 'gptq' ? { method, rounding } : null,
-    encoderFor: (type) => encoders[type] ?? type,
+    calibration: method === 'gptq' ? { method, rounding: options.rounding ?? 'gptq' } : null,
+    ranges,
+    encoderFor: (type) =>
+      isRangedType(type) && ranges.specFor(type) !== null ? `${type}:range` : plain(type),
     notes,
   };
 }

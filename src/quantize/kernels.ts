@@ -3,9 +3,11 @@ import { createRequire } from 'node:module';
 import { UsageError } from '../core/errors.ts';
 import type { BlockEncoder } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
+import type { CodedRange, RangedType } from '../core/ranges.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { checksum } from './checksum.ts';
-import { decoders, encoders, weightedEncoders } from './format/index.ts';
+import { decoders, encoders, rangeEncoders, weightedEncoders } from './format/index.ts';
+import { extentOf, rangeErrors } from './range/sums.ts';
 import { decodeZeroPoint, encodeZeroPoint, rangeOf, type ZeroPoint } from './zero-point.ts';
 
 /**
@@ -37,6 +39,15 @@ export interface Kernels {
   quantizeZeroPoint(src: number, dst: number, n: number, parameters: ZeroPoint): void;
   /** Such codes at src to float32 at dst. */
   dequantizeZeroPoint(src: number, dst: number, n: number, parameters: ZeroPoint): void;
+  /** float32 at src to blocks of the type at dst, all over one range. */
+  quantizeRange(type: RangedType, src: number, dst: number, n: number, range: CodedRange): void;
+  /** Writes min, max, sum x, sum |x| and sum x^2 of n >= 1 float32 at x as float64 to out (128 bytes, the rest is scratch). */
+  extent(x: number, n: number, out: number): void;
+  /**
+   * Writes the sum of squared errors of n float32 at x over each of `count` ranges, as float64 to out. `ranges` holds
+   * scale, offset, lowest and highest code of each as float32; n is a multiple of 4. Not for grids of signs.
+   */
+  rangeErrors(x: number, n: number, ranges: number, count: number, out: number): void;
   /** Writes the smallest and the largest of n >= 1 float32 at x to out, as float32; a zero is +0. */
   range(x: number, n: number, out: number): void;
   /**
@@ -111,6 +122,10 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
       void exports.quantize_I8_zero_point(src, dst, n, scale, zeroPoint),
     dequantizeZeroPoint: (src, dst, n, { scale, zeroPoint }) =>
       void exports.dequantize_I8_zero_point(src, dst, n, scale, zeroPoint),
+    quantizeRange: (type, src, dst, n, { scale, offset, lowest, highest }) =>
+      void named(`quantize_${type}_range`)(src, dst, n, scale, offset, lowest, highest),
+    extent: (x, n, out) => void exports.extent(x, n, out),
+    rangeErrors: (x, n, ranges, count, out) => void exports.range_errors(x, n, ranges, count, out),
     range: (x, n, out) => void exports.range(x, n, out),
     measure: (x, q, n, out) => void exports.measure(x, q, n, out),
     checksum: (bytes, length) => exports.checksum(bytes, length) >>> 0,
@@ -141,6 +156,19 @@ export function scalarKernels(bytes: number): Kernels {
     },
     dequantizeZeroPoint(src, dst, n, parameters) {
       decodeZeroPoint(new Int8Array(buffer, src, n), floats(dst, n), parameters);
+    },
+    quantizeRange(type, src, dst, n, range) {
+      rangeEncoders[type](floats(src, n), new Uint8Array(buffer, dst, bytesOf(type, n)), range);
+    },
+    extent(x, n, out) {
+      new Float64Array(buffer, out, 5).set(extentOf(floats(x, n)));
+    },
+    rangeErrors(x, n, ranges, count, out) {
+      const sums = new Float64Array(buffer, out, count);
+      for (let i = 0; i < count; i++) {
+        const [scale, offset, lowest, highest] = floats(ranges + 16 * i, 4);
+        sums[i] = rangeErrors(floats(x, n), { scale, offset, lowest, highest });
+      }
     },
     range(x, n, out) {
       floats(out, 2).set(rangeOf(floats(x, n)));

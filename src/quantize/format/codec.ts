@@ -1,4 +1,5 @@
 import type { BlockEncoder } from '../../core/plan.ts';
+import type { CodedRange } from '../../core/ranges.ts';
 import type { TypeName } from '../../core/types.ts';
 
 /** Encodes float32 values into blocks. x.length is a multiple of the block size; y has exactly the blocks' bytes. */
@@ -18,6 +19,9 @@ export type EncodeWeighted = (
   importance: Float32Array,
 ) => void;
 
+/** Encodes float32 values into blocks that share one range. */
+export type EncodeRange = (x: Float32Array, y: Uint8Array, range: CodedRange) => void;
+
 /**
  * One format as a scalar definition: the readable twin of a SIMD kernel, which must agree with it bit for bit.
  * Arithmetic is float32 (each operation through Math.fround) wherever ggml's is.
@@ -29,4 +33,6 @@ export interface Format {
   readonly encoders: Readonly<Partial<Record<BlockEncoder, Encode>>>;
   /** ggml's own coding under an importance matrix; absent where ggml ignores it. */
   readonly weighted?: EncodeWeighted;
+  /** Coding over a range given from outside; only the types whose blocks hold one float scale. */
+  readonly range?: EncodeRange;
 }

@@ -2,6 +2,7 @@ import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, fifthBit, fifthBitsOf } from './blocks.ts';
 import type { EncodeWeighted, Format } from './codec.ts';
 import { eachRow, sumOfSquares, weigh } from './importance.ts';
+import { codesOf } from './range-codes.ts';
 import { hasReciprocal } from './rounding.ts';
 import { searchScaleMin, weightedGrid } from './search.ts';
 
@@ -80,6 +81,10 @@ export const Q4_1: Format = {
     Q4_1: (x, y) => eachBlock('Q4_1', x, y, (weights, block) => writeQ4_1(block, quantizeBlock(weights, 15))),
   },
   weighted: weightedEncoder('Q4_1', 15, writeQ4_1),
+  range: (x, y, range) =>
+    eachBlock('Q4_1', x, y, (weights, block) =>
+      writeQ4_1(block, { d: range.scale, min: range.offset, codes: codesOf(weights, range) }),
+    ),
 };
 
 /**
@@ -105,4 +110,8 @@ export const Q5_1: Format = {
     Q5_1: (x, y) => eachBlock('Q5_1', x, y, (weights, block) => writeQ5_1(block, quantizeBlock(weights, 31))),
   },
   weighted: weightedEncoder('Q5_1', 31, writeQ5_1),
+  range: (x, y, range) =>
+    eachBlock('Q5_1', x, y, (weights, block) =>
+      writeQ5_1(block, { d: range.scale, min: range.offset, codes: codesOf(weights, range) }),
+    ),
 };

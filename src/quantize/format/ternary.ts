@@ -1,6 +1,7 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, largestMagnitude } from './blocks.ts';
-import type { Encode, Format } from './codec.ts';
+import type { Encode, EncodeRange, Format } from './codec.ts';
+import { codesOf } from './range-codes.ts';
 import { hasReciprocal, roundAway, roundEven } from './rounding.ts';
 
 const f = Math.fround;
@@ -76,6 +77,12 @@ const encodeTQ2_0 =
       block.setUint16(64, toFloat16(d), true);
     });
 
+/** All blocks over one range. */
+const overRange =
+  (encode: (choose: Ternary) => Encode): EncodeRange =>
+  (x, y, range) =>
+    encode((weights) => ({ d: range.scale, trits: codesOf(weights, range) }))(x, y);
+
 /**
  * TQ1_0: 256 weights as 52 bytes of trits in base 3 and float16 d; x = d * trit. ggml: quantize_row_tq1_0_ref,
  * dequantize_row_tq1_0.
@@ -98,6 +105,7 @@ export const TQ1_0: Format = {
     }),
 
   encoders: { TQ1_0: encodeTQ1_0(absmax), 'TQ1_0:absmean': encodeTQ1_0(absmean) },
+  range: overRange(encodeTQ1_0),
 };
 
 /**
@@ -119,4 +127,5 @@ export const TQ2_0: Format = {
     }),
 
   encoders: { TQ2_0: encodeTQ2_0(absmax), 'TQ2_0:absmean': encodeTQ2_0(absmean) },
+  range: overRange(encodeTQ2_0),
 };
