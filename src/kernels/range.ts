@@ -58,15 +58,17 @@ function total(a: v128, b: v128): f64 {
 }
 
 /**
- * For each of `count` ranges (float32 scale, offset, lowest, highest), the sum of (x - q)^2 of n weights, n a multiple of
- * 4, as float64 to `out`; q = scale * code + offset and the difference are float32.
+ * For each of `count` ranges (float32 scales and offsets), the sum of (x - q)^2 of n weights, n a multiple of 4, as float64
+ * to `out`; q = scale * code + offset and the difference are float32.
  */
-export function range_errors(x: usize, n: i32, ranges: usize, count: i32, out: usize): void {
+export function range_errors(
+  x: usize, n: i32, scales: usize, offsets: usize, count: i32, least: f32, most: f32, out: usize,
+): void {
   const bytes = <usize>n << 2;
-  for (let c = 0; c < count; c++, ranges += 16, out += 8) {
-    const scale = v128.load32_splat(ranges), offset = v128.load32_splat(ranges, 4);
-    const lowest = v128.load32_splat(ranges, 8), highest = v128.load32_splat(ranges, 12);
-    const divisor = divisorOf(load<f32>(ranges));
+  const lowest = f32x4.splat(least), highest = f32x4.splat(most);
+  for (let c = 0; c < count; c++, scales += 4, offsets += 4, out += 8) {
+    const scale = v128.load32_splat(scales), offset = v128.load32_splat(offsets);
+    const divisor = divisorOf(load<f32>(scales));
     let a = f64x2.splat(0), b = a;
     for (let i: usize = 0; i < bytes; i += 16) {
       const v = v128.load(x + i);

@@ -44,10 +44,10 @@ export interface Kernels {
   /** Writes min, max, sum x, sum |x| and sum x^2 of n >= 1 float32 at x as float64 to out (128 bytes, the rest is scratch). */
   extent(x: number, n: number, out: number): void;
   /**
-   * Writes the sum of squared errors of n float32 at x over each of `count` ranges, as float64 to out. `ranges` holds
-   * scale, offset, lowest and highest code of each as float32; n is a multiple of 4. Not for grids of signs.
+   * Writes the sum of squared errors of n float32 at x over each of some ranges, as float64 to out; n is a multiple of
+   * 4. Not for grids of signs.
    */
-  rangeErrors(x: number, n: number, ranges: number, count: number, out: number): void;
+  rangeErrors(x: number, n: number, ranges: RangesAt, out: number): void;
   /** Writes the smallest and the largest of n >= 1 float32 at x to out, as float32; a zero is +0. */
   range(x: number, n: number, out: number): void;
   /**
@@ -57,6 +57,15 @@ export interface Kernels {
   measure(x: number, q: number, n: number, out: number): void;
   /** Checksum of `length` bytes. */
   checksum(bytes: number, length: number): number;
+}
+
+/** Ranges that share their codes: addresses of `count` scales and offsets, float32. */
+export interface RangesAt {
+  readonly scales: number;
+  readonly offsets: number;
+  readonly count: number;
+  readonly lowest: number;
+  readonly highest: number;
 }
 
 /** A compiled kernel module. */
@@ -125,7 +134,8 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
     quantizeRange: (type, src, dst, n, { scale, offset, lowest, highest }) =>
       void named(`quantize_${type}_range`)(src, dst, n, scale, offset, lowest, highest),
     extent: (x, n, out) => void exports.extent(x, n, out),
-    rangeErrors: (x, n, ranges, count, out) => void exports.range_errors(x, n, ranges, count, out),
+    rangeErrors: (x, n, { scales, offsets, count, lowest, highest }, out) =>
+      void exports.range_errors(x, n, scales, offsets, count, lowest, highest, out),
     range: (x, n, out) => void exports.range(x, n, out),
     measure: (x, q, n, out) => void exports.measure(x, q, n, out),
     checksum: (bytes, length) => exports.checksum(bytes, length) >>> 0,
@@ -163,10 +173,10 @@ export function scalarKernels(bytes: number): Kernels {
     extent(x, n, out) {
       new Float64Array(buffer, out, 5).set(extentOf(floats(x, n)));
     },
-    rangeErrors(x, n, ranges, count, out) {
+    rangeErrors(x, n, { scales, offsets, count, lowest, highest }, out) {
       const sums = new Float64Array(buffer, out, count);
       for (let i = 0; i < count; i++) {
-        const [scale, offset, lowest, highest] = floats(ranges + 16 * i, 4);
+        const [[scale], [offset]] = [floats(scales + 4 * i, 1), floats(offsets + 4 * i, 1)];
         sums[i] = rangeErrors(floats(x, n), { scale, offset, lowest, highest });
       }
     },

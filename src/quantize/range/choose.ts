@@ -3,7 +3,7 @@
  * them: for a block or a row in memory at once, for a tensor by a pass of all workers over the file. So there is one
  * definition of each rule at every granularity.
  */
-import { fromFloat16, toFloat16 } from '../../core/float.ts';
+import { roundToFloat16 as half } from '../../core/float.ts';
 import { type CodedRange, type Extent, type Grid, gridOf, type RangedType, type RangeSpec } from '../../core/ranges.ts';
 import { affineThresholds, symmetricThreshold } from './entropy.ts';
 
@@ -19,8 +19,14 @@ export type Query =
       readonly high: number;
       readonly bins: number;
     }
-  /** The sum of squared errors over each of these ranges. */
-  | { readonly kind: 'errors'; readonly candidates: readonly CodedRange[] };
+  /** The sum of squared errors over each of some ranges, which differ in scale and offset. */
+  | {
+      readonly kind: 'errors';
+      readonly lowest: number;
+      readonly highest: number;
+      readonly scales: Float32Array;
+      readonly offsets: Float32Array;
+    };
 
 export type Search = Generator<Query, CodedRange, Float64Array>;
 
@@ -28,16 +34,18 @@ export type Search = Generator<Query, CodedRange, Float64Array>;
 const TENSOR_BINS = 2048;
 const ROW_BINS = 512;
 
-/** Thresholds of a first pass, at one ratio from each to the next, and of a second between the neighbours of the best. */
-const COARSE = 40;
-const FINE = 32;
-/** The same for each of two ends, which are searched by turns. */
-const AFFINE_COARSE = 20;
-const AFFINE_FINE = 12;
+/**
+ * Thresholds of a first step, at one ratio from each to the next, and of a second between the neighbours of the best; for an
+ * affine grid of each end, which are searched by turns.
+ */
+const STEPS = {
+  symmetric: { block: [24, 12], channel: [40, 24], tensor: [40, 24] },
+  affine: { block: [12, 6], channel: [20, 12], tensor: [20, 12] },
+} as const;
+/** How often the two ends of an affine grid are searched. */
+const TURNS = 2;
 /** Narrowest half range that is tried for one end, in standard deviations of the weights. */
 const AFFINE_LEAST = 0.25;
-
-const half = (x: number): number => fromFloat16(toFloat16(x));
 
 /**
  * The range of a group, by the rule of `spec`. Ends follow as in `codedAt` and `codedBetween`. docs/ranges.md defines the
@@ -74,9 +82,10 @@ function nextFloat(x: number): number {
  * (its weight of largest magnitude, the largest of equals), as in ggml's Q4_0: that code stands for the threshold.
  */
 function codedAt(grid: Grid, threshold: number, positivePeak: boolean): CodedRange {
-  const codes = { offset: 0, lowest: grid.lowest, highest: grid.highest };
-  if (grid.lowest === -grid.highest) return { scale: half(Math.fround(threshold / grid.highest)), ...codes };
-  return { scale: half(Math.fround((positivePeak ? threshold : -threshold) / grid.lowest)), ...codes };
+  const { lowest, highest } = grid;
+  const scale =
+    lowest === -highest ? threshold / highest : (positivePeak ? threshold : -threshold) / lowest;
+  return { scale: half(Math.fround(scale)), offset: 0, lowest, highest };
 }
 
 /** The range low .. high of an affine grid. */
@@ -111,9 +120,10 @@ function* symmetric({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent
     case 'mse': {
       // Below this the error falls with the threshold, whatever the weights (docs/ranges.md).
       const least = ((sumMagnitude / count) * 2 * grid.highest) / (2 * grid.highest + 1);
-      return yield* leastError(at, least, largest, [COARSE, FINE], [
-        at(largest),
-        codedAt(grid, largest, !positivePeak),
+      const known = at(largest);
+      return yield* leastError(at, least, largest, STEPS.symmetric[granularity], [
+        known,
+        { ...known, scale: codedAt(grid, largest, !positivePeak).scale },
       ]);
     }
     default:
@@ -144,20 +154,27 @@ function* affine({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent): 
       const least = AFFINE_LEAST * Math.sqrt(Math.max(0, sumSquares / count - mean * mean));
       let [low, high] = [min, max];
       let best = between(low, high);
-      for (const steps of [
-        [AFFINE_COARSE, AFFINE_FINE],
-        [AFFINE_COARSE, AFFINE_FINE],
-      ] as const) {
-        let end = high;
-        best = yield* leastError((t) => between(low, mean + t), least, max - mean, steps, [best], (t) => {
-          end = mean + t;
-        });
-        high = end;
-        end = low;
-        best = yield* leastError((t) => between(mean - t, high), least, mean - min, steps, [best], (t) => {
-          end = mean - t;
-        });
-        low = end;
+      for (let turn = 0; turn < TURNS; turn++) {
+        best = yield* leastError(
+          (t) => between(low, mean + t),
+          least,
+          max - mean,
+          STEPS.affine[granularity],
+          [best],
+          (t) => {
+            high = mean + t;
+          },
+        );
+        best = yield* leastError(
+          (t) => between(mean - t, high),
+          least,
+          mean - min,
+          STEPS.affine[granularity],
+          [best],
+          (t) => {
+            low = mean - t;
+          },
+        );
       }
       return best;
     }
@@ -167,8 +184,8 @@ function* affine({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent): 
 }
 
 /**
- * Of ranges at thresholds from `most` down to `least`, and of those `known`, the one of least squared error; a known one
- * wins over an equal. `onBest` hears a threshold that won.
+ * Of the ranges `known` and those at thresholds from `most` down to `least`, the one of least squared error; an earlier one
+ * wins over an equal. `onThreshold` hears the threshold that won, if one did.
  */
 function* leastError(
   at: (threshold: number) => CodedRange,
@@ -176,29 +193,43 @@ function* leastError(
   most: number,
   [coarse, fine]: readonly [number, number],
   known: readonly CodedRange[],
-  onBest: (threshold: number) => void = () => {},
+  onThreshold: (threshold: number) => void = () => {},
 ): Search {
+  const [{ lowest, highest }] = known;
   if (!(most > 0)) return known[0];
   const ratio = Math.min(1, Math.max(least / most, 1e-6)) ** (1 / coarse);
-  const first = Array.from({ length: coarse + 1 }, (_, i) => most * ratio ** i);
   let best = known[0];
   let error = Number.POSITIVE_INFINITY;
   let threshold = most;
-  const take = (candidates: readonly CodedRange[], errors: Float64Array, thresholds: readonly number[]) => {
-    candidates.forEach((candidate, i) => {
-      if (!(errors[i] < error)) return;
-      [best, error] = [candidate, errors[i]];
-      const won = thresholds[i - (candidates.length - thresholds.length)];
-      if (won === undefined) return;
-      threshold = won;
-      onBest(won);
-    });
-  };
-  const candidates = [...known, ...first.map(at)];
-  take(candidates, yield { kind: 'errors', candidates }, first);
-  const [low, high] = [threshold * ratio, Math.min(most, threshold / ratio)];
-  const second = Array.from({ length: fine }, (_, i) => low + ((high - low) * (i + 1)) / (fine + 1));
-  const between = second.map(at);
-  take(between, yield { kind: 'errors', candidates: between }, second);
+  for (const step of ['coarse', 'fine'] as const) {
+    const ranges = step === 'coarse' ? known : [];
+    const thresholds = new Float64Array(step === 'coarse' ? coarse + 1 : fine);
+    if (step === 'coarse') {
+      thresholds[0] = most;
+      for (let i = 1; i <= coarse; i++) thresholds[i] = thresholds[i - 1] * ratio;
+    } else {
+      const [low, high] = [threshold * ratio, Math.min(most, threshold / ratio)];
+      for (let i = 0; i < fine; i++) thresholds[i] = low + ((high - low) * (i + 1)) / (fine + 1);
+    }
+    const scales = new Float32Array(ranges.length + thresholds.length);
+    const offsets = new Float32Array(scales.length);
+    for (let i = 0; i < scales.length; i++) {
+      const range = i < ranges.length ? ranges[i] : at(thresholds[i - ranges.length]);
+      scales[i] = range.scale;
+      offsets[i] = range.offset;
+    }
+    const errors = yield { kind: 'errors', lowest, highest, scales, offsets };
+    let won = -1;
+    for (let i = 0; i < errors.length; i++) {
+      if (!(errors[i] < error)) continue;
+      error = errors[i];
+      won = i;
+    }
+    if (won < 0) continue;
+    best = { scale: scales[won], offset: offsets[won], lowest, highest };
+    if (won < ranges.length) continue;
+    threshold = thresholds[won - ranges.length];
+    onThreshold(threshold);
+  }
   return best;
 }

@@ -3,53 +3,99 @@
  * 2017, slides 33 to 38), for any number of levels.
  */
 
-/** Mass that is spread evenly over all bins of both distributions, so that no bin of either is empty. */
+/** Added to every bin of both distributions, as a share of all mass over the bins of the histogram: none is empty. */
 const SMOOTHING = 1e-4;
 
-/**
- * Kullback-Leibler divergence, in nats, of a histogram's bins [from, to) from their quantized form. P are the counts,
- * what lies outside added to the outermost bins; Q are the counts inside, merged into `levels` runs of bins of (nearly)
- * one width and spread again evenly over the bins of each run that are not empty. Both sum to 1 after smoothing.
- */
-export function divergence(counts: Float64Array, from: number, to: number, levels: number): number {
-  const width = to - from;
-  let [below, above, inside] = [0, 0, 0];
-  for (let i = 0; i < from; i++) below += counts[i];
-  for (let i = to; i < counts.length; i++) above += counts[i];
-  for (let i = from; i < to; i++) inside += counts[i];
-  const total = below + inside + above;
-  if (inside === 0) return Number.POSITIVE_INFINITY;
-  const even = SMOOTHING / width;
-  const keep = 1 - SMOOTHING;
-  let loss = 0;
-  for (let level = 0; level < levels; level++) {
-    const first = from + Math.floor((level * width) / levels);
-    const end = from + Math.floor(((level + 1) * width) / levels);
-    let [mass, filled] = [0, 0];
-    for (let i = first; i < end; i++) {
-      mass += counts[i];
-      if (counts[i] > 0) filled++;
-    }
-    const share = filled === 0 ? 0 : mass / filled / inside;
-    const q = keep * share + even; // of a bin that is not empty
-    for (let i = first; i < end; i++) {
-      const count = counts[i] + (i === from ? below : 0) + (i === to - 1 ? above : 0);
-      const p = (keep * count) / total + even;
-      loss += p * Math.log(p / (counts[i] > 0 ? q : even));
-    }
+/** A histogram with running sums over its bins, from which a divergence takes a step a level, not a step a bin. */
+export class Histogram {
+  readonly bins: number;
+  /** Entry i is over the bins below i: of counts, of bins that are not empty, of p log p. */
+  readonly #counts: Float64Array;
+  readonly #filled: Float64Array;
+  readonly #entropy: Float64Array;
+  readonly #even: number;
+  readonly #total: number;
+
+  constructor(counts: Float64Array) {
+    this.bins = counts.length;
+    this.#even = SMOOTHING / counts.length;
+    this.#counts = new Float64Array(counts.length + 1);
+    this.#filled = new Float64Array(counts.length + 1);
+    this.#entropy = new Float64Array(counts.length + 1);
+    this.#total = counts.reduce((sum, count) => sum + count, 0);
+    counts.forEach((count, i) => {
+      this.#counts[i + 1] = this.#counts[i] + count;
+      this.#filled[i + 1] = this.#filled[i] + (count > 0 ? 1 : 0);
+      this.#entropy[i + 1] = this.#entropy[i] + xLogX(this.#share(count));
+    });
   }
-  return loss;
+
+  /** Weights in a bin. */
+  count(bin: number): number {
+    return this.#counts[bin + 1] - this.#counts[bin];
+  }
+
+  #share(count: number): number {
+    return count / this.#total + this.#even;
+  }
+
+  /**
+   * Kullback-Leibler divergence, in nats, of the bins [from, to) from their quantized form. P are the counts, what lies
+   * outside added to the outermost bins; Q are the counts inside, merged into `levels` runs of bins of (nearly) one width
+   * and spread again evenly over the bins of each run that are not empty. Both are shares, smoothed, then made to sum to
+   * 1. Infinity where no weight is inside.
+   */
+  divergence(from: number, to: number, levels: number): number {
+    const width = to - from;
+    const inside = this.#counts[to] - this.#counts[from];
+    if (inside === 0) return Number.POSITIVE_INFINITY;
+    // Smoothing gives both the same sum.
+    const norm = 1 + this.#even * width;
+    const below = this.#counts[from];
+    const above = this.#total - this.#counts[to];
+    let loss = this.#entropy[to] - this.#entropy[from];
+    let logLow = 0; // log q of the outermost bins
+    let logHigh = 0;
+    const logEven = Math.log(this.#even);
+    let end = from;
+    for (let level = 0; level < levels; level++) {
+      const first = end;
+      end = from + Math.floor(((level + 1) * width) / levels);
+      if (end === first) continue;
+      const filled = this.#filled[end] - this.#filled[first];
+      const mass = this.#counts[end] - this.#counts[first];
+      const logQ = filled === 0 ? logEven : Math.log(mass / filled / inside + this.#even);
+      const empty = end - first - filled;
+      loss -= (mass / this.#total + filled * this.#even) * logQ + empty * this.#even * logEven;
+      if (first === from) logLow = this.count(from) > 0 ? logQ : logEven;
+      if (end === to) logHigh = this.count(to - 1) > 0 ? logQ : logEven;
+    }
+    // The outermost bins hold what lies outside.
+    const single = to - from === 1;
+    loss += this.#added(from, below + (single ? above : 0), logLow);
+    if (!single) loss += this.#added(to - 1, above, logHigh);
+    return loss / norm;
+  }
+
+  /** What `more` weights in a bin add to the loss. */
+  #added(bin: number, more: number, logQ: number): number {
+    const count = this.count(bin);
+    return xLogX(this.#share(count + more)) - xLogX(this.#share(count)) - (more / this.#total) * logQ;
+  }
 }
+
+const xLogX = (x: number): number => x * Math.log(x);
 
 /**
  * Number of bins of magnitudes, from zero on, whose end is the threshold: of all from `levels` to all bins, the one of
  * least divergence, the largest of equals. `levels` counts the magnitudes that codes stand for, zero included.
  */
 export function symmetricThreshold(counts: Float64Array, levels: number): number {
-  let best = counts.length;
-  let least = divergence(counts, 0, best, levels);
+  const histogram = new Histogram(counts);
+  let best = histogram.bins;
+  let least = histogram.divergence(0, best, levels);
   for (let to = best - 1; to >= levels; to--) {
-    const loss = divergence(counts, 0, to, levels);
+    const loss = histogram.divergence(0, to, levels);
     if (loss < least) [best, least] = [to, loss];
   }
   return best;
@@ -60,13 +106,14 @@ export function symmetricThreshold(counts: Float64Array, levels: number): number
  * bin holds fewer weights (the upper one of equals), down to one a level; the widest range of least divergence is taken.
  */
 export function affineThresholds(counts: Float64Array, levels: number): [from: number, to: number] {
-  let [from, to] = [0, counts.length];
+  const histogram = new Histogram(counts);
+  let [from, to] = [0, histogram.bins];
   let best: [number, number] = [from, to];
-  let least = divergence(counts, from, to, levels);
+  let least = histogram.divergence(from, to, levels);
   while (to - from > levels) {
-    if (counts[from] < counts[to - 1]) from++;
+    if (histogram.count(from) < histogram.count(to - 1)) from++;
     else to--;
-    const loss = divergence(counts, from, to, levels);
+    const loss = histogram.divergence(from, to, levels);
     if (loss < least) [best, least] = [[from, to], loss];
   }
   return best;

@@ -20,8 +20,8 @@ export type TileQuery =
 
 /** Ranges that one query may hold. */
 const MAX_RANGES = 64;
-/** Bytes that `answerTile` needs to work in, 16 for each range and 8 for its sum. */
-export const SCRATCH_BYTES = 24 * MAX_RANGES;
+/** Bytes that `answerTile` needs to work in: scale, offset and sum of each range. */
+export const SCRATCH_BYTES = 16 * MAX_RANGES;
 
 /** Numbers in an answer. */
 export function answerLength(query: TileQuery): number {
@@ -29,7 +29,7 @@ export function answerLength(query: TileQuery): number {
     case 'extent':
       return 5;
     case 'errors':
-      return query.candidates.length;
+      return query.scales.length;
     case 'histogram':
       return query.bins;
     case 'keys':
@@ -71,14 +71,14 @@ export function answerTile(
       kernels.extent(weights, n, scratch);
       return new Float64Array(buffer, scratch, 5).slice();
     case 'errors': {
-      const { candidates } = query;
-      const sums = scratch + 16 * MAX_RANGES;
-      const ranges = new Float32Array(buffer, scratch, 4 * candidates.length);
-      candidates.forEach(({ scale, offset, lowest, highest }, i) => {
-        ranges.set([scale, offset, lowest, highest], 4 * i);
-      });
-      kernels.rangeErrors(weights, n, scratch, candidates.length, sums);
-      return new Float64Array(buffer, sums, candidates.length).slice();
+      const { scales, offsets, lowest, highest } = query;
+      const count = scales.length;
+      const offsetsAt = scratch + 4 * MAX_RANGES;
+      const sums = scratch + 8 * MAX_RANGES;
+      new Float32Array(buffer, scratch, count).set(scales);
+      new Float32Array(buffer, offsetsAt, count).set(offsets);
+      kernels.rangeErrors(weights, n, { scales: scratch, offsets: offsetsAt, count, lowest, highest }, sums);
+      return new Float64Array(buffer, sums, count).slice();
     }
     case 'histogram':
       return histogramOf(new Float32Array(buffer, weights, n), query);
