@@ -6,17 +6,9 @@ import type { TypeName } from './types.ts';
 
 /**
  * Names a way of turning float32 values into blocks of a type. The name of a type is ggml's own coding of it;
- * a suffix names another choice of range over the same grid.
+ * `:range` is the same grid over ranges that are chosen (`PlannedTensor.range`).
  */
-export type EncoderName =
-  | TypeName
-  | 'TQ1_0:absmean'
-  | 'TQ2_0:absmean'
-  | 'I8:zero-point'
-  | `${RangedType}:range`;
-
-/** Encoders that take their ranges from the weights of each block; the others take theirs from outside. */
-export type BlockEncoder = Exclude<EncoderName, 'I8:zero-point' | `${string}:range`>;
+export type EncoderName = TypeName | 'I8:zero-point' | `${RangedType}:range`;
 
 /** The grid an encoder codes onto. */
 export const typeOfEncoder = (encoder: EncoderName): TypeName => encoder.split(':')[0] as TypeName;

@@ -25,8 +25,8 @@ export interface RangeSpec {
   readonly center: boolean;
 }
 
-/** Types whose blocks hold one float scale (and minimum), which blocks can therefore share. */
-export type RangedType = 'Q8_0' | 'Q5_0' | 'Q4_0' | 'Q5_1' | 'Q4_1' | 'TQ1_0' | 'TQ2_0' | 'Q1_0';
+/** Types whose blocks hold one float scale (and minimum), or can hold one for all sub-blocks: so blocks can share it. */
+export type RangedType = 'Q8_0' | 'Q5_0' | 'Q4_0' | 'Q5_1' | 'Q4_1' | 'Q2_K' | 'TQ1_0' | 'TQ2_0' | 'Q1_0';
 
 /** Codes lowest .. highest, integers, that stand for offset + scale * code. */
 export interface Grid {
@@ -43,6 +43,7 @@ const grids: Readonly<Record<RangedType, Grid>> = {
   Q4_0: around(8),
   Q5_1: { kind: 'affine', lowest: 0, highest: 31 },
   Q4_1: { kind: 'affine', lowest: 0, highest: 15 },
+  Q2_K: { kind: 'affine', lowest: 0, highest: 3 },
   TQ1_0: { kind: 'ternary', lowest: -1, highest: 1 },
   TQ2_0: { kind: 'ternary', lowest: -1, highest: 1 },
   Q1_0: { kind: 'signs', lowest: -1, highest: 1 },
@@ -70,7 +71,10 @@ export interface CodedRange {
 }
 
 /** The least and the largest number that codes stand for. */
-export function endsOf(kind: Grid['kind'], { scale, offset, lowest, highest }: CodedRange): [low: number, high: number] {
+export function endsOf(
+  kind: Grid['kind'],
+  { scale, offset, lowest, highest }: CodedRange,
+): [low: number, high: number] {
   const base = kind === 'affine' ? offset : 0;
   const [a, b] = [base + scale * lowest, base + scale * highest];
   return a <= b ? [a, b] : [b, a];
@@ -130,4 +134,11 @@ export interface Extent {
 const OUTLIER_RMS = 6;
 
 /** The magnitude above which a weight of the tensor is an outlier: the same for every way of coding it. */
-export const outlierBound = ({ count, sumSquares }: Extent): number => OUTLIER_RMS * Math.sqrt(sumSquares / count);
+export const outlierBound = (count: number, sumSquares: number): number =>
+  OUTLIER_RMS * Math.sqrt(sumSquares / count);
+
+/** `clip=-5,5`, as the option is written. */
+export function ruleName(rule: RangeRule): string {
+  if (rule.kind === 'percentile') return `percentile=${rule.percent}`;
+  return rule.kind === 'clip' ? `clip=${rule.low},${rule.high}` : rule.kind;
+}

@@ -36,9 +36,12 @@ export function copyScheme(
   ].find((name) => options[name] !== undefined && options[name] !== false);
   if (other !== undefined) {
     const option = other.replace(/s$/, '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    throw new UsageError(`--type COPY keeps every tensor's type; --${option} chooses ${ranges.includes(other) ? 'ranges' : 'types'}`, {
-      advice: 'leave one of them out',
-    });
+    throw new UsageError(
+      `--type COPY keeps every tensor's type; --${option} chooses ${ranges.includes(other) ? 'ranges' : 'types'}`,
+      {
+        advice: 'leave one of them out',
+      },
+    );
   }
   if (checkpoint.format !== 'gguf') {
     throw new UsageError('--type COPY copies the tensors of a GGUF file', {

@@ -52,6 +52,8 @@ interface Preset {
   readonly encoders: Readonly<Partial<Record<TypeName, EncoderName>>>;
   /** Why other types cannot be had by it. */
   readonly refusal?: string;
+  /** What to do for other `--bits`. */
+  readonly otherBits?: string;
 }
 
 const { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M, Q6_K, TQ2_0, Q1_0 } = mixtures;
@@ -66,10 +68,13 @@ const presets: Readonly<Record<Method, Preset>> = {
     encoders: {},
   },
   'zero-point': {
-    byBits: { 4: Q4_1, 5: Q5_1, 8: zeroPoint8 },
+    // A Q2_K holds one scale and one minimum for all its sub-blocks exactly. Nothing llama.cpp runs does so at 3, 6 or 7.
+    byBits: { 2: Q2_K, 4: Q4_1, 5: Q5_1, 8: zeroPoint8 },
     usual: Q4_1,
     types: ['Q4_1', 'Q5_1'],
     encoders: { I8: 'I8:zero-point' },
+    otherBits:
+      'no type that llama.cpp runs has codes of other widths over a float minimum; --method kquant has 3 and 6 bits',
   },
   kquant: {
     byBits: kquantBits,
@@ -84,7 +89,7 @@ const presets: Readonly<Record<Method, Preset>> = {
     byBits: {},
     usual: TQ2_0,
     types: ['TQ1_0', 'TQ2_0'],
-    encoders: { TQ1_0: 'TQ1_0:absmean', TQ2_0: 'TQ2_0:absmean' },
+    encoders: {},
   },
   // ggml codes Q1_0 as the mean of |x| and signs already.
   binary: { byBits: {}, usual: Q1_0, types: ['Q1_0'], encoders: {} },
@@ -107,10 +112,7 @@ const presets: Readonly<Record<Method, Preset>> = {
  * unknown names, for bits the method does not have and for a type that contradicts it. `canWrite` says which types the
  * list may name.
  */
-export function resolveScheme(
-  options: SchemeOptions,
-  canWrite?: (type: TypeName) => boolean,
-): Scheme {
+export function resolveScheme(options: SchemeOptions, canWrite?: (type: TypeName) => boolean): Scheme {
   const { type, method, bits, pure } = options;
   const chosen = method === undefined ? undefined : parseMethod(method);
   if (type !== undefined) {
@@ -143,7 +145,7 @@ export function resolveScheme(
     const widths = Object.entries(byBits).map(([width, { name }]) => `${width} (${name})`);
     throw new UsageError(`--method ${preset} has no --bits ${bits}`, {
       expected: widths.length > 0 ? widths.join(', ') : `no --bits: ${preset} is ${usual.name}`,
-      advice: 'choose one of these, or name a type by --type',
+      advice: presets[preset].otherBits ?? 'choose one of these, or name a type by --type',
     });
   }
   return scheme(mixture, preset, [], options);
@@ -178,8 +180,7 @@ function scheme(
   options: SchemeOptions,
 ): Scheme {
   const encoders = method === 'none' || method === 'ggml' ? {} : presets[method].encoders;
-  const plain = (type: TypeName) => encoders[type] ?? type;
-  const ranges = resolveRanges(method, mixture.base, options, plain);
+  const ranges = resolveRanges(method, mixture.base, options);
   return {
     mixture,
     method,
@@ -194,7 +195,7 @@ function scheme(
     calibration: method === 'gptq' ? { method, rounding: options.rounding ?? 'gptq' } : null,
     ranges,
     encoderFor: (type) =>
-      isRangedType(type) && ranges.specFor(type) !== null ? `${type}:range` : plain(type),
+      isRangedType(type) && ranges.specFor(type) !== null ? `${type}:range` : (encoders[type] ?? type),
     notes,
   };
 }

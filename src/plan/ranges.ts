@@ -1,5 +1,4 @@
 import { UsageError } from '../core/errors.ts';
-import type { EncoderName } from '../core/plan.ts';
 import {
   type Granularity,
   granularities,
@@ -42,7 +41,7 @@ const byMethod: Readonly<Record<string, MethodRanges>> = {
   'zero-point': {
     rules: ['minmax', 'percentile', 'clip', 'mse', 'entropy'],
     granularities: ['block', 'channel', 'tensor'],
-    types: ['Q4_1', 'Q5_1'],
+    types: ['Q4_1', 'Q5_1', 'Q2_K'],
   },
   ternary: {
     rules: ['absmean', 'absmax', 'percentile', 'clip', 'mse'],
@@ -57,24 +56,19 @@ const ruleNames = ['absmax', 'minmax', 'percentile', 'clip', 'mse', 'entropy', '
 
 /** How the tensors of a type get their ranges. */
 export interface RangeChoice {
-  /** Null for a type whose coding is its own, as `plain` names it. */
+  /** Null for a type that is coded as ggml does. */
   specFor(type: TypeName): RangeSpec | null;
   /** Whether an option chose it, or it is what the method means. */
   readonly asked: boolean;
 }
 
 /**
- * Ranges by the options, for a method and the base type of its mixture. A choice that is what `plain` codes anyway is
- * none.
+ * Ranges by the options, for a method and the base type of its mixture. A choice that is what ggml's coding of a type does
+ * anyway is none.
  *
  * @throws UsageError for what a method or type does not have
  */
-export function resolveRanges(
-  method: string,
-  base: TypeName,
-  options: RangeOptions,
-  plain: (type: TypeName) => EncoderName,
-): RangeChoice {
+export function resolveRanges(method: string, base: TypeName, options: RangeOptions): RangeChoice {
   const { range, granularity, symmetric, center = false } = options;
   const given = (
     [
@@ -145,20 +139,20 @@ export function resolveRanges(
         symmetry: grid === 'symmetric' ? (symmetry ?? native) : null,
         center,
       };
-      const own: RuleName = plain(type).endsWith(':absmean') ? 'absmean' : ownRules[grid];
-      const isOwn = rule.kind === own && shared === 'block' && !center;
+      const isOwn = type !== 'Q2_K' && rule.kind === ownRules[grid] && shared === 'block' && !center;
       return isOwn && (spec.symmetry === null || spec.symmetry === native) ? null : spec;
     },
   };
 }
 
-/** What ggml's coding of each kind of grid does. */
+/** What ggml's coding of each kind of grid does, Q2_K aside. */
 const ownRules = { symmetric: 'absmax', affine: 'minmax', ternary: 'absmax', signs: 'absmean' } as const;
 
 const advice: Readonly<Record<RuleName, string>> = {
   absmax: 'symmetric codes: choose --method absmax',
   minmax: 'codes with a minimum: choose --method zero-point',
-  absmean: 'the mean of the magnitudes is a scale for -1, 0 and 1, or signs: choose --method ternary or binary',
+  absmean:
+    'the mean of the magnitudes is a scale for -1, 0 and 1, or signs: choose --method ternary or binary',
   percentile: 'choose --method absmax or zero-point',
   clip: 'choose --method absmax or zero-point',
   mse: 'choose --method absmax or zero-point',
@@ -168,12 +162,17 @@ const advice: Readonly<Record<RuleName, string>> = {
 function refuse(option: string, method: string, base: TypeName): never {
   const what = method === 'kquant' || method === 'gptq' ? `method ${method} searches` : `${base} chooses`;
   throw new UsageError(`${option} chooses ranges, and ${what} them by itself`, {
-    expected: 'a method of absmax, zero-point, ternary or binary, or a type of theirs: Q8_0, Q5_0, Q4_0, Q5_1, ...',
+    expected:
+      'a method of absmax, zero-point, ternary or binary, or a type of theirs: Q8_0, Q5_0, Q4_0, Q5_1, ...',
     advice: `leave out ${option}, or choose such a method`,
   });
 }
 
-function oneOf<T extends string>(option: string, text: string | undefined, names: readonly T[]): T | undefined {
+function oneOf<T extends string>(
+  option: string,
+  text: string | undefined,
+  names: readonly T[],
+): T | undefined {
   if (text === undefined) return undefined;
   const found = names.find((name) => name === text.trim().toLowerCase());
   if (found !== undefined) return found;
@@ -191,7 +190,8 @@ function parseRule(text: string): RangeRule {
     new UsageError(`--range ${kind} is not as expected`, { expected, got: text });
   if (kind === 'percentile') {
     const percent = number(value);
-    if (!(percent > 0 && percent <= 100)) throw bad('percentile=P, P more than 0 and up to 100: percentile=99.9');
+    if (!(percent > 0 && percent <= 100))
+      throw bad('percentile=P, P more than 0 and up to 100: percentile=99.9');
     return { kind, percent };
   }
   if (kind === 'clip') {
@@ -206,12 +206,6 @@ function parseRule(text: string): RangeRule {
 const number = (text: string | undefined): number =>
   text === undefined || text.trim() === '' || !Number.isFinite(Number(text)) ? Number.NaN : Number(text);
 
-/** `clip=-5,5`, as the option is written. */
-export function ruleName(rule: RangeRule): string {
-  if (rule.kind === 'percentile') return `percentile=${rule.percent}`;
-  return rule.kind === 'clip' ? `clip=${rule.low},${rule.high}` : rule.kind;
-}
-
 /** Tensors a warning names. */
 const NAMED = 3;
 
@@ -219,7 +213,11 @@ const NAMED = 3;
  * What the user should know of the ranges: tensors of types that they are not for, and what codes of one or two bits do to
  * a model.
  */
-export function rangeWarnings(method: string, ranges: RangeChoice, tensors: readonly TypedTensor[]): string[] {
+export function rangeWarnings(
+  method: string,
+  ranges: RangeChoice,
+  tensors: readonly TypedTensor[],
+): string[] {
   const coded = tensors.filter(({ tensor, type }) => type !== tensor.keep);
   const others = coded.filter(({ type }) => byMethod[method]?.types.includes(type) === false);
   const names = others.slice(0, NAMED).map(({ tensor, type }) => `${tensor.name} (${type})`);

@@ -1,8 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { UsageError } from '../core/errors.ts';
-import type { BlockEncoder } from '../core/plan.ts';
-import { typeOfEncoder } from '../core/plan.ts';
 import type { CodedRange, RangedType } from '../core/ranges.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { checksum } from './checksum.ts';
@@ -20,7 +18,7 @@ export interface Kernels {
   /** First byte that is free for the caller. */
   readonly base: number;
   /** float32 at src to blocks at dst. Weights must be finite. */
-  quantize(encoder: BlockEncoder, src: number, dst: number, n: number): void;
+  quantize(type: TypeName, src: number, dst: number, n: number): void;
   /**
    * `rows` rows of float32 at src to blocks of the type at dst, under `rowLength` float32 importances, one a column:
    * finite, not negative. Only the types of `weightedEncoders`.
@@ -123,7 +121,7 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
     flavour: 'simd',
     buffer: exports.memory.buffer,
     base,
-    quantize: (encoder, src, dst, n) => void named(`quantize_${symbol(encoder)}`)(src, dst, n),
+    quantize: (type, src, dst, n) => void named(`quantize_${type}`)(src, dst, n),
     quantizeWeighted: (type, src, dst, rows, rowLength, importance) =>
       void named(`quantize_${type}_weighted`)(src, dst, rows, rowLength, importance),
     dequantize: (type, src, dst, n) => void named(`dequantize_${type}`)(src, dst, n),
@@ -150,8 +148,8 @@ export function scalarKernels(bytes: number): Kernels {
     flavour: 'scalar',
     buffer,
     base: 0,
-    quantize(encoder, src, dst, n) {
-      encoders[encoder]!(floats(src, n), new Uint8Array(buffer, dst, bytesOf(typeOfEncoder(encoder), n)));
+    quantize(type, src, dst, n) {
+      encoders[type]!(floats(src, n), new Uint8Array(buffer, dst, bytesOf(type, n)));
     },
     quantizeWeighted(type, src, dst, rows, rowLength, importance) {
       const n = rows * rowLength;
@@ -206,9 +204,6 @@ function measure(x: Float32Array, q: Float32Array, out: Float64Array): void {
   for (let s = 0; s < 4; s++) out[s] = a[s] + b[s] + (c[s] + d[s]);
   out[4] = Math.max(a[4], b[4], c[4], d[4]);
 }
-
-/** "TQ2_0:absmean" is exported as quantize_TQ2_0_absmean. */
-const symbol = (encoder: BlockEncoder): string => encoder.replace(/[:-]/g, '_');
 
 function wasmAbort(): never {
   throw new Error('a kernel aborted');

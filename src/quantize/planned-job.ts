@@ -61,5 +61,12 @@ export function jobOf(
 function rangeOf({ type, range }: PlannedTensor, found: Surveyed | undefined): TensorRange | null {
   if (range === undefined || !isRangedType(type)) return null;
   const coded = found?.coded ?? null;
-  return { spec: range, type, coded, outlierAbove: found ? outlierBound(found.extent) : Number.POSITIVE_INFINITY };
+  return {
+    spec: range,
+    type,
+    coded,
+    outlierAbove: found
+      ? outlierBound(found.extent.count, found.extent.sumSquares)
+      : Number.POSITIVE_INFINITY,
+  };
 }

@@ -7,7 +7,7 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { SUMS_PER_TILE } from '../core/output.ts';
-import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
+import { typeOfEncoder } from '../core/plan.ts';
 import { rangeFields } from '../core/ranges.ts';
 import { forEachRowPiece, segmentsOf } from '../core/segments.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
@@ -61,7 +61,13 @@ function layOutArena(): Arena {
   );
   const row = Math.max(0, ...weighted.map(({ rowLength }) => rowLength));
   const total =
-    aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + aligned(4 * rows) + aligned(4 * row) + SCRATCH_BYTES;
+    aligned(sizes.stored) +
+    aligned(sizes.coded) +
+    2 * tile +
+    128 +
+    aligned(4 * rows) +
+    aligned(4 * row) +
+    SCRATCH_BYTES;
   const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
@@ -232,7 +238,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       if (codeRanged) pieces = codeRanged(start + done, n, weights);
       else if (codeWeighted) codeWeighted(start + done, n, weights);
       else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
-      else kernels.quantize(tensor.encoder as BlockEncoder, weights, to, n);
+      else kernels.quantize(coded, weights, to, n);
       kernels.dequantize(coded, to, q, n);
     }
 

@@ -6,6 +6,7 @@ import type { RunFacts, RunResult, TensorResult } from '../core/result.ts';
 import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
 import { calibrationWarnings, type OutputErrors, outputErrorsOf } from './calibration.ts';
 import { type ErrorPlace, type Metrics, metricsOf } from './metrics.ts';
+import { allRanges, type ReportedTensorRanges, rangesOf } from './ranges.ts';
 
 /** Metrics as JSON can hold them: null stands for a figure that is infinite. */
 export interface ReportedMetrics extends Omit<Metrics, 'relativeError' | 'sqnrDb' | 'maxError'> {
@@ -33,6 +34,8 @@ export interface ReportedTensor {
   readonly bytesAfter: number;
   readonly reason: string;
   readonly fallbackFrom: TypeName | null;
+  /** What the choice of ranges came to; null for a tensor coded as ggml does. */
+  readonly ranges: ReportedTensorRanges | null;
   /** What calibration did for it; null for a tensor without. */
   readonly calibration: TensorCalibration | null;
   readonly metrics: ReportedMetrics;
@@ -83,6 +86,8 @@ export interface Report {
     readonly outputErrors: OutputErrors | null;
     /** How the written file predicts a text; null where none was given. */
     readonly evaluation: Evaluation | null;
+    /** Over all tensors whose ranges were chosen; null where there is none. */
+    readonly ranges: ReturnType<typeof allRanges>;
     /** Over all weights of the file, those left unquantized included; scales and zero points are no weights. */
     readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
   };
@@ -137,6 +142,7 @@ export function buildReport(result: RunResult): Report {
       calibration,
       outputErrors: outputErrorsOf(reported.map((tensor) => tensor.calibration)),
       evaluation,
+      ranges: allRanges(tensors),
       metrics: {
         ...asJson(metricsOf(total.sums, total.rowLength)),
         maxError: { ...metricsOf(total.sums, total.rowLength).maxError, tensor: total.worst },
@@ -150,7 +156,8 @@ export function buildReport(result: RunResult): Report {
   };
 }
 
-function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: TensorResult): ReportedTensor {
+function reportTensor(result: TensorResult): ReportedTensor {
+  const { tensor, bytesBefore, bytesAfter, sums, calibration } = result;
   const weights = elementsOf(tensor.shape);
   return {
     name: tensor.name,
@@ -165,6 +172,7 @@ function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: Te
     bytesAfter,
     reason: tensor.reason,
     fallbackFrom: tensor.fallbackFrom ?? null,
+    ranges: rangesOf(result),
     calibration: calibration ?? null,
     metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
   };

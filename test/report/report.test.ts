@@ -166,6 +166,6 @@ it('takes scales and zero points of rows for a part of the coding, not for weigh
 
 it('counts integer codes as quantized and plain floats not', () => {
   expect(isQuantized(planned({ type: 'I8', encoder: 'I8:zero-point' }))).toBe(true);
-  expect(isQuantized(planned({ type: 'TQ2_0', encoder: 'TQ2_0:absmean' }))).toBe(true);
+  expect(isQuantized(planned({ type: 'TQ2_0', encoder: 'TQ2_0:range' }))).toBe(true);
   expect(isQuantized(planned({ type: 'F16', encoder: 'F16' }))).toBe(false);
 });

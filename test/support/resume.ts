@@ -24,6 +24,7 @@ export const progressOf = (chunks = 0, waiting: readonly number[] = []): TensorP
       {
         checksum: chunk,
         sums: Float64Array.of(0.1, 1e300, 5e-324, chunk),
+        rangeSums: Float64Array.of(),
         maxError: 1 / 3,
         maxErrorAt: chunk,
       },

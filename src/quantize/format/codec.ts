@@ -1,4 +1,3 @@
-import type { BlockEncoder } from '../../core/plan.ts';
 import type { CodedRange } from '../../core/ranges.ts';
 import type { TypeName } from '../../core/types.ts';
 
@@ -29,8 +28,8 @@ export type EncodeRange = (x: Float32Array, y: Uint8Array, range: CodedRange) =>
 export interface Format {
   readonly type: TypeName;
   readonly decode: Decode;
-  /** Ways to code onto this grid; none for a type that is only read. */
-  readonly encoders: Readonly<Partial<Record<BlockEncoder, Encode>>>;
+  /** ggml's own coding, by the type's name; none for a type that is only read. */
+  readonly encoders: Readonly<Partial<Record<TypeName, Encode>>>;
   /** ggml's own coding under an importance matrix; absent where ggml ignores it. */
   readonly weighted?: EncodeWeighted;
   /** Coding over a range given from outside; only the types whose blocks hold one float scale. */

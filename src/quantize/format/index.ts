@@ -1,4 +1,4 @@
-import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
+import type { EncoderName } from '../../core/plan.ts';
 import type { RangedType } from '../../core/ranges.ts';
 import type { TypeName } from '../../core/types.ts';
 import type { Decode, Encode, EncodeRange, EncodeWeighted, Format } from './codec.ts';
@@ -33,7 +33,7 @@ const formats: readonly Format[] = [
 ];
 
 export const encoders = Object.assign({}, ...formats.map((format) => format.encoders)) as Readonly<
-  Partial<Record<BlockEncoder, Encode>>
+  Partial<Record<TypeName, Encode>>
 >;
 
 /** Of the types whose coding in ggml follows an importance matrix. */

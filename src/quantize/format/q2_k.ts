@@ -1,4 +1,4 @@
-import { fromFloat16 } from '../../core/float.ts';
+import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
 import { eachBlock } from './blocks.ts';
 import type { Format } from './codec.ts';
@@ -6,6 +6,7 @@ import { halfOfQuotient } from './half.ts';
 import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestCode, nearestInt } from './nearest.ts';
 import { searchPositive } from './positive.ts';
+import { codesOf } from './range-codes.ts';
 import { type SearchGrid, searchScaleMin, weightedGrid } from './search.ts';
 
 const f = Math.fround;
@@ -73,6 +74,18 @@ export const Q2_K: Format = {
       const d = searchPositive(scales, totals, scaleCodes, 15);
       const dmin = searchPositive(mins, totals, minCodes, 15);
       writeBlock(weights, block, codes, [d, scaleCodes], [dmin, minCodes]);
+    });
+  },
+
+  // Every sub-block has scale 1 and min 1, so that x = d * code - dmin.
+  range(x, y, range) {
+    eachBlock('Q2_K', x, y, (weights, block) => {
+      for (let byte = 0; byte < D; byte++) block.setUint8(byte, byte < SUBS ? 0x11 : 0);
+      block.setUint16(D, toFloat16(range.scale), true);
+      block.setUint16(DMIN, toFloat16(-range.offset), true);
+      codesOf(weights, range).forEach((code, i) => {
+        block.setUint8(byteOf(i), block.getUint8(byteOf(i)) | (code << shiftOf(i)));
+      });
     });
   },
 };

@@ -2,7 +2,7 @@ import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, largestMagnitude } from './blocks.ts';
 import type { Encode, EncodeRange, Format } from './codec.ts';
 import { codesOf } from './range-codes.ts';
-import { hasReciprocal, roundAway, roundEven } from './rounding.ts';
+import { hasReciprocal, roundAway } from './rounding.ts';
 
 const f = Math.fround;
 
@@ -15,24 +15,6 @@ const absmax: Ternary = (x) => {
   // Without finite reciprocal ggml's trits are 0, be it for d = 0 or by an overflowing conversion on x86.
   const inverse = hasReciprocal(d) ? f(1 / d) : 0;
   return { d, trits: Array.from(x, (value) => roundAway(f(value * inverse))) };
-};
-
-/**
- * BitNet b1.58 (arXiv 2402.17764, equations 1 to 3) over each block: d = mean|x| rounded to float16, trits
- * round(clip(x / d, -1, 1)) with halves to even, as torch.round. d = 0 gives zeros.
- *
- * The sum is float32: 16 partial sums, weight i to sum i % 16 in order; then the upper half of the sums is added to the
- * lower until one is left.
- */
-const absmean: Ternary = (x) => {
-  const sums = new Float32Array(16);
-  x.forEach((value, i) => {
-    sums[i % 16] += Math.abs(value);
-  });
-  for (let half = 8; half >= 1; half /= 2) for (let i = 0; i < half; i++) sums[i] += sums[i + half];
-  const d = fromFloat16(toFloat16(sums[0] / x.length));
-  const trit = (value: number) => (d === 0 ? 0 : roundEven(Math.max(-1, Math.min(1, value / d))));
-  return { d, trits: Array.from(x, trit) };
 };
 
 /** Runs of a TQ1_0 block: bytes from `byte` on hold the weights from `weight` on, `stride` bytes wide. */
@@ -104,7 +86,7 @@ export const TQ1_0: Format = {
       }
     }),
 
-  encoders: { TQ1_0: encodeTQ1_0(absmax), 'TQ1_0:absmean': encodeTQ1_0(absmean) },
+  encoders: { TQ1_0: encodeTQ1_0(absmax) },
   range: overRange(encodeTQ1_0),
 };
 
@@ -126,6 +108,6 @@ export const TQ2_0: Format = {
       }
     }),
 
-  encoders: { TQ2_0: encodeTQ2_0(absmax), 'TQ2_0:absmean': encodeTQ2_0(absmean) },
+  encoders: { TQ2_0: encodeTQ2_0(absmax) },
   range: overRange(encodeTQ2_0),
 };

@@ -4,46 +4,34 @@
  * definition of each rule at every granularity.
  */
 import { roundToFloat16 as half } from '../../core/float.ts';
-import { type CodedRange, type Extent, type Grid, gridOf, type RangedType, type RangeSpec } from '../../core/ranges.ts';
+import {
+  type CodedRange,
+  type Extent,
+  type Grid,
+  gridOf,
+  type RangedType,
+  type RangeSpec,
+} from '../../core/ranges.ts';
 import { affineThresholds, symmetricThreshold } from './entropy.ts';
-
-/** What a search may ask of its group; the answer is always an array of float64. */
-export type Query =
-  /** The weights (or their magnitudes) at these places in ascending order, counted from 1. */
-  | { readonly kind: 'ranks'; readonly signed: boolean; readonly ranks: readonly number[] }
-  /** Counts of weights (or magnitudes) in `bins` bins of one width over low .. high, the ends included. */
-  | {
-      readonly kind: 'histogram';
-      readonly signed: boolean;
-      readonly low: number;
-      readonly high: number;
-      readonly bins: number;
-    }
-  /** The sum of squared errors over each of some ranges, which differ in scale and offset. */
-  | {
-      readonly kind: 'errors';
-      readonly lowest: number;
-      readonly highest: number;
-      readonly scales: Float32Array;
-      readonly offsets: Float32Array;
-    };
-
-export type Search = Generator<Query, CodedRange, Float64Array>;
+import { around, type Best, evenly, improve, ladder, NEAR_STEPS, type Search } from './search.ts';
 
 /** Bins of a histogram: those of the source for a tensor; a row has no more weights than would fill these. */
 const TENSOR_BINS = 2048;
 const ROW_BINS = 512;
 
 /**
- * Thresholds of a first step, at one ratio from each to the next, and of a second between the neighbours of the best; for an
- * affine grid of each end, which are searched by turns.
+ * Thresholds of a first step, at one ratio from each to the next, and of a second between the neighbours of the best. On a
+ * full grid of a row or a tensor, for either sign of the scale.
  */
-const STEPS = {
-  symmetric: { block: [24, 12], channel: [40, 24], tensor: [40, 24] },
-  affine: { block: [12, 6], channel: [20, 12], tensor: [20, 12] },
-} as const;
-/** How often the two ends of an affine grid are searched. */
-const TURNS = 2;
+const SYMMETRIC_STEPS = { block: [24, 12], channel: [40, 24], tensor: [40, 24] } as const;
+
+/**
+ * Steps for the ends of an affine grid: thresholds at one ratio from each to the next, for both ends at one distance from the
+ * mean (and, but for blocks, with a code at the mean), then for each end by turns; then, so many turns, a few on either side
+ * of the best so far, each time nearer to it.
+ */
+const AFFINE_STEPS = { block: 12, channel: 20, tensor: 20 } as const;
+const NEAR_TURNS = 3;
 /** Narrowest half range that is tried for one end, in standard deviations of the weights. */
 const AFFINE_LEAST = 0.25;
 
@@ -83,8 +71,7 @@ function nextFloat(x: number): number {
  */
 function codedAt(grid: Grid, threshold: number, positivePeak: boolean): CodedRange {
   const { lowest, highest } = grid;
-  const scale =
-    lowest === -highest ? threshold / highest : (positivePeak ? threshold : -threshold) / lowest;
+  const scale = lowest === -highest ? threshold / highest : (positivePeak ? threshold : -threshold) / lowest;
   return { scale: half(Math.fround(scale)), offset: 0, lowest, highest };
 }
 
@@ -118,13 +105,25 @@ function* symmetric({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent
       return at((largest * symmetricThreshold(counts, grid.highest + 1)) / bins);
     }
     case 'mse': {
+      if (!(largest > 0)) return at(largest);
       // Below this the error falls with the threshold, whatever the weights (docs/ranges.md).
       const least = ((sumMagnitude / count) * 2 * grid.highest) / (2 * grid.highest + 1);
-      const known = at(largest);
-      return yield* leastError(at, least, largest, STEPS.symmetric[granularity], [
-        known,
-        { ...known, scale: codedAt(grid, largest, !positivePeak).scale },
-      ]);
+      // On a full grid the shorter side may reach the peak as well.
+      const most = (largest * -grid.lowest) / grid.highest;
+      const [coarse, fine] = SYMMETRIC_STEPS[granularity];
+      // What it must not be worse than: absmax, and of trits absmean too (their ladder begins at absmax).
+      const known = grid.kind === 'ternary' ? sumMagnitude / count : largest;
+      const { ratio, thresholds } = ladder(least, most, coarse, known);
+      const bothSigns = most > largest && granularity !== 'block';
+      let best: Best = { range: at(largest), error: Number.POSITIVE_INFINITY, threshold: largest };
+      for (const positive of bothSigns ? [positivePeak, !positivePeak] : [positivePeak]) {
+        const signed = (threshold: number) => codedAt(grid, threshold, positive);
+        let own = yield* improve({ ...best, error: Number.POSITIVE_INFINITY }, signed, thresholds);
+        const [low, high] = [own.threshold * ratio, Math.min(most, own.threshold / ratio)];
+        own = yield* improve(own, signed, evenly(low, high, fine));
+        if (own.error < best.error) best = own;
+      }
+      return best.range;
     }
     default:
       return at(largest);
@@ -150,86 +149,62 @@ function* affine({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent): 
       return between(min + ((max - min) * from) / bins, min + ((max - min) * to) / bins);
     }
     case 'mse': {
+      if (!(max > min)) return between(min, max);
       const mean = sum / count;
       const least = AFFINE_LEAST * Math.sqrt(Math.max(0, sumSquares / count - mean * mean));
-      let [low, high] = [min, max];
-      let best = between(low, high);
-      for (let turn = 0; turn < TURNS; turn++) {
-        best = yield* leastError(
-          (t) => between(low, mean + t),
-          least,
-          max - mean,
-          STEPS.affine[granularity],
-          [best],
-          (t) => {
-            high = mean + t;
-          },
-        );
-        best = yield* leastError(
-          (t) => between(mean - t, high),
-          least,
-          mean - min,
-          STEPS.affine[granularity],
-          [best],
-          (t) => {
-            low = mean - t;
-          },
-        );
+      const { highest } = grid;
+      const reach = { low: mean - min, high: max - mean }; // distances of the ends from the mean
+      const steps = AFFINE_STEPS[granularity];
+      /** Pairs of ends that are tried first. */
+      const pairs: { low: number; high: number }[] = [];
+      const farthest = Math.max(reach.low, reach.high);
+      for (const t of ladder(least, farthest, steps, farthest).thresholds) {
+        pairs.push({ low: Math.min(reach.low, t), high: Math.min(reach.high, t) });
       }
-      return best;
+      if (granularity !== 'block') {
+        // Most weights may be near the mean: a code for it, `below` codes for what is less.
+        const share = (highest * reach.low) / (reach.low + reach.high);
+        for (const below of new Set([
+          highest >> 1,
+          (highest >> 1) + 1,
+          Math.floor(share),
+          Math.ceil(share),
+        ])) {
+          const above = highest - below;
+          const most = Math.max(below > 0 ? reach.low / below : 0, above > 0 ? reach.high / above : 0);
+          for (const d of ladder(least / highest, most, steps, most).thresholds) {
+            pairs.push({ low: below * d, high: above * d });
+          }
+        }
+      }
+      const first: Best = { range: between(min, max), error: Number.POSITIVE_INFINITY, threshold: 0 };
+      const pairAt = (i: number) =>
+        i === 0 ? first.range : between(mean - pairs[i].low, mean + pairs[i].high);
+      let best = yield* improve(first, pairAt, Float64Array.from(pairs.keys()));
+      const ends = { ...pairs[best.threshold] };
+      let nearness = 0;
+      for (let turn = 0; turn <= NEAR_TURNS; turn++) {
+        for (const end of ['high', 'low'] as const) {
+          const { low, high } = ends;
+          const at = (t: number) =>
+            end === 'high' ? between(mean - low, mean + t) : between(mean - t, mean + high);
+          const most = Math.max(reach[end], ends[end]);
+          let tried: Float64Array;
+          if (turn === 0) {
+            const { ratio, thresholds } = ladder(least, most, steps, ends[end]);
+            nearness = Math.max(nearness, 1 - ratio);
+            tried = thresholds;
+          } else {
+            tried = around(ends[end], most, nearness);
+          }
+          best = yield* improve({ ...best, threshold: ends[end] }, at, tried);
+          ends[end] = best.threshold;
+        }
+        if (turn > 0) nearness /= NEAR_STEPS;
+      }
+      return best.range;
     }
     default:
       return between(min, max);
   }
-}
-
-/**
- * Of the ranges `known` and those at thresholds from `most` down to `least`, the one of least squared error; an earlier one
- * wins over an equal. `onThreshold` hears the threshold that won, if one did.
- */
-function* leastError(
-  at: (threshold: number) => CodedRange,
-  least: number,
-  most: number,
-  [coarse, fine]: readonly [number, number],
-  known: readonly CodedRange[],
-  onThreshold: (threshold: number) => void = () => {},
-): Search {
-  const [{ lowest, highest }] = known;
-  if (!(most > 0)) return known[0];
-  const ratio = Math.min(1, Math.max(least / most, 1e-6)) ** (1 / coarse);
-  let best = known[0];
-  let error = Number.POSITIVE_INFINITY;
-  let threshold = most;
-  for (const step of ['coarse', 'fine'] as const) {
-    const ranges = step === 'coarse' ? known : [];
-    const thresholds = new Float64Array(step === 'coarse' ? coarse + 1 : fine);
-    if (step === 'coarse') {
-      thresholds[0] = most;
-      for (let i = 1; i <= coarse; i++) thresholds[i] = thresholds[i - 1] * ratio;
-    } else {
-      const [low, high] = [threshold * ratio, Math.min(most, threshold / ratio)];
-      for (let i = 0; i < fine; i++) thresholds[i] = low + ((high - low) * (i + 1)) / (fine + 1);
-    }
-    const scales = new Float32Array(ranges.length + thresholds.length);
-    const offsets = new Float32Array(scales.length);
-    for (let i = 0; i < scales.length; i++) {
-      const range = i < ranges.length ? ranges[i] : at(thresholds[i - ranges.length]);
-      scales[i] = range.scale;
-      offsets[i] = range.offset;
-    }
-    const errors = yield { kind: 'errors', lowest, highest, scales, offsets };
-    let won = -1;
-    for (let i = 0; i < errors.length; i++) {
-      if (!(errors[i] < error)) continue;
-      error = errors[i];
-      won = i;
-    }
-    if (won < 0) continue;
-    best = { scale: scales[won], offset: offsets[won], lowest, highest };
-    if (won < ranges.length) continue;
-    threshold = thresholds[won - ranges.length];
-    onThreshold(threshold);
-  }
-  return best;
 }

@@ -1,6 +1,7 @@
 import type { CodedRange, Extent, RangedType, RangeSpec } from '../../core/ranges.ts';
 import type { Kernels } from '../kernels.ts';
-import { chooseRange, type Query } from './choose.ts';
+import { chooseRange } from './choose.ts';
+import type { Query } from './search.ts';
 import { answerTile } from './tile.ts';
 
 /** An extent from the numbers of the kernel of that name. */

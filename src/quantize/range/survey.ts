@@ -7,8 +7,9 @@ import type { CodedRange, Extent } from '../../core/ranges.ts';
 import { ChunkIndex, type Job } from '../job.ts';
 import type { WasmModule } from '../kernels.ts';
 import { newControl, runPool } from '../pool.ts';
-import { chooseRange, type Query, type Search } from './choose.ts';
+import { chooseRange } from './choose.ts';
 import { asExtent } from './group.ts';
+import type { Query, Search } from './search.ts';
 import { addAnswer, answerLength, emptyAnswer, floatOfKey, type TileQuery } from './tile.ts';
 
 export interface SurveyOptions {

@@ -1,5 +1,5 @@
 import type { Kernels } from '../kernels.ts';
-import type { Query } from './choose.ts';
+import type { Query } from './search.ts';
 
 /** What can be answered piece by piece, the answers being added up. */
 export type TileQuery =
@@ -19,7 +19,7 @@ export type TileQuery =
     };
 
 /** Ranges that one query may hold. */
-const MAX_RANGES = 64;
+const MAX_RANGES = 128;
 /** Bytes that `answerTile` needs to work in: scale, offset and sum of each range. */
 export const SCRATCH_BYTES = 16 * MAX_RANGES;
 
