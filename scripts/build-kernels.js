@@ -1,6 +1,7 @@
-// Compiles src/kernels (AssemblyScript) to dist/kernels: kernels.wasm (quantization, each thread its own memory) and
-// compute.wasm (calibration, all threads one shared memory). A module that is newer than every source is left alone, so
-// that `npm test` does not pay for it each time.
+// Compiles src/kernels (AssemblyScript) to dist/kernels: kernels.wasm (quantization, each thread its own memory),
+// compute.wasm (calibration, all threads one shared memory) and compute-relaxed.wasm (the same source with relaxed SIMD, of
+// which only matrix products make use). A module that is newer than every source is left alone, so that `npm test` does not
+// pay for it each time.
 import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +21,11 @@ const newestSource = Math.max(
 const SHARED = ['--importMemory', '--sharedMemory', '--maximumMemory', '65536', '--enable', 'threads'];
 await compile('src/kernels/index.ts', 'kernels.wasm', []);
 await compile('src/kernels/compute/index.ts', 'compute.wasm', SHARED);
+await compile('src/kernels/compute/index.ts', 'compute-relaxed.wasm', [
+  ...SHARED,
+  '--enable',
+  'relaxed-simd',
+]);
 
 async function compile(entry, name, options) {
   const output = join(root, 'dist/kernels', name);

@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-// Code and the types of its public functions, documents that README links to, nothing else.
+// Code and the types of its public functions, the calibration text, documents that README links to, nothing else.
 const expected = [
   /^bin\/quantize\.js$/,
   /^dist\/[\w/.-]+\.(js|d\.ts|wasm)$/,
+  /^data\/(calibration\.txt|README\.md)$/,
   /^docs\/[\w.-]+\.(md|json|png)$/,
   /^(package\.json|README\.md|ARCHITECTURE\.md|LICENSE|CHANGELOG\.md)$/,
 ];
@@ -27,6 +28,7 @@ try {
   if (unexpected.length > 0) throw new Error(`the package holds ${unexpected.join(', ')}`);
   const needed = [
     'bin/quantize.js',
+    'data/calibration.txt',
     'dist/cli/main.js',
     'dist/quantize/worker.js',
     'dist/kernels/kernels.wasm',

@@ -8,11 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { elementsOf } from '../src/core/types.ts';
-import { planQuantization } from '../src/pipeline.ts';
 import { mixtures, uniformTypes } from '../src/plan/mixtures.ts';
 import { openCheckpoint } from '../src/read/checkpoint.ts';
-import { divergence, Llama } from '../test/engine/llama.ts';
-import { imatrixBytes } from '../test/support/imatrix-writer.ts';
+import { ReferenceLogits } from './reference-logits.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const model = join(root, 'fixtures/sotu-3m');
@@ -23,7 +21,8 @@ const weights = [...openCheckpoint(model).tensors.values()].reduce(
   0,
 );
 const WINDOWS = 100;
-const KL_WINDOWS = 25;
+/** Tokens of calibration text for the types that need importances. */
+const CALIBRATION = 128_000;
 
 function run(command: string[]): number | null {
   const started = performance.now();
@@ -46,45 +45,35 @@ try {
       '--quiet',
       ...more,
     ]);
-  // Some types need importances: here 1 for every column, which is no knowledge of the model.
-  const uniform = join(scratch, 'uniform.gguf');
-  const matrices = planQuantization({ input: model, type: 'F32' }).plan.tensors.filter(
-    ({ shape }) => shape.length > 1,
-  );
-  const entries = matrices.map(({ name, shape }) => ({
-    name,
-    sums: new Float32Array(shape[0]).fill(1),
-    counts: [1],
-  }));
-  writeFileSync(uniform, imatrixBytes(entries, ['none: 1 for every column'], 1));
   const whole = join(scratch, 'BF16.gguf');
   const exact = join(scratch, 'F32.gguf');
   convert('BF16', whole);
   convert('F32', exact);
-  const reference = Llama.load(exact);
-  const tokens = reference.tokenize(text);
+  // Some types need importances.
+  const imatrix = join(scratch, 'imatrix.gguf');
+  const calibration = ['--text', join(root, 'data/calibration.txt'), '--tokens', `${CALIBRATION}`];
+  const collect = ['bin/quantize.js', 'imatrix', model, '-o', imatrix, '--context', '256', ...calibration];
+  if (run(collect) === null) throw new Error(`${collect.join(' ')} failed`);
+  const reference = new ReferenceLogits(exact, text, { windows: WINDOWS }, join(scratch, 'logits'));
 
   const rows: string[] = [];
   for (const { name, fileType, uniform: ourOwn } of Object.values({ ...mixtures, ...uniformTypes })) {
     const output = join(scratch, `${name}.gguf`);
     const alone = convert(name, output);
-    const ours = alone ?? convert(name, output, '--imatrix', uniform);
+    const ours = alone ?? convert(name, output, '--imatrix', imatrix);
     const theirs =
       ourOwn || alone === null
         ? null
         : run(['bench/llama-quantize.js', whole, String(fileType), join(scratch, 'theirs.gguf'), '2']);
-    const llama = Llama.load(output);
-    const perplexity = llama.perplexity(tokens, { windows: WINDOWS });
-    const kl = divergence(reference, llama, tokens, { windows: KL_WINDOWS });
-    llama.free();
+    const { perplexity, divergence } = reference.compare(output);
     const bits = (statSync(output).size * 8) / weights;
     const seconds = (value: number | null) => (value === null ? '' : value.toFixed(2));
     rows.push(
-      `| ${name}${alone === null ? ' *' : ''} | ${bits.toFixed(2)} | ${perplexity.toFixed(3)} | ${kl.toExponential(2)} | ${seconds(ours)} | ${seconds(theirs)} |`,
+      `| ${name}${alone === null ? ' *' : ''} | ${bits.toFixed(2)} | ${perplexity.toFixed(3)} | ${divergence.toExponential(2)} | ${seconds(ours)} | ${seconds(theirs)} |`,
     );
     console.log(rows.at(-1));
   }
-  reference.free();
+  reference.close();
 
   writeFileSync(
     join(root, 'docs/quality.md'),
@@ -96,15 +85,16 @@ try {
       'Tiny models lose more than large ones; read the order, not the numbers.',
       '',
       'Bits are those of the whole file, vocabulary included. KL is the mean Kullback-Leibler divergence of the next-token',
-      `distributions from those of F32, in nats, over the first ${KL_WINDOWS} windows. Seconds are those of one whole process`,
-      'on two threads, taken once: ours from safetensors with the error report, llama-quantize from the BF16 GGUF. On so',
-      'small a model both are mostly start-up; README has the benchmark.',
+      'distributions from those of F32, in nats. Seconds are those of one whole process on two threads, taken once: ours',
+      'from safetensors with the error report, llama-quantize from the BF16 GGUF. On so small a model both are mostly',
+      'start-up; README has the benchmark.',
       '',
       '| `--type` | bits per weight | perplexity | KL | ours, s | llama-quantize, s |',
       '|---|---|---|---|---|---|',
       ...rows,
       '',
-      '`*`: needs an importance matrix, and was given one that says 1 for every column. A real one makes it better.',
+      `\`*\`: needs an importance matrix, and was given one that \`quantize imatrix\` made of ${CALIBRATION} tokens of the text the`,
+      'model was trained on. The other rows are without; docs/gptq.md shows what importance and GPTQ gain there.',
       '',
     ].join('\n'),
   );

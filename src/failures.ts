@@ -3,21 +3,15 @@ import { QuantizeError } from './core/errors.ts';
 import type { PlannedTensor } from './core/plan.ts';
 import { segmentsOf } from './core/segments.ts';
 import { dataTypes } from './core/types.ts';
+import {
+  InputChangedError,
+  NotFiniteWeightError,
+  ReadError,
+  ScaleOverflowError,
+} from './core/weight-errors.ts';
 import { PoolFailure } from './quantize/pool.ts';
 import { asWriteError } from './write/partial-file.ts';
 import type { OutputTargets } from './write/target.ts';
-
-/** A weight is NaN or infinite. */
-export class NotFiniteWeightError extends QuantizeError {}
-
-/** A block's scale went beyond what its type can store, so the block decodes to values that are not finite. */
-export class ScaleOverflowError extends QuantizeError {}
-
-/** Reading tensor data failed. */
-export class ReadError extends QuantizeError {}
-
-/** A file became shorter while it was read. */
-export class InputChangedError extends QuantizeError {}
 
 /** A worker thread could not get the memory its chunks need. */
 export class OutOfMemoryError extends QuantizeError {}

@@ -1,6 +1,12 @@
+import { readCorpus } from './calibrate/corpus.ts';
+import { openTokenizer } from './calibrate/tokenizer.ts';
+import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
+import { conduct } from './conduct/conductor.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
-import { QuantizeError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
+import type { Plan } from './core/plan.ts';
+import { planQuantization } from './planned-run.ts';
+import { resolveResources } from './resources.ts';
 
 /** Where the run of a model over a text is. */
 export interface CalibrationEvent {
@@ -39,26 +45,43 @@ export interface EvaluationOptions extends ForwardChoice {
 
 type Listener = (event: CalibrationEvent) => void;
 
-/** This version plans what needs a forward pass, and has none yet. */
-export class NoEngineError extends QuantizeError {}
-
-/** Refuses work that needs the model's forward pass. */
-export const refuseForwardPass = (what: string): never => {
-  throw new NoEngineError(`this version cannot ${what} yet`, {
-    advice:
-      'methods without calibration work: --method kquant, with --imatrix of llama-imatrix if you have one',
-  });
-};
-
 /** Importance of every matrix that is multiplied, over a text. */
 export async function collectImportance(
-  _options: ImportanceOptions,
-  _onEvent: Listener,
+  options: ImportanceOptions,
+  onEvent: Listener,
 ): Promise<ImportanceRun> {
-  return refuseForwardPass('run a model over a text');
+  const { threads } = resolveResources(options);
+  const { memory, gemm = 'auto', signal } = options;
+  const plan = planOf(options.input);
+  const corpus = corpusOf(plan, options);
+  const conducted = await conduct(
+    { kind: 'importance', threads, memory, gemm, model: modelOf(plan), windows: corpus.windows },
+    { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
+  );
+  const { result: entries } = conducted;
+  return { entries, corpus: factsOf(corpus, options, conducted.gemm), warnings: corpus.warnings };
 }
 
 /** Perplexity of a model on a text, and its distance from a reference. */
-export async function evaluate(_options: EvaluationOptions, _onEvent: Listener): Promise<Evaluation> {
-  return refuseForwardPass('run a model over a text');
+export async function evaluate(options: EvaluationOptions, onEvent: Listener): Promise<Evaluation> {
+  const { threads } = resolveResources(options);
+  const { text, memory, gemm = 'auto', signal, windows: most = Number.POSITIVE_INFINITY } = options;
+  const plan = planOf(options.input);
+  const base = options.base === undefined ? null : modelOf(planOf(options.base));
+  const { metadata, checkpoint } = plan;
+  const { windows } = readCorpus(metadata, openTokenizer(metadata, checkpoint.path), {
+    ...{ sources: [text], field: null, tokens: null, seed: 0 },
+    context: options.context ?? null,
+  });
+  const conducted = await conduct(
+    {
+      ...{ kind: 'evaluation', threads, memory, gemm, base },
+      ...{ model: modelOf(plan), windows: windows.slice(0, most) },
+    },
+    { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
+  );
+  return { text, ...conducted.result };
 }
+
+/** A model of any kind as it is: what its tensors are called, where their values lie, what its metadata says. */
+const planOf = (input: string): Plan => planQuantization({ input, type: 'F32', allowRequantize: true }).plan;

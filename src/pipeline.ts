@@ -1,11 +1,12 @@
 /**
  * The stages on one page: read -> plan -> calibrate -> quantize -> write; then src/report makes the report.
  *
- * Reading and planning touch headers only. Calibrating (ranges of rows and of tensors) and quantizing run over the
- * worker pool; writing ends with a rename. The report is built by src/report from the result.
+ * Reading and planning (planned-run.ts) touch headers only. Calibrating finds ranges of rows and of tensors, or runs the
+ * model over a text (calibrated-run.ts), where it alternates with the two stages behind it. Quantizing runs over the worker
+ * pool; writing ends with a rename. The report is built by src/report from the result.
  */
 import { availableParallelism, cpus } from 'node:os';
-import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
+import { CalibratedRun } from './calibrated-run.ts';
 import type { ErrorSums } from './core/error-sums.ts';
 import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
@@ -13,62 +14,27 @@ import type { RunResult, Stage } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
-import { type CalibrationEvent, refuseForwardPass } from './model-runs.ts';
+import { type CalibrationEvent, type EvaluationOptions, evaluate } from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
-import type { ImportanceSource } from './plan/importance.ts';
-import type { PlanOptions } from './plan/job.ts';
-import { makePlan } from './plan/plan.ts';
+import { planQuantization, type QuantizeOptions } from './planned-run.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
-import { canWeigh } from './quantize/format/index.ts';
-import { chunkBytes, type Job } from './quantize/job.ts';
+import { chunkBytes, type Job, type TensorJob } from './quantize/job.ts';
 import { jobOf } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
 import { findRanges } from './quantize/ranges.ts';
-import { canWrite, requireEncoders } from './quantize/supported.ts';
-import { openCheckpoint } from './read/checkpoint.ts';
-import { readImatrix } from './read/imatrix.ts';
-import { modelFilePaths, readModelFiles } from './read/model-files.ts';
-import { type ResourceOptions, resolveResources } from './resources.ts';
+import { resolveResources } from './resources.ts';
 import { Stopwatch } from './stopwatch.ts';
 import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
 import { resumeKey } from './write/resume-key.ts';
-import { inOrderOf, layOutSafetensors, torchView } from './write/safetensors.ts';
-import {
-  fileNames,
-  layOut,
-  oneFile,
-  requireNoSplit,
-  type SplitOptions,
-  splitWarnings,
-} from './write/split.ts';
+import { fileNames } from './write/split.ts';
 import { type OutputTargets, resolveTargets } from './write/target.ts';
 
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
-
-/** Architectures there is a forward pass for, as llama.cpp names them; llama is mistral and mixtral too. */
-const forwardPasses = ['llama', 'qwen2', 'qwen3'];
-
-/** What to do. Everything but the input has a default. */
-export interface QuantizeOptions
-  extends ResourceOptions,
-    Omit<PlanOptions, 'container' | 'canWrite' | 'canWeigh' | 'forwardPasses' | 'rounding'>,
-    SplitOptions,
-    CalibrationOptions {
-  /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
-  readonly input: string;
-  /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
-  readonly output?: string;
-  /** Importance matrix of llama-imatrix, GGUF or .dat. */
-  readonly imatrix?: string;
-  /** Replace an existing output. */
-  readonly force?: boolean;
-  /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
-  readonly resume?: boolean;
-  readonly signal?: AbortSignal;
-}
+export type { PlannedRun, QuantizeOptions } from './planned-run.ts';
+export { planQuantization } from './planned-run.ts';
 
 export type PipelineEvent =
   | { readonly kind: 'stage'; readonly stage: Stage }
@@ -85,74 +51,6 @@ export type PipelineEvent =
   | CalibrationEvent
   /** The run failed; these files stay for a run that resumes, and any other run to the same output replaces them. */
   | { readonly kind: 'kept'; readonly paths: readonly string[] };
-
-/** What a run would do, and the size of what it would write. */
-export interface PlannedRun {
-  readonly plan: Plan;
-  readonly layout: Layout;
-  /** Default or given output path. */
-  readonly output: string;
-  /** Every file that is read: the output may be none of them. */
-  readonly inputs: readonly string[];
-}
-
-/**
- * The first two stages: reads headers and configuration and decides everything. Nothing is written.
- *
- * @throws UsageError, and the errors of the read and plan stages
- */
-export function planQuantization(
-  options: QuantizeOptions,
-  onStage: (stage: Stage) => void = () => {},
-): PlannedRun {
-  requireCalibrationOptions(options);
-  onStage('read');
-  const checkpoint = openCheckpoint(options.input);
-  const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
-  const container = containerOf(options);
-  // Safetensors keep their names and rows: nothing has to be known of the model.
-  const modelFiles = whole || container === 'safetensors' ? null : readModelFiles(checkpoint.directory);
-  const importance = readImportance(options);
-  onStage('plan');
-  const made = inOrderOf(
-    container,
-    makePlan(
-      checkpoint,
-      modelFiles,
-      { ...options, container, canWrite, canWeigh, forwardPasses },
-      importance,
-    ),
-  );
-  requireEncoders(made);
-  const layout =
-    container === 'gguf'
-      ? layOut(made.metadata, made.tensors, options, options.keepSplit ? made.tensors.map(partOf) : [])
-      : oneFile(layOutSafetensors(...torchView(made)), made.tensors.length);
-  const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
-  const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
-  const beside = whole ? [] : modelFilePaths(checkpoint.directory);
-  const { imatrix, evalText, calibration = [] } = options;
-  const texts = [imatrix, evalText, ...calibration].filter((path) => path !== undefined);
-  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
-  return { plan, layout, output, inputs };
-}
-
-/** The part of a split GGUF that a tensor comes from. */
-const partOf = ({ source }: PlannedTensor): number => (source.kind === 'stored' ? source.parts[0].file : 0);
-
-/** What the output is, by its name. */
-function containerOf(options: QuantizeOptions): 'gguf' | 'safetensors' {
-  const { output, decode } = options;
-  if (output === undefined || !/\.safetensors$/i.test(output)) return 'gguf';
-  if (decode) {
-    requireNoSplit(options);
-    return 'safetensors';
-  }
-  throw new UsageError('the output is a GGUF file, and its name says safetensors', {
-    file: output,
-    advice: 'name it .gguf; safetensors are written by `quantize dequantize`',
-  });
-}
 
 /**
  * The main job: turns a checkpoint into a quantized GGUF file and says what that cost.
@@ -174,10 +72,9 @@ export async function quantize(
   const { signal } = options;
 
   const { plan, layout, output, inputs } = planQuantization(options, enter);
-  if (plan.calibration || options.evalText) refuseForwardPass('calibrate or evaluate');
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
-  const key = resumeKey(plan, chunk, decisiveOptions(options));
+  requireEvaluable(options, target);
   const { files } = plan.checkpoint;
   const checkInterrupted = (opened: OutputTargets | null) => {
     if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
@@ -191,6 +88,8 @@ export async function quantize(
     );
 
   enter('calibrate');
+  const calibrated = plan.calibration && new CalibratedRun(plan, options);
+  const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated?.decisive);
   const found = await findRanges(plan, planned, { chunk, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
@@ -227,12 +126,31 @@ export async function quantize(
       onEvent({ kind: 'resumed', doneWeights: await verifyProgress(pool), totalWeights });
       checkInterrupted(target);
     }
-    sums = await encodeTensors({
-      ...pool,
-      control,
-      onChunk: (encoded) => out.take(encoded),
-      onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
-    });
+    const encode = (blocks: ReadonlyMap<number, Uint8Array>, only?: ReadonlySet<number>) =>
+      encodeTensors({
+        ...pool,
+        job: { ...job, tensors: tensors.map((tensor, i) => withBlocks(tensor, blocks.get(i))) },
+        ...(only && { only }),
+        control,
+        onChunk: (encoded) => out.take(encoded),
+        onProgress: (doneWeights, tensor) => onEvent({ kind: 'progress', doneWeights, totalWeights, tensor }),
+      });
+    let coded: ReadonlyMap<number, Uint8Array> = new Map();
+    if (calibrated) {
+      coded = await calibrated.run({
+        planned,
+        places,
+        target: out.target,
+        progress,
+        threads,
+        signal,
+        onEvent,
+        encode,
+      });
+      checkInterrupted(target);
+      enter('quantize');
+    }
+    sums = await encode(coded);
     checkInterrupted(target);
     enter('write');
     await out.finish();
@@ -242,10 +160,14 @@ export async function quantize(
     checkInterrupted(target);
     throw failure(error);
   }
+  const evaluation =
+    options.evalText === undefined
+      ? null
+      : await evaluate(evaluationOf(options, options.evalText, fileNames(output, layout)[0]), onEvent);
   stopwatch.stop();
 
   return {
-    plan,
+    plan: calibrated ? { ...plan, warnings: [...plan.warnings, ...calibrated.warnings] } : plan,
     output: output === '-' ? null : fileNames(output, layout)[0],
     fileBytes: layout.fileBytes,
     split: layout.split && {
@@ -261,9 +183,10 @@ export async function quantize(
       bytesBefore: storedBytes(tensor),
       bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
       sums: sums[i],
+      ...(progress[i].calibration && { calibration: progress[i].calibration }),
     })),
-    calibration: null,
-    evaluation: null,
+    calibration: calibrated?.facts() ?? null,
+    evaluation,
     run: {
       startedAt: startedAt.toISOString(),
       seconds: stopwatch.seconds(),
@@ -284,24 +207,32 @@ export async function quantize(
   };
 }
 
-/** @throws UsageError for filters that contradict each other or have nothing to filter, and errors of the reader */
-function readImportance({
-  imatrix,
-  includeWeights = [],
-  excludeWeights = [],
-}: QuantizeOptions): ImportanceSource | undefined {
-  const filtered = includeWeights.length > 0 ? '--include-weights' : '--exclude-weights';
-  if (includeWeights.length > 0 && excludeWeights.length > 0) {
-    throw new UsageError('--include-weights and --exclude-weights contradict each other', {
-      advice: 'pass one of them, as often as needed',
-    });
-  }
-  if (imatrix !== undefined) return { matrix: readImatrix(imatrix), takes: canWeigh };
-  if (includeWeights.length + excludeWeights.length === 0) return undefined;
-  throw new UsageError(`${filtered} chooses entries of an importance matrix, and there is none`, {
-    advice: 'pass --imatrix FILE too',
+/** @throws UsageError where the output cannot be read again, and is to be */
+function requireEvaluable({ evalText }: QuantizeOptions, { kind }: OutputTargets): void {
+  if (evalText === undefined || kind === 'files') return;
+  throw new UsageError('--eval reads the output again, and a stream is gone', {
+    advice: 'write a file by -o, or leave out --eval',
   });
 }
+
+const evaluationOf = (
+  { input, context, threads, memory, gemm, signal }: QuantizeOptions,
+  text: string,
+  output: string,
+): EvaluationOptions => ({
+  input: output,
+  base: input,
+  text,
+  ...(context !== undefined && { context }),
+  ...(threads !== undefined && { threads }),
+  ...(memory !== undefined && { memory }),
+  ...(gemm !== undefined && { gemm }),
+  ...(signal && { signal }),
+});
+
+/** A tensor's job with its blocks, where calibration coded them. */
+const withBlocks = (tensor: TensorJob, blocks: Uint8Array | undefined): TensorJob =>
+  blocks === undefined ? tensor : { ...tensor, blocks };
 
 /** Options that may decide what is written, to say in which of them two runs differ. */
 function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {

@@ -1,3 +1,6 @@
+import { openBlas } from './blas.ts';
+import type { Multiply } from './gemm.ts';
+
 /** Exports of the compute module (src/kernels/compute), by name. */
 export type ComputeExports = Readonly<Record<string, (...args: number[]) => number>>;
 
@@ -13,6 +16,10 @@ export interface TaskScope {
   /** Address of `scratchBytes` bytes that are this thread's own. */
   readonly scratch: number;
   readonly scratchBytes: number;
+  /** Address of the space in which this thread's matrix products keep slices. */
+  readonly packing: number;
+  /** The system's matrix product, where it was chosen. */
+  readonly blas: Multiply | null;
   /** The compiled quantization kernels (src/kernels), for tasks that make an instance with memory of their own. */
   readonly quantization: WebAssembly.Module | null;
   /** What a task keeps from one call to the next on this thread: instances of kernels, open files. */
@@ -41,11 +48,14 @@ export interface ScopeOptions {
   readonly threads: number;
   readonly scratch: number;
   readonly scratchBytes: number;
+  readonly packing: number;
+  /** Path of the library. */
+  readonly blas: string | null;
   readonly quantization: WebAssembly.Module | null;
 }
 
-/** Instantiates the kernels over the shared memory. */
-export function openScope({ memory, module, ...rest }: ScopeOptions): TaskScope {
+/** Instantiates the kernels over the shared memory, and loads the library if there is one. */
+export function openScope({ memory, module, blas, ...rest }: ScopeOptions): TaskScope {
   const abort = () => {
     throw new Error('a kernel aborted');
   };
@@ -53,6 +63,7 @@ export function openScope({ memory, module, ...rest }: ScopeOptions): TaskScope 
   return {
     ...rest,
     memory,
+    blas: blas === null ? null : openBlas(blas).over(memory),
     compute: exports as unknown as ComputeExports,
     kept: new Map(),
     floats: (address, count) => new Float32Array(memory.buffer, address, count),

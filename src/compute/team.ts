@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { Arena } from './arena.ts';
+import { compileCompute, type Gemm, REPRODUCIBLE } from './gemm-choice.ts';
 import { openScope, type Task, type TaskModule, type TaskScope } from './scope.ts';
 import { CONTROL, type Command, failureOf, type MemberFailure, takePieces } from './team-protocol.ts';
 
@@ -23,13 +23,11 @@ export interface TeamOptions {
   /** Modules whose tasks the team can run: what the conductor imported, and where a worker finds the same. */
   readonly modules: readonly { readonly specifier: string; readonly module: TaskModule }[];
   readonly quantization: WebAssembly.Module | null;
+  /** How matrices are multiplied; else by the kernels whose results are the same everywhere. */
+  readonly gemm?: Gemm;
 }
 
 const PAGE = 65_536;
-
-/** Compiles the compute kernels. */
-const compileCompute = (): WebAssembly.Module =>
-  new WebAssembly.Module(readFileSync(createRequire(import.meta.url).resolve('#compute.wasm')));
 
 /**
  * Threads that work on one shared memory under one conductor. The conductor is the thread that calls: `run` blocks it, and it
@@ -46,18 +44,19 @@ export class Team {
   readonly #workers: Worker[] = [];
   readonly #tasks = new Map<string, Task>();
 
-  constructor({ threads, bytes, scratchBytes, modules, quantization }: TeamOptions) {
+  constructor({ threads, bytes, scratchBytes, modules, quantization, gemm = REPRODUCIBLE }: TeamOptions) {
     const pages = Math.min(65_536, Math.ceil(bytes / PAGE));
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-    const module = compileCompute();
+    const module = compileCompute(gemm);
     this.#control = new Int32Array(new SharedArrayBuffer(4 * CONTROL.slots));
-    const shared = { memory, module, threads, scratchBytes, quantization };
-    const probe = openScope({ ...shared, thread: 0, scratch: 0 });
+    const shared = { memory, module, threads, scratchBytes, quantization, blas: gemm.blas };
+    const probe = openScope({ ...shared, thread: 0, scratch: 0, packing: 0 });
     this.arena = new Arena(probe.compute.arenaBase(), pages * PAGE);
-    const scratches = Array.from({ length: threads }, () =>
-      this.arena.take(scratchBytes, 'scratch of a thread'),
-    );
-    this.scope = { ...probe, scratch: scratches[0] };
+    const own = Array.from({ length: threads }, () => ({
+      scratch: this.arena.take(scratchBytes, 'scratch of a thread'),
+      packing: this.arena.take(probe.compute.gemmScratchBytes(), 'matrix products of a thread'),
+    }));
+    this.scope = { ...probe, ...own[0] };
     for (const { module: tasks } of modules) {
       for (const [name, task] of Object.entries(tasks.tasks)) this.#tasks.set(name, task);
     }
@@ -69,7 +68,7 @@ export class Team {
       const { port1, port2 } = new MessageChannel();
       const worker = new Worker(resolve('#team-worker'), {
         workerData: {
-          scope: { ...shared, thread, scratch: scratches[thread] },
+          scope: { ...shared, thread, ...own[thread] },
           control: this.#control,
           port: port2,
           modules: paths,

@@ -1,3 +1,4 @@
+import type { TensorCalibration } from './calibration.ts';
 import type { ErrorSums } from './error-sums.ts';
 
 /** How workers hand encoded chunks over: at their place in the files, or in a window of slots emptied in order. */
@@ -42,4 +43,6 @@ export interface TensorProgress {
   sums: ErrorSums;
   /** By number of the chunk within the tensor. */
   readonly waiting: Map<number, EncodedSums>;
+  /** What calibration found, of a tensor that it coded. */
+  calibration: TensorCalibration | null;
 }

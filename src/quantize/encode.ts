@@ -16,6 +16,8 @@ export interface EncodeOptions {
   readonly signal: AbortSignal | undefined;
   /** How far each tensor is, kept up to date; chunks that are done are left alone. */
   readonly progress: readonly TensorProgress[];
+  /** The tensors to encode now, by their number in the job; all unless told. */
+  readonly only?: ReadonlySet<number>;
   onChunk(chunk: EncodedChunk): void;
   /** Weights encoded so far, and the tensor the last chunk belongs to. */
   onProgress(doneWeights: number, tensor: string): void;
@@ -27,14 +29,18 @@ export interface EncodeOptions {
  * @throws PoolFailure
  */
 export async function encodeTensors(options: EncodeOptions): Promise<ErrorSums[]> {
-  const { job, progress } = options;
+  const { job, progress, only } = options;
   const index = new ChunkIndex(job);
   let doneWeights = weightsDone(job, progress);
+  const skip = only || doneWeights > 0 ? doneChunks(job, progress) : null;
+  job.tensors.forEach((_, i) => {
+    if (only && !only.has(i)) skip!.fill(1, index.firstOf(i), index.firstOf(i) + index.chunksOf(i));
+  });
 
   await runPool({
     ...options,
     phase: 'encode',
-    skip: doneWeights > 0 ? doneChunks(job, progress) : null,
+    skip,
     onDone(number, done) {
       const { tensor, start, count } = index.locate(number);
       const { name, encoder, elements, file, offset } = job.tensors[tensor];

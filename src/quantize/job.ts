@@ -37,6 +37,8 @@ export interface TensorJob {
   readonly importance?: Float32Array;
   /** Set for the encoders of `:range`. */
   readonly range?: TensorRange;
+  /** All its blocks, in shared memory, where calibration has coded it already: they are measured and written. */
+  readonly blocks?: Uint8Array;
 }
 
 /** What a pool of workers does: every tensor, cut into chunks of `chunk` weights in file order. */

@@ -113,9 +113,11 @@ export function stopPool(control: Int32Array): void {
  */
 export async function runPool(options: PoolOptions): Promise<void> {
   const { job, phase, control, target, queries = [], skip = null, module, signal } = options;
-  const chunks = new ChunkIndex(job).count;
+  const skipped = skip?.reduce((sum, each) => sum + Math.sign(each), 0) ?? 0;
+  const chunks = new ChunkIndex(job).count - skipped;
   const path = createRequire(import.meta.url).resolve('#worker');
   const workerData: WorkerData = { job, phase, queries, control, target, skip, module };
+  Atomics.store(control, CONTROL.next, 0);
   let failure: Error | null = null;
   const fail = (error: Error) => {
     failure ??= error;

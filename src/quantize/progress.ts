@@ -10,6 +10,7 @@ export const noProgress = (): TensorProgress => ({
   checksum: 0,
   sums: emptyErrorSums(),
   waiting: new Map(),
+  calibration: null,
 });
 
 /**

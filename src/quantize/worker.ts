@@ -236,6 +236,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       });
     } else {
       if (codeRanged) pieces = codeRanged(start + done, n, weights);
+      else if (tensor.blocks) bytes.set(blocksOf(tensor.blocks, coded, start + done, n), to);
       else if (codeWeighted) codeWeighted(start + done, n, weights);
       else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
       else kernels.quantize(coded, weights, to, n);
@@ -276,6 +277,9 @@ const noSums: ChunkDone = {
   maxError: 0,
   maxErrorAt: 0,
 };
+/** The blocks of n weights from `start` on. */
+const blocksOf = (blocks: Uint8Array, type: TypeName, start: number, n: number): Uint8Array =>
+  blocks.subarray(bytesOf(type, start), bytesOf(type, start + n));
 
 /** Checksum of a chunk as it lies in the output; that of fewer bytes where the file ends early. */
 function checksumOf(

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import type { TensorCalibration } from '../core/calibration.ts';
 import type { ErrorSums } from '../core/error-sums.ts';
 import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
 import { type RangeSums, rangeFields } from '../core/ranges.ts';
@@ -19,13 +20,17 @@ export interface Journal {
   readonly tensors: readonly SavedProgress[];
 }
 
-/** Chunks added up, their checksum, the fields of ErrorSums in order, those of its ranges too, and the chunks that wait. */
+/**
+ * Chunks added up, their checksum, the fields of ErrorSums in order, those of its ranges too, the chunks that wait, and what
+ * calibration found of a tensor that it coded.
+ */
 type SavedProgress = readonly [
   chunks: number,
   checksum: number,
   sums: readonly number[],
   range: readonly number[],
   waiting: readonly SavedChunk[],
+  calibration: TensorCalibration | null,
 ];
 
 type SavedChunk = readonly [
@@ -45,7 +50,7 @@ export function saveProgress(progress: readonly TensorProgress[]): SavedProgress
   while (end > 0 && progress[end - 1].chunks === 0 && progress[end - 1].waiting.size === 0) end--;
   return progress
     .slice(0, end)
-    .map(({ chunks, checksum, sums, waiting }) => [
+    .map(({ chunks, checksum, sums, waiting, calibration }) => [
       chunks,
       checksum,
       sumFields.map((field) => sums[field]),
@@ -58,15 +63,16 @@ export function saveProgress(progress: readonly TensorProgress[]): SavedProgress
         [...done.sums],
         [...done.rangeSums],
       ]),
+      calibration,
     ]);
 }
 
 /** Takes over what was saved; false, and nothing is changed, when it is not what `saveProgress` makes. */
 export function restoreProgress(saved: unknown, progress: readonly TensorProgress[]): boolean {
   if (!Array.isArray(saved) || saved.length > progress.length || !saved.every(isSaved)) return false;
-  saved.forEach(([chunks, checksum, sums, range, waiting]: SavedProgress, i) => {
+  saved.forEach(([chunks, checksum, sums, range, waiting, calibration]: SavedProgress, i) => {
     const tensor = progress[i];
-    Object.assign(tensor, { chunks, checksum });
+    Object.assign(tensor, { chunks, checksum, calibration });
     const named = (fields: readonly string[], values: readonly number[]) =>
       Object.fromEntries(fields.map((field, at) => [field, values[at]]));
     tensor.sums = {
@@ -92,8 +98,8 @@ const areNumbers = (values: unknown): values is number[] =>
   Array.isArray(values) && values.every((value) => Number.isFinite(value));
 
 function isSaved(saved: unknown): saved is SavedProgress {
-  if (!Array.isArray(saved) || saved.length !== 5) return false;
-  const [chunks, checksum, sums, range, waiting] = saved;
+  if (!Array.isArray(saved) || saved.length !== 6) return false;
+  const [chunks, checksum, sums, range, waiting, calibration] = saved;
   return (
     isCount(chunks) &&
     isCount(checksum) &&
@@ -102,7 +108,8 @@ function isSaved(saved: unknown): saved is SavedProgress {
     areNumbers(range) &&
     [0, rangeFields.length].includes(range.length) &&
     Array.isArray(waiting) &&
-    waiting.every(isSavedChunk)
+    waiting.every(isSavedChunk) &&
+    typeof calibration === 'object'
   );
 }
 

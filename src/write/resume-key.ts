@@ -33,17 +33,21 @@ interface InputKey {
 /** The journal beside the output belongs to another job. */
 export class ResumeMismatchError extends QuantizeError {}
 
-/** The key of a run, the header of each output file apart. */
+/**
+ * The key of a run, the header of each output file apart. `more`: what decides the bytes besides the plan, as a calibration
+ * does.
+ */
 export function resumeKey(
   plan: Plan,
   chunk: number,
   options: Readonly<Record<string, unknown>>,
+  more: unknown = null,
 ): Omit<ResumeKey, 'headerSha256'> {
   return {
     version,
     chunk,
     inputs: inputKeys(plan.checkpoint),
-    planSha256: sha256(JSON.stringify(plan.tensors, digestible)),
+    planSha256: sha256(JSON.stringify([plan.tensors, more], digestible)),
     options,
   };
 }

@@ -7,7 +7,7 @@ import { type TaskFailure, Team } from '../../src/compute/team.ts';
 const path = fileURLToPath(new URL('./tasks.js', import.meta.url));
 const module: TaskModule = await import(path);
 const open: Team[] = [];
-const team = (threads: number, bytes = 1 << 20) => {
+const team = (threads: number, bytes = 1 << 22) => {
   const made = new Team({
     threads,
     bytes,
@@ -68,6 +68,6 @@ test('an arena gives buffers on lines of 64 bytes and takes them back in order',
   expect([first % 64, second - first]).toEqual([0, 64]);
   arena.release(mark);
   expect(arena.take(10, 'a')).toBe(first);
-  expect(() => arena.take(1 << 20, 'a large thing')).toThrow(MemoryBudgetError);
-  expect(() => arena.take(1 << 20, 'a large thing')).toThrow(/a large thing/);
+  expect(() => arena.take(1 << 22, 'a large thing')).toThrow(MemoryBudgetError);
+  expect(() => arena.take(1 << 22, 'a large thing')).toThrow(/a large thing/);
 });

@@ -100,6 +100,8 @@ describe.skipIf(engineDirectory === null)('the real engine', () => {
     expect(llama.perplexity(tokens, { context: 16, windows: 2 })).toBeCloseTo(VOCABULARY, 9);
     expect(divergence(llama, llama, tokens, { context: 16 })).toBe(0);
     expect(llama.greedy([5, 6], 3)).toEqual({ ids: [0, 0, 0], minGap: 0 });
+    const numbers = [0, 0.51, 0.999];
+    expect(llama.sample([5, 6], 3, () => numbers.shift()!)).toEqual([0, 24, 47]);
     expect(() => llama.logits(tokens)).toThrow(/100 tokens at once/);
     expect(() => llama.perplexity(tokens.slice(0, 15), { context: 16 })).toThrow(/15 tokens/);
     llama.free();

@@ -1,5 +1,6 @@
 import koffi from 'koffi';
 import { libraries } from './libraries.ts';
+import { draw, logNormalizer, rowDivergence, topTwo } from './predictions.ts';
 
 /** A model in the real engine: tokenizer, logits, greedy text, perplexity. */
 
@@ -63,7 +64,7 @@ koffi.struct('llama_context_params', {
   ctx_other: 'void *',
 });
 
-/** pos and seq_id left null: positions go on from those in the context, all in sequence 0. */
+/** With pos and seq_id null, positions go on from those in the context, all in sequence 0. */
 koffi.struct('llama_batch', {
   n_tokens: 'int32_t',
   token: 'const int32_t *',
@@ -88,6 +89,7 @@ function bind() {
     vocabSize: f('int32_t llama_vocab_n_tokens(void *vocab)'),
     addsBos: f('bool llama_vocab_get_add_bos(void *vocab)'),
     bos: f('int32_t llama_vocab_bos(void *vocab)'),
+    ends: f('bool llama_vocab_is_eog(void *vocab, int32_t token)'),
     trainedContext: f('int32_t llama_model_n_ctx_train(void *model)'),
     description: f('int32_t llama_model_desc(void *model, _Out_ uint8_t *text, size_t size)'),
     tokenize: f(
@@ -110,11 +112,24 @@ const engine = () => (functions ??= bind());
 export const defaultModelParams = (): Record<string, unknown> => engine().modelDefaults();
 export const defaultContextParams = (): Record<string, unknown> => engine().contextDefaults();
 
+/** `ggml_backend_sched_eval_callback`: addresses of `ggml_tensor`; the answer to `ask` is whether to be shown its data. */
+export type NodeObserver = (node: bigint, ask: boolean) => boolean;
+
+const nodeObserver = koffi.proto('bool llama_node_observer(void *node, bool ask, void *user)');
+
 export interface LlamaOptions {
   /** Longest sequence it will see; 256 unless told. */
   readonly context?: number;
+  /** Sequences that `forward` decodes side by side; 1 unless told. */
+  readonly sequences?: number;
+  /** Tokens that are multiplied at once (`n_ubatch`); `context` unless told. */
+  readonly microBatch?: number;
+  /** Sees every node of the graphs that are computed. What it throws is thrown by the method that computes. */
+  readonly observer?: NodeObserver;
   /** 1 unless told: more spin while they wait for each other, and crawl where cores are shared. */
   readonly threads?: number;
+  /** Keys and values in float32, attention step by step: no rounding but that of float32. */
+  readonly exact?: boolean;
 }
 
 export interface PerplexityOptions {
@@ -138,16 +153,27 @@ export class Llama {
   readonly addsBos: boolean;
   readonly #path: string;
   readonly #context: number;
+  readonly #sequences: number;
+  readonly #observer: bigint | null;
   #model: unknown;
   #state: unknown;
   readonly #vocab: unknown;
 
-  private constructor(path: string, model: unknown, state: unknown, context: number) {
+  private constructor(
+    path: string,
+    model: unknown,
+    state: unknown,
+    context: number,
+    sequences: number,
+    observer: bigint | null,
+  ) {
     const f = engine();
     this.#path = path;
     this.#model = model;
     this.#state = state;
     this.#context = context;
+    this.#sequences = sequences;
+    this.#observer = observer;
     this.#vocab = f.vocabOf(model);
     this.vocabularySize = f.vocabSize(this.#vocab);
     this.addsBos = f.addsBos(this.#vocab);
@@ -156,31 +182,37 @@ export class Llama {
   }
 
   /** Loads a GGUF. Throws with the engine's log when it refuses the file. */
-  static load(path: string, { context = 256, threads = 1 }: LlamaOptions = {}): Llama {
+  static load(path: string, options: LlamaOptions = {}): Llama {
+    const { context = 256, sequences = 1, microBatch = context, threads = 1, exact = false } = options;
     const f = engine();
     const { logged } = libraries();
     const { result: model, log } = logged(`loading ${path}`, () =>
       f.loadModel(path, { ...f.modelDefaults(), n_gpu_layers: 0, check_tensors: true }),
     );
     if (model === null) throw new Error(`llama.cpp cannot load ${path}:\n${log}`);
+    const observer = options.observer ? koffi.register(options.observer, koffi.pointer(nodeObserver)) : null;
     const params = {
       ...f.contextDefaults(),
-      n_ctx: context,
-      n_batch: context,
-      n_ubatch: context,
+      n_ctx: context * sequences,
+      n_batch: context * sequences,
+      n_ubatch: microBatch,
+      n_seq_max: sequences,
       // By default one row of logits a sequence: here every token of a batch may have its own.
       n_outputs_max_per_seq: context,
       n_threads: threads,
       n_threads_batch: threads,
+      cb_eval: observer,
+      ...(exact && { type_k: 0, type_v: 0, flash_attn_type: 0 }),
     };
     const { result: state, log: stateLog } = logged(`making a context for ${path}`, () =>
       f.newContext(model, params),
     );
     if (state === null) {
       f.freeModel(model);
+      if (observer !== null) koffi.unregister(observer);
       throw new Error(`llama.cpp cannot make a context for ${path}:\n${stateLog}`);
     }
-    return new Llama(path, model, state, context);
+    return new Llama(path, model, state, context, sequences, observer);
   }
 
   tokenize(text: string, { addSpecial = false, parseSpecial = false } = {}): Int32Array {
@@ -243,6 +275,42 @@ export class Llama {
     );
   }
 
+  /**
+   * Decodes whole windows of `context` tokens, each a sequence of its own whose first token is replaced by BOS where the
+   * tokenizer adds one, and asks for logits everywhere, as llama-imatrix does (`compute_imatrix`). Returns their number.
+   */
+  forward(tokens: ArrayLike<number>): number {
+    const f = engine();
+    const all = Int32Array.from(tokens);
+    const windows = Math.floor(all.length / this.#context);
+    const sequenceIds = koffi.alloc('int32_t', this.#sequences);
+    const numbers = Array.from({ length: this.#sequences }, (_, i) => i);
+    koffi.encode(sequenceIds, koffi.array('int32_t', this.#sequences), numbers);
+    const address = koffi.address(sequenceIds);
+    for (let first = 0; first < windows; first += this.#sequences) {
+      const count = Math.min(this.#sequences, windows - first);
+      const length = count * this.#context;
+      const token = all.slice(first * this.#context, first * this.#context + length);
+      if (this.addsBos) for (let s = 0; s < count; s++) token[s * this.#context] = f.bos(this.#vocab);
+      const batch = {
+        n_tokens: length,
+        token,
+        embd: null,
+        pos: Int32Array.from(token, (_, i) => i % this.#context),
+        n_seq_id: new Int32Array(length).fill(1),
+        seq_id: BigUint64Array.from(token, (_, i) => address + 4n * BigInt(Math.floor(i / this.#context))),
+        logits: new Int8Array(length).fill(1),
+      };
+      f.clear(f.memory(this.#state), true);
+      const { result: status, log } = libraries().logged(`decoding windows with ${this.#path}`, () =>
+        f.decode(this.#state, batch),
+      );
+      if (status !== 0) throw new Error(`llama_decode returned ${status} for ${this.#path}:\n${log}`);
+    }
+    koffi.free(sequenceIds);
+    return windows;
+  }
+
   /** The n likeliest tokens one after another; the first of equals. End-of-text does not stop it. */
   greedy(prompt: ArrayLike<number>, n: number): Greedy {
     const ids: number[] = [];
@@ -255,6 +323,22 @@ export class Llama {
       if (ids.length === n) return { ids, minGap };
       [row] = this.#decode([best], 0);
     }
+  }
+
+  /**
+   * Tokens one after another, each drawn from the model's distribution with a number from `random` in [0, 1): n of them,
+   * or fewer where the model ends its text. The token that ends it is left out.
+   */
+  sample(prompt: ArrayLike<number>, n: number, random: () => number): number[] {
+    const ids: number[] = [];
+    let [row] = this.logits(prompt, prompt.length - 1);
+    while (ids.length < n) {
+      const id = draw(row, random());
+      if (engine().ends(this.#vocab, id)) break;
+      ids.push(id);
+      [row] = this.#decode([id], 0);
+    }
+    return ids;
   }
 
   /**
@@ -292,6 +376,7 @@ export class Llama {
   free(): void {
     engine().freeContext(this.#state);
     engine().freeModel(this.#model);
+    if (this.#observer !== null) koffi.unregister(this.#observer);
     this.#state = this.#model = null;
   }
 }
@@ -311,37 +396,8 @@ export function divergence(
   const others = model.windows(tokens, options);
   for (const { rows } of reference.windows(tokens, options)) {
     const { rows: otherRows } = others.next().value!;
-    for (const [i, row] of rows.entries()) {
-      const other = otherRows[i];
-      const [shift, otherShift] = [logNormalizer(row), logNormalizer(other)];
-      for (let t = 0; t < row.length; t++) {
-        const p = row[t] - shift;
-        sum += Math.exp(p) * (p - (other[t] - otherShift));
-      }
-    }
+    for (const [i, row] of rows.entries()) sum += rowDivergence(row, otherRows[i]);
     count += rows.length;
   }
   return sum / count;
-}
-
-/** ln of the sum of exp(logit), in float64. */
-function logNormalizer(logits: Float32Array): number {
-  let max = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < logits.length; i++) if (logits[i] > max) max = logits[i];
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
-  return max + Math.log(sum);
-}
-
-/** Index of the largest number, and by how much it leads. */
-function topTwo(row: Float32Array): [best: number, gap: number] {
-  let best = 0;
-  let second = Number.NEGATIVE_INFINITY;
-  for (let i = 1; i < row.length; i++) {
-    if (row[i] > row[best]) {
-      second = row[best];
-      best = i;
-    } else second = Math.max(second, row[i]);
-  }
-  return [best, row[best] - second];
 }

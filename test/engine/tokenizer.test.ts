@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { goldenModels } from '../support/golden.ts';
+import { tricky } from '../support/tricky-texts.ts';
 import { engineDirectory } from './ggml.ts';
 import { Llama } from './llama.ts';
 
@@ -23,32 +24,6 @@ const models = [
 ];
 
 const evalText = readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8');
-
-/** Normalised (NFC): Qwen's tokenizer does that to its input, llama.cpp does not. */
-const tricky = [
-  '',
-  ' ',
-  '\n',
-  '  two  spaces   three    ',
-  ' leading and trailing ',
-  '\t\ttabs\n\n\nlines\r\n\r\nCR LF \r\n\r lone CR',
-  '  \n  \n\t',
-  'emoji 😀👩‍👩‍👧‍👦🇩🇪 ✈️ 😀😀😀😀',
-  '中文字符，测试。日本語テスト 한국어',
-  'مرحبا שלום नमस्ते ไทย',
-  'control \u0000\u0001\u0007\u001b\u007f\u0085 end',
-  '1 12 123 1234 1234567 12,345.67 1e-10 0x1F ½ ²³ Ⅻ ٣٤٥ १२३',
-  "I'm you're we've they'll he'd it's DON'T I'M WE'VE can't ’tis 'S",
-  'naïve café ﬁ ß ẞ Åström',
-  '\u00a0nbsp\u2003em\u3000ideographic\u200b\ufeff\u2028\u2029',
-  'a_b-c/d\\e@f#g$h%i^j&k*l(m)n ... !!! ??? --- ===',
-  "don't\n 5 apples\n\n  indented\n\tcode();\n}\n",
-  '▁▁under ▁ Ġ Ċ',
-  '𝒳𝓎 𠜎 \u{10fffd}',
-  'x'.repeat(300),
-  // Not </s>, which llama.cpp takes for special wherever the vocabulary has such a text.
-  '<|endoftext|>a<|endoftext|> b <|im_start|>user\n<|begin_of_text|><s> <unk> [INST]',
-];
 
 for (const { name, directory } of models) {
   describe.skipIf(engineDirectory === null || !existsSync(directory))(`token ids of ${name}`, () => {

@@ -14,11 +14,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type QuantizeError, UsageError } from '../../src/core/errors.ts';
 import {
   InputChangedError,
-  InterruptedError,
   NotFiniteWeightError,
   ReadError,
   ScaleOverflowError,
-} from '../../src/failures.ts';
+} from '../../src/core/weight-errors.ts';
+import { InterruptedError } from '../../src/failures.ts';
 import { type PipelineEvent, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
 import { OutputIsInputError, OutputPathError } from '../../src/write/errors.ts';
 import { bundledModel, hashOf } from '../support/cli.ts';

@@ -5,7 +5,7 @@ import type { CollectedImportance } from '../../src/core/calibration.ts';
 import { SUM_RANGE } from '../../src/core/error-sums.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { TypeName } from '../../src/core/types.ts';
-import { NotFiniteWeightError } from '../../src/failures.ts';
+import { NotFiniteWeightError } from '../../src/core/weight-errors.ts';
 import { planQuantization, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
 import { ImportanceLengthError, NotFiniteImportanceError } from '../../src/plan/importance.ts';
 import type { MixtureName } from '../../src/plan/mixtures.ts';

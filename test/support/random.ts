@@ -1,14 +1,7 @@
-/** Seeded generator of uniform numbers in [0, 1) (mulberry32): tests never use Math.random. */
-export function uniform(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { uniform } from '../../src/core/random.ts';
+
+/** Tests never use Math.random. */
+export { uniform };
 
 /** Seeded standard normal numbers (Box-Muller). */
 export function gaussian(seed: number): () => number {

@@ -17,6 +17,7 @@ export const keyOf = (over: Partial<ResumeKey> = {}): ResumeKey => ({
 export const progressOf = (chunks = 0, waiting: readonly number[] = []): TensorProgress => ({
   chunks,
   checksum: 7 * chunks,
+  calibration: null,
   sums: { ...emptyErrorSums(), count: 32768 * chunks, sumX2: chunks / 3, maxError: chunks * 1e-300 },
   waiting: new Map(
     waiting.map((chunk) => [

@@ -8,3 +8,22 @@
 export function arenaBase(): usize {
   return (__heap_base + 15) & ~15;
 }
+
+export { addProducts, cholesky, gram, packColumns, solveTriangle, subtractProduct, weightedDot } from './linear';
+export { gemm, gemmScratchBytes, gemmTile } from './gemm';
+export {
+  gptqBacksolve,
+  gptqCombine,
+  gptqDescend,
+  gptqFeedback,
+  gptqFit,
+  gptqProduct,
+  gptqScan,
+  gptqTarget,
+  gptqTry,
+} from './gptq';
+export { causalSoftmax, siluMultiply } from './activation';
+export { addToDivergence, addToNormalizer } from './divergence';
+export { rmsNorm } from './norm';
+export { ropeHalves, ropePairs } from './rope';
+export { addColumnSquares, addScaled, addToRows, allFinite } from './rows';

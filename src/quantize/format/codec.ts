@@ -21,6 +21,22 @@ export type EncodeWeighted = (
 /** Encodes float32 values into blocks that share one range. */
 export type EncodeRange = (x: Float32Array, y: Uint8Array, range: CodedRange) => void;
 
+/** A block taken apart; every number as it is stored. What a type does not have stays as it is. */
+export interface BlockParts {
+  /** float16 bits of the scale, or of what the scales of sub-blocks are multiples of. */
+  d: number;
+  /** float16 bits of the minimum, or of what the minima of sub-blocks are multiples of. */
+  dmin: number;
+  /** Of sub-blocks, as unsigned bytes: a type with signed scales stores them with a bias or in two's complement. */
+  readonly scales: Uint8Array;
+  readonly mins: Uint8Array;
+  /** Of weights, 0 upward; for Q8_0 bytes of two's complement. */
+  readonly codes: Uint8Array;
+}
+
+/** Writes the parts of a block as its bytes. */
+export type Pack = (parts: BlockParts, block: Uint8Array) => void;
+
 /**
  * One format as a scalar definition: the readable twin of a SIMD kernel, which must agree with it bit for bit.
  * Arithmetic is float32 (each operation through Math.fround) wherever ggml's is.
@@ -34,4 +50,6 @@ export interface Format {
   readonly weighted?: EncodeWeighted;
   /** Coding over a range given from outside; only the types whose blocks hold one float scale. */
   readonly range?: EncodeRange;
+  /** Absent where codes stand for more than one weight, or nothing needs it. */
+  readonly pack?: Pack;
 }

@@ -1,6 +1,6 @@
 import { fromFloat16 } from '../../core/float.ts';
-import { eachBlock, fifthBit, fifthBitsOf } from './blocks.ts';
-import type { EncodeWeighted, Format } from './codec.ts';
+import { eachBlock, fifthBit, fifthBitsOf, viewOf, writeNibbles } from './blocks.ts';
+import type { EncodeWeighted, Format, Pack } from './codec.ts';
 import { halfOfQuotient } from './half.ts';
 import { eachRow, sumOfSquares, weigh } from './importance.ts';
 import { codesOf } from './range-codes.ts';
@@ -44,14 +44,24 @@ const weightedEncoder =
 
 function writeQ4_0(block: DataView, { d, codes }: Coded): void {
   block.setUint16(0, halfOfQuotient(d), true);
-  for (let j = 0; j < 16; j++) block.setUint8(2 + j, codes[j] | (codes[j + 16] << 4));
+  writeNibbles(block, 2, codes);
 }
 
 function writeQ5_0(block: DataView, { d, codes }: Coded): void {
   block.setUint16(0, halfOfQuotient(d), true);
   block.setUint32(2, fifthBitsOf(codes), true);
-  for (let j = 0; j < 16; j++) block.setUint8(6 + j, (codes[j] & 15) | ((codes[j + 16] & 15) << 4));
+  writeNibbles(block, 6, codes);
 }
+
+/** From parts to a block; fifth bits, where there are any, lie before the nibbles. */
+const packer =
+  (nibbles: 2 | 6): Pack =>
+  ({ d, codes }, bytes) => {
+    const block = viewOf(bytes);
+    block.setUint16(0, d, true);
+    if (nibbles === 6) block.setUint32(2, fifthBitsOf(codes), true);
+    writeNibbles(block, nibbles, codes);
+  };
 
 /**
  * Q4_0: 32 weights as float16 d and codes of 4 bits, byte j holding weights j (low) and j + 16; x = d * (q - 8).
@@ -78,6 +88,7 @@ export const Q4_0: Format = {
     eachBlock('Q4_0', x, y, (weights, block) =>
       writeQ4_0(block, { d: range.scale, codes: codesOf(weights, range, 8) }),
     ),
+  pack: packer(2),
 };
 
 /**
@@ -106,4 +117,5 @@ export const Q5_0: Format = {
     eachBlock('Q5_0', x, y, (weights, block) =>
       writeQ5_0(block, { d: range.scale, codes: codesOf(weights, range, 16) }),
     ),
+  pack: packer(6),
 };

@@ -1,7 +1,7 @@
 import type { EncoderName } from '../../core/plan.ts';
 import type { RangedType } from '../../core/ranges.ts';
 import type { TypeName } from '../../core/types.ts';
-import type { Decode, Encode, EncodeRange, EncodeWeighted, Format } from './codec.ts';
+import type { Decode, Encode, EncodeRange, EncodeWeighted, Format, Pack } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
 import { MXFP4, NVFP4 } from './fp4.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
@@ -45,6 +45,11 @@ export const weightedEncoders = Object.fromEntries(
 export const rangeEncoders = Object.fromEntries(
   formats.flatMap(({ type, range }) => (range === undefined ? [] : [[type, range]])),
 ) as Readonly<Record<RangedType, EncodeRange>>;
+
+/** Of the types whose codes stand for one weight each. */
+export const packers = Object.fromEntries(
+  formats.flatMap(({ type, pack }) => (pack === undefined ? [] : [[type, pack]])),
+) as Readonly<Partial<Record<TypeName, Pack>>>;
 
 /** Every type has one, which test/quantize/formats.test.ts holds to the table of types. */
 export const decoders = Object.fromEntries(formats.map((format) => [format.type, format.decode])) as Readonly<

@@ -13,8 +13,8 @@ const f = Math.fround;
  * The grid: finer near zero, as weights are. Its first value, -127, is where the value of largest magnitude
  * goes.
  */
-const grid = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-const midpoints = grid.slice(1).map((value, i) => (grid[i] + value) / 2);
+export const IQ4_LEVELS = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const midpoints = IQ4_LEVELS.slice(1).map((value, i) => (IQ4_LEVELS[i] + value) / 2);
 
 /**
  * IQ4_NL: 32 weights as float16 d and 4-bit indices into the grid, x = d * grid[index]; byte i holds the
@@ -49,6 +49,11 @@ export const IQ4_NL: Format = {
       encodeBlock(x, weigh(x, importance.subarray(column, column + BLOCK), variance), block);
     });
   },
+
+  pack({ d, codes }, block) {
+    writeHalf(block, d);
+    packIndices(codes, block.subarray(2));
+  },
 };
 
 /**
@@ -62,12 +67,9 @@ export const IQ4_XS: Format = {
   decode(y, x) {
     eachBlock('IQ4_XS', x, y, (x, block) => {
       const d = fromFloat16(block[0] | (block[1] << 8));
-      const highs = block[2] | (block[3] << 8);
       for (let j = 0; j < 8; j++) {
-        const low = (block[4 + (j >> 1)] >> (4 * (j % 2))) & 15;
-        const scale = low | (((highs >> (2 * j)) & 3) << 4);
         const part = x.subarray(j * BLOCK, (j + 1) * BLOCK);
-        decodeIndices(block.subarray(8 + 16 * j), part, f(d * (scale - 32)));
+        decodeIndices(block.subarray(8 + 16 * j), part, f(d * (readScale(block, j) - 32)));
       }
     });
   },
@@ -91,14 +93,41 @@ export const IQ4_XS: Format = {
       encodeSuperBlock(x, weigh(x, importance.subarray(column, column + x.length), variance), block);
     });
   },
+
+  pack({ d, scales, codes }, block) {
+    writeHalf(block, d);
+    block.fill(0, 2, 8);
+    for (let j = 0; j < 8; j++) {
+      writeScale(block, j, scales[j]);
+      packIndices(codes.subarray(j * BLOCK, (j + 1) * BLOCK), block.subarray(8 + 16 * j));
+    }
+  },
 };
+
+function writeHalf(block: Uint8Array, half: number): void {
+  block[0] = half;
+  block[1] = half >> 8;
+}
+
+/** The scale of a sub-block, 0..63. The bits it goes to are 0. */
+function writeScale(block: Uint8Array, j: number, scale: number): void {
+  block[2 + (j >> 2)] |= (scale >> 4) << (2 * (j % 4));
+  block[4 + (j >> 1)] |= (scale & 15) << (4 * (j % 2));
+}
+
+function readScale(block: Uint8Array, j: number): number {
+  const low = (block[4 + (j >> 1)] >> (4 * (j % 2))) & 15;
+  return low | (((block[2 + (j >> 2)] >> (2 * (j % 4))) & 3) << 4);
+}
+
+function packIndices(indices: Uint8Array, nibbles: Uint8Array): void {
+  for (let i = 0; i < 16; i++) nibbles[i] = indices[i] | (indices[i + 16] << 4);
+}
 
 /** Codes 32 weights as IQ4_NL, the error of each counting as often as `weights` says. */
 function encodeBlock(x: Float32Array, weights: Float32Array, block: Uint8Array): void {
   const d = searchScale(x, weights);
-  const half = halfOfQuotient(d);
-  block[0] = half;
-  block[1] = half >> 8;
+  writeHalf(block, halfOfQuotient(d));
   encodeIndices(x, block.subarray(2), d);
 }
 
@@ -111,14 +140,11 @@ function encodeSuperBlock(x: Float32Array, weights: Float32Array, block: Uint8Ar
   let max = 0;
   for (const scale of scales) if (Math.abs(scale) > Math.abs(max)) max = scale;
   const d = f(-max / 32);
-  const half = toFloat16(d);
   block.fill(0);
-  block[0] = half;
-  block[1] = half >> 8;
+  writeHalf(block, toFloat16(d));
   parts.forEach((part, j) => {
     const level = Math.max(-32, Math.min(31, nearestInt(f(inverseOf(d) * scales[j]))));
-    block[2 + (j >> 2)] |= ((level + 32) >> 4) << (2 * (j % 4));
-    block[4 + (j >> 1)] |= ((level + 32) & 15) << (4 * (j % 2));
+    writeScale(block, j, level + 32);
     encodeIndices(part, block.subarray(8 + 16 * j), f(d * level)); // d as searched, not as stored
   });
 }
@@ -137,16 +163,17 @@ function eachBlock(
 
 function decodeIndices(nibbles: Uint8Array, x: Float32Array, d: number): void {
   for (let i = 0; i < 16; i++) {
-    x[i] = d * grid[nibbles[i] & 15];
-    x[i + 16] = d * grid[nibbles[i] >> 4];
+    x[i] = d * IQ4_LEVELS[nibbles[i] & 15];
+    x[i + 16] = d * IQ4_LEVELS[nibbles[i] >> 4];
   }
 }
 
 function encodeIndices(x: Float32Array, nibbles: Uint8Array, d: number): void {
   const inverse = inverseOf(d);
-  for (let i = 0; i < 16; i++) {
-    nibbles[i] = indexOf(f(inverse * x[i])) | (indexOf(f(inverse * x[i + 16])) << 4);
-  }
+  packIndices(
+    Uint8Array.from(x, (value) => indexOf(f(inverse * value))),
+    nibbles,
+  );
 }
 
 const inverseOf = (d: number): number => (d === 0 ? 0 : f(1 / d));
@@ -167,11 +194,11 @@ function searchScale(x: Float32Array, weights: Float32Array): number {
   for (const value of x) if (Math.abs(value) > Math.abs(max)) max = value;
   if (Math.abs(max) < EPS) return 0;
 
-  const [qx, q2] = moments(x, weights, f(1 / f(-max / grid[0])));
+  const [qx, q2] = moments(x, weights, f(1 / f(-max / IQ4_LEVELS[0])));
   let scale = q2 > 0 ? f(qx / q2) : 0;
   let best = f(scale * qx);
   for (let step = -7; step <= 7; step++) {
-    const [qx, q2] = moments(x, weights, f((step + grid[0]) / max));
+    const [qx, q2] = moments(x, weights, f((step + IQ4_LEVELS[0]) / max));
     if (q2 > 0 && f(qx * qx) > f(best * q2)) {
       scale = f(qx / q2);
       best = f(scale * qx);
@@ -184,7 +211,7 @@ function searchScale(x: Float32Array, weights: Float32Array): number {
 function moments(x: Float32Array, weights: Float32Array, inverse: number): [qx: number, q2: number] {
   let [qx, q2] = [0, 0];
   for (let i = 0; i < x.length; i++) {
-    const q = grid[indexOf(f(inverse * x[i]))];
+    const q = IQ4_LEVELS[indexOf(f(inverse * x[i]))];
     const wq = f(weights[i] * q);
     qx = f(qx + f(wq * x[i]));
     q2 = f(q2 + f(wq * q));

@@ -1,6 +1,6 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
-import { eachBlock, fifthBit, fifthBitsOf } from './blocks.ts';
-import type { EncodeWeighted, Format } from './codec.ts';
+import { eachBlock, fifthBit, fifthBitsOf, viewOf, writeNibbles } from './blocks.ts';
+import type { EncodeWeighted, Format, Pack } from './codec.ts';
 import { eachRow, sumOfSquares, weigh } from './importance.ts';
 import { codesOf } from './range-codes.ts';
 import { hasReciprocal } from './rounding.ts';
@@ -47,17 +47,30 @@ const weightedEncoder =
     });
 
 function writeQ4_1(block: DataView, { d, min, codes }: Coded): void {
-  block.setUint16(0, toFloat16(d), true);
-  block.setUint16(2, toFloat16(min), true);
-  for (let j = 0; j < 16; j++) block.setUint8(4 + j, codes[j] | (codes[j + 16] << 4));
+  writeRange(block, toFloat16(d), toFloat16(min));
+  writeNibbles(block, 4, codes);
 }
 
 function writeQ5_1(block: DataView, { d, min, codes }: Coded): void {
-  block.setUint16(0, toFloat16(d), true);
-  block.setUint16(2, toFloat16(min), true);
+  writeRange(block, toFloat16(d), toFloat16(min));
   block.setUint32(4, fifthBitsOf(codes), true);
-  for (let j = 0; j < 16; j++) block.setUint8(8 + j, (codes[j] & 15) | ((codes[j + 16] & 15) << 4));
+  writeNibbles(block, 8, codes);
 }
+
+function writeRange(block: DataView, d: number, min: number): void {
+  block.setUint16(0, d, true);
+  block.setUint16(2, min, true);
+}
+
+/** From parts to a block; fifth bits, where there are any, lie before the nibbles. */
+const packer =
+  (nibbles: 4 | 8): Pack =>
+  ({ d, dmin, codes }, bytes) => {
+    const block = viewOf(bytes);
+    writeRange(block, d, dmin);
+    if (nibbles === 8) block.setUint32(4, fifthBitsOf(codes), true);
+    writeNibbles(block, nibbles, codes);
+  };
 
 /**
  * Q4_1: 32 weights as float16 d, float16 minimum m, and codes of 4 bits, byte j holding weights j (low) and j + 16;
@@ -85,6 +98,7 @@ export const Q4_1: Format = {
     eachBlock('Q4_1', x, y, (weights, block) =>
       writeQ4_1(block, { d: range.scale, min: range.offset, codes: codesOf(weights, range) }),
     ),
+  pack: packer(4),
 };
 
 /**
@@ -114,4 +128,5 @@ export const Q5_1: Format = {
     eachBlock('Q5_1', x, y, (weights, block) =>
       writeQ5_1(block, { d: range.scale, min: range.offset, codes: codesOf(weights, range) }),
     ),
+  pack: packer(8),
 };

@@ -1,7 +1,7 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
-import { eachBlock } from './blocks.ts';
-import type { Format } from './codec.ts';
+import { eachBlock, viewOf } from './blocks.ts';
+import type { BlockParts, Format } from './codec.ts';
 import { halfOfQuotient } from './half.ts';
 import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestCode, nearestInt } from './nearest.ts';
@@ -79,16 +79,23 @@ export const Q2_K: Format = {
 
   // Every sub-block has scale 1 and min 1, so that x = d * code - dmin.
   range(x, y, range) {
-    eachBlock('Q2_K', x, y, (weights, block) => {
-      for (let byte = 0; byte < D; byte++) block.setUint8(byte, byte < SUBS ? 0x11 : 0);
-      block.setUint16(D, toFloat16(range.scale), true);
-      block.setUint16(DMIN, toFloat16(-range.offset), true);
-      codesOf(weights, range).forEach((code, i) => {
-        block.setUint8(byteOf(i), block.getUint8(byteOf(i)) | (code << shiftOf(i)));
-      });
+    const ones = new Uint8Array(SUBS).fill(1);
+    const parts = { d: toFloat16(range.scale), dmin: toFloat16(-range.offset), scales: ones, mins: ones };
+    eachBlock('Q2_K', x, y, (weights, { buffer, byteOffset }) => {
+      const codes = Uint8Array.from(codesOf(weights, range));
+      packBlock({ ...parts, codes }, new Uint8Array(buffer, byteOffset, typeSize));
     });
   },
+  pack: packBlock,
 };
+
+function packBlock({ d, dmin, scales, mins, codes }: BlockParts, bytes: Uint8Array): void {
+  viewOf(bytes).setUint16(D, d, true);
+  viewOf(bytes).setUint16(DMIN, dmin, true);
+  for (let j = 0; j < SUBS; j++) bytes[j] = scales[j] | (mins[j] << 4);
+  bytes.fill(0, CODES, D);
+  for (let i = 0; i < SUPER; i++) bytes[byteOf(i)] |= codes[i] << shiftOf(i);
+}
 
 const part = <T extends Float32Array | Uint8Array>(values: T, j: number): T =>
   values.subarray(SUB * j, SUB * (j + 1)) as T;
@@ -114,18 +121,26 @@ function writeBlock(
   [exactD, scaleCodes]: readonly [number, ArrayLike<number>],
   [exactDmin, minCodes]: readonly [number, ArrayLike<number>],
 ): void {
-  block.setUint16(D, halfOfQuotient(exactD), true);
-  block.setUint16(DMIN, halfOfQuotient(exactDmin), true);
-  const d = fromFloat16(block.getUint16(D, true));
-  const dmin = fromFloat16(block.getUint16(DMIN, true));
-  for (let j = 0; j < SUBS; j++) block.setUint8(j, scaleCodes[j] | (minCodes[j] << 4));
-  for (let byte = CODES; byte < D; byte++) block.setUint8(byte, 0);
-  for (let i = 0; i < SUPER; i++) {
-    const scales = block.getUint8(Math.floor(i / SUB));
-    const scale = f(d * (scales & 15));
-    const min = f(dmin * (scales >> 4));
-    // With a zero scale the code of the search stays.
-    const code = scale === 0 ? searched[i] : nearestCode(f(f(x[i] + min) / scale), grid.top);
-    block.setUint8(byteOf(i), block.getUint8(byteOf(i)) | (code << shiftOf(i)));
+  const parts: BlockParts = {
+    d: halfOfQuotient(exactD),
+    dmin: halfOfQuotient(exactDmin),
+    scales: new Uint8Array(SUBS),
+    mins: new Uint8Array(SUBS),
+    codes: new Uint8Array(SUPER),
+  };
+  const d = fromFloat16(parts.d);
+  const dmin = fromFloat16(parts.dmin);
+  for (let j = 0; j < SUBS; j++) {
+    const both = (scaleCodes[j] | (minCodes[j] << 4)) & 255; // codes out of range change each other
+    parts.scales[j] = both & 15;
+    parts.mins[j] = both >> 4;
   }
+  for (let i = 0; i < SUPER; i++) {
+    const j = Math.floor(i / SUB);
+    const scale = f(d * parts.scales[j]);
+    const min = f(dmin * parts.mins[j]);
+    // With a zero scale the code of the search stays.
+    parts.codes[i] = scale === 0 ? searched[i] : nearestCode(f(f(x[i] + min) / scale), grid.top);
+  }
+  packBlock(parts, new Uint8Array(block.buffer, block.byteOffset, block.byteLength));
 }

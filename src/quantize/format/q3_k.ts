@@ -1,6 +1,6 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
-import type { Format } from './codec.ts';
+import type { BlockParts, Format } from './codec.ts';
 import { halfOfQuotient } from './half.ts';
 import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestInt } from './nearest.ts';
@@ -52,7 +52,25 @@ export const Q3_K: Format = {
       );
     }
   },
+
+  pack: packBlock,
 };
+
+function packBlock({ d, scales, codes }: Omit<BlockParts, 'dmin' | 'mins'>, block: Uint8Array): void {
+  block.fill(0);
+  block[D] = d;
+  block[D + 1] = d >> 8;
+  for (let j = 0; j < blockSize / SUB; j++) {
+    const { low, lowShift, high, highShift } = placeOfScale(j);
+    block[low] |= (scales[j] & 15) << lowShift;
+    block[high] |= (scales[j] >> 4) << highShift;
+  }
+  for (let i = 0; i < blockSize; i++) {
+    const { high, highShift, low, lowShift } = placeOfCode(i);
+    block[high] |= (codes[i] >> 2) << highShift;
+    block[low] |= (codes[i] & 3) << lowShift;
+  }
+}
 
 const parts = Array.from({ length: blockSize / SUB }, (_, j) => [j * SUB, (j + 1) * SUB] as const);
 
@@ -89,26 +107,13 @@ function writeBlock(
   half: number,
   scaleCodes: Uint8Array,
 ): void {
-  block.fill(0);
-  block[D] = half;
-  block[D + 1] = half >> 8;
-  scaleCodes.forEach((code, j) => {
-    const { low, lowShift, high, highShift } = placeOfScale(j);
-    block[low] |= (code & 15) << lowShift;
-    block[high] |= (code >> 4) << highShift;
-  });
-  const d = fromFloat16(block[D] | (block[D + 1] << 8));
+  const d = fromFloat16(half);
   parts.forEach(([from, to], j) => {
-    const step = f(d * (scaleOf(block, j) - 32));
+    const step = f(d * (scaleCodes[j] - 32));
     if (step === 0) return; // the codes of the search stay
     for (let i = from; i < to; i++) codes[i] = levelOf(f(x[i] / step)) + 4;
   });
-
-  codes.forEach((code, i) => {
-    const { high, highShift, low, lowShift } = placeOfCode(i);
-    block[high] |= (code >> 2) << highShift;
-    block[low] |= (code & 3) << lowShift;
-  });
+  packBlock({ d: half, scales: scaleCodes, codes }, block);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { fromFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
-import { eachBlock } from './blocks.ts';
-import type { Decode, Encode, EncodeWeighted, Format } from './codec.ts';
+import { eachBlock, viewOf } from './blocks.ts';
+import type { BlockParts, Decode, Encode, EncodeWeighted, Format } from './codec.ts';
 import { halfOfQuotient } from './half.ts';
 import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestCode, nearestInt } from './nearest.ts';
@@ -69,22 +69,21 @@ class SuperBlock {
   /** Writes the block, given the steps of scales and minima, whose codes are final. */
   write(x: Float32Array, block: DataView, top: number, exactD: number, exactDmin: number): void {
     const { codes, scaleCodes, minCodes } = this;
-    const bytes = new Uint8Array(block.buffer, block.byteOffset, block.byteLength);
-    const scales6 = bytes.subarray(SCALES, CODES);
-    block.setUint16(0, halfOfQuotient(exactD), true);
-    block.setUint16(DMIN, halfOfQuotient(exactDmin), true);
+    const [halfD, halfDmin] = [halfOfQuotient(exactD), halfOfQuotient(exactDmin)];
+    const scales6 = new Uint8Array(SCALES6_BYTES);
     packScales6(scaleCodes, minCodes, scales6);
     unpackScales6(scales6, scaleCodes, minCodes); // codes beyond 63 change others
 
-    const d = fromFloat16(block.getUint16(0, true));
-    const dmin = fromFloat16(block.getUint16(DMIN, true));
+    const d = fromFloat16(halfD);
+    const dmin = fromFloat16(halfDmin);
     for (let j = 0; j < SUBS; j++) {
       const scale = f(d * scaleCodes[j]);
       const min = f(dmin * minCodes[j]);
       if (scale === 0) continue; // the codes of the search stay
       for (let i = SUB * j; i < SUB * (j + 1); i++) codes[i] = nearestCode(f(f(x[i] + min) / scale), top);
     }
-    packCodes(codes, bytes.subarray(CODES));
+    const bytes = new Uint8Array(block.buffer, block.byteOffset, block.byteLength);
+    packBlock({ d: halfD, dmin: halfDmin, scales: scaleCodes, mins: minCodes, codes }, bytes);
   }
 }
 
@@ -139,6 +138,13 @@ function weighPlain(x: Float32Array, weights: Float32Array): void {
   for (let i = 0; i < SUB; i++) weights[i] = rms + Math.abs(x[i]);
 }
 
+function packBlock({ d, dmin, scales, mins, codes }: BlockParts, bytes: Uint8Array): void {
+  viewOf(bytes).setUint16(0, d, true);
+  viewOf(bytes).setUint16(DMIN, dmin, true);
+  packScales6(scales, mins, bytes.subarray(SCALES, CODES));
+  packCodes(codes, bytes.subarray(CODES));
+}
+
 /** Fifth bits first, when the room is Q5_K's. */
 function packCodes(codes: Uint8Array, out: Uint8Array): void {
   const low = out.length - SUPER / 2;
@@ -155,6 +161,7 @@ export const Q4_K: Format = {
   decode: decoder('Q4_K'),
   encoders: { Q4_K: encoder('Q4_K', { top: 15, first: -1, delta: 0.1, steps: 20, error: 'square' }) },
   weighted: weightedEncoder('Q4_K', 15),
+  pack: packBlock,
 };
 
 export const Q5_K: Format = {
@@ -162,4 +169,5 @@ export const Q5_K: Format = {
   decode: decoder('Q5_K'),
   encoders: { Q5_K: encoder('Q5_K', { top: 31, first: -0.5, delta: 0.1, steps: 15, error: 'square' }) },
   weighted: weightedEncoder('Q5_K', 31),
+  pack: packBlock,
 };

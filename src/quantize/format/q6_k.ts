@@ -1,6 +1,6 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
-import type { Format } from './codec.ts';
+import type { BlockParts, Format } from './codec.ts';
 import { nearestInt } from './nearest.ts';
 import { searchSymmetric } from './symmetric.ts';
 
@@ -55,7 +55,22 @@ export const Q6_K: Format = {
       );
     }
   },
+
+  pack: packBlock,
 };
+
+/** Scales are int8. */
+function packBlock({ d, scales, codes }: Omit<BlockParts, 'dmin' | 'mins'>, block: Uint8Array): void {
+  block.fill(0, 0, SCALES);
+  block[D] = d;
+  block[D + 1] = d >> 8;
+  block.set(scales.subarray(0, D - SCALES), SCALES);
+  for (let i = 0; i < blockSize; i++) {
+    const { low, lowShift, high, highShift } = placeOf(i);
+    block[low] |= (codes[i] & 15) << lowShift;
+    block[high] |= (codes[i] >> 4) << highShift;
+  }
+}
 
 /** Codes 256 weights, the error of each counting as often as `weights` says. */
 function encodeBlock(x: Float32Array, weights: Float32Array, block: Uint8Array): void {
@@ -71,20 +86,14 @@ function encodeBlock(x: Float32Array, weights: Float32Array, block: Uint8Array):
 
   const inverse = f(-128 / max);
   const half = toFloat16(f(1 / inverse));
-  block[D] = half;
-  block[D + 1] = half >> 8;
+  const scaleCodes = new Uint8Array(parts.length);
   parts.forEach(([from, to], j) => {
-    block[SCALES + j] = Math.min(127, nearestInt(f(inverse * scales[j])));
-    const d = f(fromFloat16(half) * int8(block[SCALES + j]));
+    scaleCodes[j] = Math.min(127, nearestInt(f(inverse * scales[j])));
+    const d = f(fromFloat16(half) * int8(scaleCodes[j]));
     if (d === 0) return; // the codes of the search stay
     for (let i = from; i < to; i++) codes[i] = codeOf(f(x[i] / d));
   });
-
-  codes.forEach((code, i) => {
-    const { low, lowShift, high, highShift } = placeOf(i);
-    block[low] |= (code & 15) << lowShift;
-    block[high] |= (code >> 4) << highShift;
-  });
+  packBlock({ d: half, scales: scaleCodes, codes }, block);
 }
 
 const codeOf = (level: number): number => Math.max(-32, Math.min(31, nearestInt(level))) + 32;

@@ -1,5 +1,5 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
-import { eachBlock, largestMagnitude } from './blocks.ts';
+import { eachBlock, largestMagnitude, viewOf } from './blocks.ts';
 import type { Format } from './codec.ts';
 import { codesOf } from './range-codes.ts';
 import { hasReciprocal, roundAway } from './rounding.ts';
@@ -39,4 +39,8 @@ export const Q8_0: Format = {
         block.setInt8(2 + j, code);
       });
     }),
+  pack({ d, codes }, bytes) {
+    viewOf(bytes).setUint16(0, d, true);
+    bytes.set(codes, 2);
+  },
 };

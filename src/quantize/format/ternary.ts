@@ -1,5 +1,5 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
-import { eachBlock, largestMagnitude } from './blocks.ts';
+import { eachBlock, largestMagnitude, viewOf } from './blocks.ts';
 import type { Encode, EncodeRange, Format } from './codec.ts';
 import { codesOf } from './range-codes.ts';
 import { hasReciprocal, roundAway } from './rounding.ts';
@@ -33,16 +33,21 @@ const encodeTQ1_0 =
   (x, y) =>
     eachBlock('TQ1_0', x, y, (weights, block) => {
       const { d, trits } = choose(weights);
-      for (const run of runsTQ1_0) {
-        for (let m = 0; m < run.stride; m++) {
-          let v = 0;
-          for (let i = 0; i < run.trits; i++)
-            v += (trits[run.weight + m + i * run.stride] + 1) * 3 ** (4 - i);
-          block.setUint8(run.byte + m, Math.ceil((v * 256) / 243));
-        }
-      }
-      block.setUint16(52, toFloat16(d), true);
+      packTQ1_0(toFloat16(d), Uint8Array.from(trits, codeOf), block);
     });
+
+const codeOf = (trit: number): number => trit + 1;
+
+function packTQ1_0(d: number, codes: Uint8Array, block: DataView): void {
+  for (const run of runsTQ1_0) {
+    for (let m = 0; m < run.stride; m++) {
+      let v = 0;
+      for (let i = 0; i < run.trits; i++) v += codes[run.weight + m + i * run.stride] * 3 ** (4 - i);
+      block.setUint8(run.byte + m, Math.ceil((v * 256) / 243));
+    }
+  }
+  block.setUint16(52, d, true);
+}
 
 /** Byte m of each 32 holds weights m, m + 32, m + 64 and m + 96 of its half block, two bits each, the first lowest. */
 const encodeTQ2_0 =
@@ -50,13 +55,7 @@ const encodeTQ2_0 =
   (x, y) =>
     eachBlock('TQ2_0', x, y, (weights, block) => {
       const { d, trits } = choose(weights);
-      for (let byte = 0; byte < 64; byte++) {
-        const first = (byte >> 5) * 128 + (byte & 31);
-        let bits = 0;
-        for (let i = 0; i < 4; i++) bits |= (trits[first + 32 * i] + 1) << (2 * i);
-        block.setUint8(byte, bits);
-      }
-      block.setUint16(64, toFloat16(d), true);
+      packTQ2_0(toFloat16(d), Uint8Array.from(trits, codeOf), block);
     });
 
 /** All blocks over one range. */
@@ -64,6 +63,16 @@ const overRange =
   (encode: (choose: Ternary) => Encode): EncodeRange =>
   (x, y, range) =>
     encode((weights) => ({ d: range.scale, trits: codesOf(weights, range) }))(x, y);
+
+function packTQ2_0(d: number, codes: Uint8Array, block: DataView): void {
+  for (let byte = 0; byte < 64; byte++) {
+    const first = (byte >> 5) * 128 + (byte & 31);
+    let bits = 0;
+    for (let i = 0; i < 4; i++) bits |= codes[first + 32 * i] << (2 * i);
+    block.setUint8(byte, bits);
+  }
+  block.setUint16(64, d, true);
+}
 
 /**
  * TQ1_0: 256 weights as 52 bytes of trits in base 3 and float16 d; x = d * trit. ggml: quantize_row_tq1_0_ref,
@@ -88,6 +97,7 @@ export const TQ1_0: Format = {
 
   encoders: { TQ1_0: encodeTQ1_0(absmax) },
   range: overRange(encodeTQ1_0),
+  pack: ({ d, codes }, bytes) => packTQ1_0(d, codes, viewOf(bytes)),
 };
 
 /**
@@ -110,4 +120,5 @@ export const TQ2_0: Format = {
 
   encoders: { TQ2_0: encodeTQ2_0(absmax) },
   range: overRange(encodeTQ2_0),
+  pack: ({ d, codes }, bytes) => packTQ2_0(d, codes, viewOf(bytes)),
 };

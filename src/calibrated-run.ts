@@ -1,0 +1,208 @@
+import { type Corpus, readCorpus } from './calibrate/corpus.ts';
+import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
+import { openTokenizer } from './calibrate/tokenizer.ts';
+import { conduct } from './conduct/conductor.ts';
+import type { CalibratedTensor } from './conduct/gptq.ts';
+import type { CalibrationFacts, PlannedCalibration } from './core/calibration.ts';
+import type { ChunkTarget, TensorProgress } from './core/output.ts';
+import type { Plan, PlannedTensor } from './core/plan.ts';
+import { bytesOf, dataTypes, elementsOf } from './core/types.ts';
+import type { CalibrationEvent } from './model-runs.ts';
+import type { QuantizeOptions } from './planned-run.ts';
+
+/** Tokens to calibrate on, and what is added to Hessians, unless the user says otherwise. */
+export const DEFAULT_TOKENS = 131_072;
+const DEFAULT_DAMPING = 0.01;
+/** Share of what inputs have lost that codes make up for (docs/gptq.md). */
+const CORRECTION = 0.75;
+
+/** Where a tensor goes: the output file, and the offset in it. */
+interface Place {
+  readonly file: number;
+  readonly offset: number;
+}
+
+interface RunOptions {
+  /** Tensors of the output, their places and progress, in order. */
+  readonly planned: readonly PlannedTensor[];
+  readonly places: readonly Place[];
+  readonly progress: readonly TensorProgress[];
+  readonly target: ChunkTarget;
+  readonly threads: number;
+  readonly signal: AbortSignal | undefined;
+  onEvent(event: CalibrationEvent): void;
+  /** Writes tensors of these numbers, some of which have blocks already. */
+  encode(blocks: ReadonlyMap<number, Uint8Array>, only: ReadonlySet<number>): Promise<unknown>;
+}
+
+/** A run whose method calibrates: what it calibrates on, and the coding of the tensors that wait for that. */
+export class CalibratedRun {
+  readonly #plan: Plan;
+  readonly #corpus: Corpus;
+  readonly #options: QuantizeOptions;
+  readonly #calibration: PlannedCalibration;
+  #gemm = '';
+
+  /**
+   * Reads the text.
+   *
+   * @throws the errors of openTokenizer and readCorpus
+   */
+  constructor(plan: Plan, options: QuantizeOptions) {
+    this.#plan = plan;
+    this.#options = options;
+    this.#calibration = plan.calibration!;
+    this.#corpus = corpusOf(plan, options);
+  }
+
+  /** What the user should know of the text. */
+  get warnings(): readonly string[] {
+    return this.#corpus.warnings;
+  }
+
+  /** What decides the bytes, besides the plan. */
+  get decisive(): unknown {
+    const { context, tokens, sha256 } = this.#corpus;
+    const { gemm = 'auto', seed = 0 } = this.#options;
+    return { context, tokens, sha256, gemm, seed, ...this.#how(), ...this.#calibration };
+  }
+
+  #how() {
+    const { damp = DEFAULT_DAMPING, actOrder = false } = this.#options;
+    return { damping: damp, actOrder, correction: CORRECTION };
+  }
+
+  /** After `run`. */
+  facts(): CalibrationFacts {
+    const { damping, actOrder } = this.#how();
+    return { ...factsOf(this.#corpus, this.#options, this.#gemm), ...this.#calibration, damping, actOrder };
+  }
+
+  /**
+   * Codes the tensors that wait for calibration, block by block, and writes each block's as soon as they are there; to a stream,
+   * which takes tensors in file order, they all go at the end: then their blocks are returned.
+   */
+  async run({
+    planned,
+    places,
+    progress,
+    target,
+    encode,
+    ...hooks
+  }: RunOptions): Promise<Map<number, Uint8Array>> {
+    const { threads, signal, onEvent } = hooks;
+    const kept = new Map<number, Uint8Array>();
+    const waiting = new Set([...planned.keys()].filter((i) => planned[i].calibrated !== undefined));
+    const others = new Set([...planned.keys()].filter((i) => !waiting.has(i)));
+    if (target.kind === 'files') await encode(new Map(), others);
+    if (signal?.aborted) return kept;
+
+    const isDone = (i: number) =>
+      progress[i].calibration !== null && progress[i].sums.count === elementsOf(planned[i].shape);
+    const done = [...waiting].filter(isDone);
+    const left = [...waiting].filter((i) => !isDone(i));
+    const numbers = new Map(left.map((i) => [planned[i].name, i]));
+    const model =
+      target.kind === 'files'
+        ? withWritten(
+            modelOf(this.#plan),
+            done.map((i) => ({ ...planned[i], ...places[i] })),
+            target.paths,
+          )
+        : modelOf(this.#plan);
+    const { gemm } = await conduct(
+      {
+        kind: 'gptq',
+        threads,
+        memory: this.#options.memory,
+        gemm: this.#options.gemm ?? 'auto',
+        model,
+        windows: this.#corpus.windows,
+        gptq: {
+          ...this.#how(),
+          rounding: this.#calibration.rounding,
+          tensors: left.map((i) => calibratedTensor(planned[i])),
+          embedding: embeddingType(planned),
+        },
+      },
+      {
+        signal,
+        onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }),
+        async onCoded({ name, blocks, calibration }) {
+          const i = numbers.get(name)!;
+          numbers.delete(name);
+          progress[i].calibration = calibration;
+          if (target.kind === 'files') await encode(new Map([[i, blocks]]), new Set([i]));
+          else kept.set(i, blocks);
+        },
+      },
+    );
+    this.#gemm = gemm;
+    const [missing] = numbers.keys();
+    if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
+    const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;
+    if (unwritten !== undefined) throw new Error(`${planned[unwritten].name} is not whole`);
+    return kept;
+  }
+}
+
+/** A plan's model, as a forward pass takes it: float or quantized as its source is. */
+export const modelOf = ({ checkpoint, metadata, tensors }: Plan): ForwardModel => ({
+  path: checkpoint.path,
+  files: checkpoint.files,
+  metadata,
+  tensors: tensors.map(({ name, shape, source }) => ({ name, shape, source })),
+});
+
+/** The text that the options name, in windows. */
+export function corpusOf(plan: Plan, options: QuantizeOptions): Corpus {
+  const { checkpoint, metadata } = plan;
+  return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), {
+    sources: options.calibration ?? [],
+    field: options.calibrationField ?? null,
+    tokens: options.calibrationTokens ?? DEFAULT_TOKENS,
+    context: options.context ?? null,
+    seed: options.seed ?? 0,
+  });
+}
+
+/** What the report says of a text. */
+export const factsOf = (
+  { name, files, tokens, windows, context, sha256 }: Corpus,
+  { seed = 0 }: { readonly seed?: number },
+  gemm: string,
+) => ({ corpus: name, files, tokens, windows: windows.length, context, sha256, seed, gemm });
+
+const calibratedTensor = ({ name, shape, type, calibrated }: PlannedTensor): CalibratedTensor => ({
+  name,
+  shape,
+  type,
+  statistics: calibrated!,
+});
+
+/** What the embeddings will have become when they are looked up; null where they stay, or are coded last, as the output. */
+function embeddingType(planned: readonly PlannedTensor[]): CalibratedTensor['type'] | null {
+  const embedding = planned.find(({ name }) => name === 'token_embd.weight');
+  if (embedding === undefined || embedding.calibrated !== undefined) return null;
+  return dataTypes[embedding.type].kind === 'quantized' ? embedding.type : null;
+}
+
+/** The model with tensors that are written already read from where they lie. */
+function withWritten(
+  model: ForwardModel,
+  written: readonly (PlannedTensor & Place)[],
+  paths: readonly string[],
+): ForwardModel {
+  const places = new Map(written.map((tensor) => [tensor.name, tensor]));
+  const tensors = model.tensors.map((tensor): ForwardTensor => {
+    const place = places.get(tensor.name);
+    if (place === undefined) return tensor;
+    const { name, type, shape, offset } = place;
+    const part = {
+      ...{ name, type, offset, shape: shape.toReversed() },
+      ...{ file: model.files.length + place.file, byteLength: bytesOf(type, elementsOf(shape)) },
+    };
+    return { ...tensor, source: { kind: 'stored', parts: [part], rows: { kind: 'file' } } };
+  });
+  return { ...model, files: [...model.files, ...paths.map((path) => ({ path }))], tensors };
+}

@@ -1,0 +1,88 @@
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
+import { QuantizeError, UsageError } from '../core/errors.ts';
+import type { CodedTensor } from './coded-blocks.ts';
+import type {
+  ConductJob,
+  ConductMessage,
+  ConductorData,
+  ConductProgress,
+  Results,
+  SentError,
+} from './job.ts';
+
+export interface ConductHooks {
+  readonly signal: AbortSignal | undefined;
+  onProgress(progress: ConductProgress): void;
+  /** Takes a coded tensor; the next but a few waits until it is done. */
+  onCoded?(coded: CodedTensor): Promise<void>;
+}
+
+/** What a calculation gave, and what multiplied its matrices. */
+export interface Conducted<Kind extends ConductJob['kind']> {
+  readonly result: Results[Kind];
+  readonly gemm: string;
+  /** Why not the fastest implementation, where there is something to say. */
+  readonly note: string | null;
+}
+
+/**
+ * Runs a calculation with a model on threads of its own. When the signal aborts it is ended at once, and the promise rejects with
+ * the signal's reason.
+ *
+ * @throws what the calculation threw, by name and text
+ */
+export async function conduct<Kind extends ConductJob['kind']>(
+  job: ConductJob & { kind: Kind },
+  { signal, onProgress, onCoded }: ConductHooks,
+): Promise<Conducted<Kind>> {
+  const taken = new Int32Array(new SharedArrayBuffer(4));
+  const workerData: ConductorData = { job, taken };
+  const worker = new Worker(createRequire(import.meta.url).resolve('#conductor'), { workerData });
+  let writing = Promise.resolve();
+  let ended = false;
+  try {
+    return await new Promise<Conducted<Kind>>((resolve, reject) => {
+      const stop = () => reject(signal!.reason);
+      if (signal?.aborted) stop();
+      signal?.addEventListener('abort', stop, { once: true });
+      const take = (message: ConductMessage) => {
+        if (message.kind === 'progress') onProgress(message);
+        else if (message.kind === 'failed') reject(received(message.error));
+        else if (message.kind === 'done') {
+          const { result, gemm, note } = message;
+          ended = true;
+          writing.then(() => resolve({ result: result as Results[Kind], gemm, note }), reject);
+        } else {
+          writing = writing.then(async () => {
+            await onCoded!(message.coded);
+            Atomics.add(taken, 0, 1);
+            Atomics.notify(taken, 0);
+          });
+          writing.catch(reject);
+        }
+      };
+      worker.on('message', (message: ConductMessage) => {
+        try {
+          take(message);
+        } catch (error) {
+          reject(error); // of a hook
+        }
+      });
+      worker.on('error', reject);
+      worker.on('exit', (code) => {
+        if (!ended) reject(new Error(`the conducting thread ended with status ${code}`));
+      });
+    });
+  } finally {
+    await worker.terminate();
+    await writing.catch(() => {}); // it was reported
+  }
+}
+
+/** The error again: its name and text, what it says to do, its exit status. */
+function received({ name, message, stack, details, exitCode }: SentError): Error {
+  if (details === null) return Object.assign(new Error(message), { name, stack });
+  const Kind = exitCode === 2 ? UsageError : QuantizeError;
+  return Object.assign(new Kind(message, details), { name });
+}

@@ -1,0 +1,68 @@
+import type { ForwardModel } from '../calibrate/forward/shape.ts';
+import type { CollectedImportance } from '../core/calibration.ts';
+import type { ErrorDetails } from '../core/errors.ts';
+import type { Evaluation } from '../core/evaluation.ts';
+import type { CodedTensor } from './coded-blocks.ts';
+import type { GptqOptions } from './gptq.ts';
+
+/** What every calculation with a model is told. */
+interface Common {
+  readonly threads: number;
+  /** `--memory`, if it was given. */
+  readonly memory: number | undefined;
+  /** `--gemm`. */
+  readonly gemm: string;
+  readonly model: ForwardModel;
+  readonly windows: readonly Int32Array[];
+}
+
+/** A calculation with a model, as it can be sent to the thread that conducts it. */
+export type ConductJob =
+  | (Common & {
+      readonly kind: 'gptq';
+      readonly gptq: Pick<
+        GptqOptions,
+        'tensors' | 'embedding' | 'rounding' | 'damping' | 'actOrder' | 'correction'
+      >;
+    })
+  | (Common & { readonly kind: 'importance' })
+  | (Common & { readonly kind: 'evaluation'; readonly base: ForwardModel | null });
+
+/** What it gives in the end; GPTQ gives its tensors on the way. */
+export interface Results {
+  readonly gptq: null;
+  readonly importance: readonly CollectedImportance[];
+  readonly evaluation: Omit<Evaluation, 'text'>;
+}
+
+/** Where it is. */
+export interface ConductProgress {
+  /** From 1; more than `layers` behind the last block. */
+  readonly layer: number;
+  readonly layers: number;
+  readonly step: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+/** An error, as it can be sent. */
+export interface SentError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  /** null for a bug. */
+  readonly details: ErrorDetails | null;
+  readonly exitCode: number;
+}
+
+export type ConductMessage =
+  | ({ readonly kind: 'progress' } & ConductProgress)
+  | { readonly kind: 'coded'; readonly coded: CodedTensor }
+  | { readonly kind: 'done'; readonly result: unknown; readonly gemm: string; readonly note: string | null }
+  | { readonly kind: 'failed'; readonly error: SentError };
+
+export interface ConductorData {
+  readonly job: ConductJob;
+  /** One number: tensors that were taken and written. */
+  readonly taken: Int32Array;
+}

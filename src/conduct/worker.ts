@@ -1,0 +1,97 @@
+/** The thread that conducts a calculation with a model: it may block, so that the main thread need not. */
+import { tmpdir } from 'node:os';
+import { parentPort, workerData } from 'node:worker_threads';
+import { ForwardPass } from '../calibrate/forward/forward.ts';
+import { modelShape } from '../calibrate/forward/shape.ts';
+import type { Step } from '../calibrate/forward/step.ts';
+import { collectImportance } from '../calibrate/importance.ts';
+import { openGemm } from '../compute/gemm-choice.ts';
+import type { Team } from '../compute/team.ts';
+import { QuantizeError } from '../core/errors.ts';
+import { evaluate } from '../evaluate/evaluate.ts';
+import type { CodedTensor } from './coded-blocks.ts';
+import { calibrateModel } from './gptq.ts';
+import type { ConductMessage, ConductorData, SentError } from './job.ts';
+import { type MemoryShares, shareMemory } from './memory.ts';
+import { openTeam } from './team.ts';
+
+const { job, taken } = workerData as ConductorData;
+const post = (message: ConductMessage) => parentPort!.postMessage(message);
+
+/** Coded tensors that may wait to be written. */
+const WAITING = 4;
+
+function run(): void {
+  const gemm = openGemm(job.gemm);
+  const shares = shareMemory(job.memory);
+  const team = openTeam(job.threads, shares.team, gemm);
+  try {
+    const result = calculate(team, shares);
+    post({ kind: 'done', result, gemm: gemm.name, note: gemm.note });
+  } finally {
+    team.close();
+  }
+}
+
+function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
+  const { model, windows } = job;
+  const common = { model, windows, stateBytes: states, scratchDirectory: tmpdir() };
+  const { layers } = modelShape(model);
+  const report = (layer: number | null, step: string, done: number, total: number) =>
+    post({ kind: 'progress', layer: layer === null ? layers + 1 : layer + 1, layers, step, done, total });
+  switch (job.kind) {
+    case 'gptq':
+      calibrateModel(team, {
+        ...common,
+        ...job.gptq,
+        tileBytes: tiles,
+        onCoded: deliver,
+        onGroup: ({ layer, tensors, done, total }) => report(layer, shortNames(tensors), done, total),
+      });
+      return null;
+    case 'importance': {
+      const pass = new ForwardPass({ ...common, team });
+      let done = 0;
+      try {
+        return collectImportance(pass, ({ layer, title }) =>
+          report(layer, title, done++, pass.stepCount + 1),
+        );
+      } finally {
+        pass.close();
+      }
+    }
+    case 'evaluation': {
+      const onStep = ({ layer, title }: Step, done: number, total: number) =>
+        report(layer, title, done, total);
+      return evaluate({ ...common, team, base: job.base, bos: null, onStep });
+    }
+  }
+}
+
+let delivered = 0;
+
+/** Sends a tensor, and waits while too many are on their way. */
+function deliver(coded: CodedTensor): void {
+  post({ kind: 'coded', coded });
+  delivered++;
+  for (let seen = Atomics.load(taken, 0); delivered - seen > WAITING; seen = Atomics.load(taken, 0)) {
+    Atomics.wait(taken, 0, seen);
+  }
+}
+
+/** "attn_q, attn_k, attn_v" of the tensors of a layer. */
+const shortNames = (tensors: readonly string[]): string =>
+  tensors.map((name) => name.replace(/^blk\.\d+\./, '').replace(/\.weight$/, '')).join(', ');
+
+function sent(error: Error): SentError {
+  const { name, message, stack } = error;
+  if (!(error instanceof QuantizeError)) return { name, message, stack, details: null, exitCode: 1 };
+  const { cause: _cause, ...details } = error.details;
+  return { name, message: error.message.split('\n')[0], stack, details, exitCode: error.exitCode };
+}
+
+try {
+  run();
+} catch (error) {
+  post({ kind: 'failed', error: sent(error as Error) });
+}

@@ -1,0 +1,124 @@
+/** The first two stages, read and plan, which touch headers and configuration only. */
+import { forwardArchitectures } from './calibrate/forward/shape.ts';
+import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
+import { UsageError } from './core/errors.ts';
+import type { Plan, PlannedTensor } from './core/plan.ts';
+import type { Stage } from './core/result.ts';
+import type { ImportanceSource } from './plan/importance.ts';
+import type { PlanOptions } from './plan/job.ts';
+import { makePlan } from './plan/plan.ts';
+import { canWeigh } from './quantize/format/index.ts';
+import { canWrite, requireEncoders } from './quantize/supported.ts';
+import { openCheckpoint } from './read/checkpoint.ts';
+import { readImatrix } from './read/imatrix.ts';
+import { modelFilePaths, readModelFiles } from './read/model-files.ts';
+import type { ResourceOptions } from './resources.ts';
+import type { Layout } from './write/gguf.ts';
+import { inOrderOf, layOutSafetensors, torchView } from './write/safetensors.ts';
+import { layOut, oneFile, requireNoSplit, type SplitOptions, splitWarnings } from './write/split.ts';
+
+/** What to do. Everything but the input has a default. */
+export interface QuantizeOptions
+  extends ResourceOptions,
+    Omit<PlanOptions, 'container' | 'canWrite' | 'canWeigh' | 'forwardPasses' | 'rounding'>,
+    SplitOptions,
+    CalibrationOptions {
+  /** Hugging Face directory, .safetensors file, shard, index, or GGUF file. */
+  readonly input: string;
+  /** A path, or '-' for standard output. By default <model>-<TYPE>.gguf in the current directory. */
+  readonly output?: string;
+  /** Importance matrix of llama-imatrix, GGUF or .dat. */
+  readonly imatrix?: string;
+  /** Replace an existing output. */
+  readonly force?: boolean;
+  /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
+  readonly resume?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** What a run would do, and the size of what it would write. */
+export interface PlannedRun {
+  readonly plan: Plan;
+  readonly layout: Layout;
+  /** Default or given output path. */
+  readonly output: string;
+  /** Every file that is read: the output may be none of them. */
+  readonly inputs: readonly string[];
+}
+
+/**
+ * The first two stages: reads headers and configuration and decides everything. Nothing is written.
+ *
+ * @throws UsageError, and the errors of the read and plan stages
+ */
+export function planQuantization(
+  options: QuantizeOptions,
+  onStage: (stage: Stage) => void = () => {},
+): PlannedRun {
+  requireCalibrationOptions(options);
+  onStage('read');
+  const checkpoint = openCheckpoint(options.input);
+  const whole = checkpoint.format === 'gguf'; // what stands beside it is no part of the model
+  const container = containerOf(options);
+  // Safetensors keep their names and rows: nothing has to be known of the model.
+  const modelFiles = whole || container === 'safetensors' ? null : readModelFiles(checkpoint.directory);
+  const importance = readImportance(options);
+  onStage('plan');
+  const made = inOrderOf(
+    container,
+    makePlan(
+      checkpoint,
+      modelFiles,
+      { ...options, container, canWrite, canWeigh, forwardPasses: forwardArchitectures },
+      importance,
+    ),
+  );
+  requireEncoders(made);
+  const layout =
+    container === 'gguf'
+      ? layOut(made.metadata, made.tensors, options, options.keepSplit ? made.tensors.map(partOf) : [])
+      : oneFile(layOutSafetensors(...torchView(made)), made.tensors.length);
+  const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
+  const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
+  const beside = whole ? [] : modelFilePaths(checkpoint.directory);
+  const { imatrix, evalText, calibration = [] } = options;
+  const texts = [imatrix, evalText, ...calibration].filter((path) => path !== undefined);
+  const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
+  return { plan, layout, output, inputs };
+}
+
+/** The part of a split GGUF that a tensor comes from. */
+const partOf = ({ source }: PlannedTensor): number => (source.kind === 'stored' ? source.parts[0].file : 0);
+
+/** What the output is, by its name. */
+function containerOf(options: QuantizeOptions): 'gguf' | 'safetensors' {
+  const { output, decode } = options;
+  if (output === undefined || !/\.safetensors$/i.test(output)) return 'gguf';
+  if (decode) {
+    requireNoSplit(options);
+    return 'safetensors';
+  }
+  throw new UsageError('the output is a GGUF file, and its name says safetensors', {
+    file: output,
+    advice: 'name it .gguf; safetensors are written by `quantize dequantize`',
+  });
+}
+
+/** @throws UsageError for filters that contradict each other or have nothing to filter, and errors of the reader */
+function readImportance({
+  imatrix,
+  includeWeights = [],
+  excludeWeights = [],
+}: QuantizeOptions): ImportanceSource | undefined {
+  const filtered = includeWeights.length > 0 ? '--include-weights' : '--exclude-weights';
+  if (includeWeights.length > 0 && excludeWeights.length > 0) {
+    throw new UsageError('--include-weights and --exclude-weights contradict each other', {
+      advice: 'pass one of them, as often as needed',
+    });
+  }
+  if (imatrix !== undefined) return { matrix: readImatrix(imatrix), takes: canWeigh };
+  if (includeWeights.length + excludeWeights.length === 0) return undefined;
+  throw new UsageError(`${filtered} chooses entries of an importance matrix, and there is none`, {
+    advice: 'pass --imatrix FILE too',
+  });
+}

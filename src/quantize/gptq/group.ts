@@ -1,0 +1,413 @@
+import {
+  copyGroupScales,
+  GROUP_WIDTH,
+  type Grid,
+  type GroupScales,
+  newGroupScales,
+  offsetOf,
+  roundToHalf,
+  scaleOf,
+} from './grid.ts';
+import type { BlockKernels } from './scalar.ts';
+import { fitSteps, searchStep } from './steps.ts';
+import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch } from './sub-block.ts';
+
+/** A vector of a group: 256 float32. */
+const VECTOR = 4 * GROUP_WIDTH;
+/** Bytes of scratch of a GroupCoder. */
+export const GROUP_BYTES = SEARCH_BYTES + 16 * VECTOR;
+
+/** The loss ||(t - q) R||^2 of a group: addresses of R (width x width, float32) and of what is known of it. */
+export interface GroupLoss {
+  readonly width: number;
+  readonly r: number;
+  /** 1 / R_jj. */
+  readonly inverses: number;
+  /** 1 R_ss of each sub-block s. */
+  readonly ones: number;
+  /** E[x_j^2], the weights of the plain search. */
+  readonly importance: number;
+}
+
+/** The matrix H of a group's loss when all other columns stay: addresses. */
+export interface GroupCurvature {
+  readonly width: number;
+  /** width x width. */
+  readonly h: number;
+  /** 1 / H_jj. */
+  readonly reciprocals: number;
+  /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
+  readonly factors: number;
+  /** Their 1 / R_jj. */
+  readonly inverses: number;
+  /** 1 R_ss of each. */
+  readonly ones: number;
+}
+
+const at = (buffer: ArrayBufferLike, address: number) => new Float32Array(buffer, address, GROUP_WIDTH);
+
+/**
+ * Codes one row's group of columns: sub-block by sub-block, each under its conditional target, scales and codes
+ * together. A step is taken only if the group's loss, with scales as they are stored, falls.
+ */
+export class GroupCoder {
+  readonly #kernels: BlockKernels;
+  readonly #grid: Grid;
+  readonly #search: SubBlockSearch;
+  readonly #memory: Float32Array;
+  readonly #address: {
+    readonly [name in
+      | 'target'
+      | 'levels'
+      | 'decoded'
+      | 'errors'
+      | 'weights'
+      | 'sums'
+      | 'scratch'
+      | 'carried']: number;
+  };
+  readonly #images: readonly [number, number, number];
+  readonly #target: Float32Array;
+  readonly #decoded: Float32Array;
+  readonly #errors: Float32Array;
+  readonly #levels: Float32Array;
+  readonly #best = { levels: new Float32Array(GROUP_WIDTH), decoded: new Float32Array(GROUP_WIDTH) };
+  /** Scales of the group, what `code` found and `improve` starts from and changes. */
+  readonly scales = newGroupScales();
+  readonly #trial = newGroupScales();
+  readonly #free: readonly FreeFit[] = Array.from({ length: 16 }, () => ({
+    ...{ scale: 0, offset: 0, scaleCurvature: 0, offsetCurvature: 0 },
+  }));
+  readonly #fit: StoredFit = { scale: 0, min: 0, loss: 0 };
+  readonly #values = new Float64Array(16);
+  readonly #curvatures = new Float64Array(16);
+
+  /** Takes GROUP_BYTES at `scratch`. */
+  constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
+    this.#kernels = kernels;
+    this.#grid = grid;
+    this.#search = new SubBlockSearch(kernels, buffer, scratch, grid);
+    this.#memory = new Float32Array(buffer);
+    const vectors = scratch + SEARCH_BYTES;
+    const vector = (i: number) => vectors + i * VECTOR;
+    this.#address = {
+      ...{ target: vector(0), levels: vector(1), decoded: vector(2), errors: vector(3) },
+      ...{ weights: vector(4), sums: vector(5), scratch: vector(6), carried: vector(7) },
+    };
+    this.#images = [vector(8), vector(9), vector(10)];
+    this.#target = at(buffer, this.#address.target);
+    this.#levels = at(buffer, this.#address.levels);
+    this.#decoded = at(buffer, this.#address.decoded);
+    this.#errors = at(buffer, this.#address.errors);
+  }
+
+  /** Address of the group's target, which `code` reads. */
+  get target(): number {
+    return this.#address.target;
+  }
+
+  /** Levels, what `code` found and `improve` starts from and changes. */
+  get levels(): Float32Array {
+    return this.#levels;
+  }
+
+  /** What levels and scales decode to. */
+  get decoded(): Float32Array {
+    return this.#decoded;
+  }
+
+  /** Address of the same. */
+  get decodedAt(): number {
+    return this.#address.decoded;
+  }
+
+  /** Scratch of 256 float32 for the caller, between calls. */
+  get scratch(): number {
+    return this.#address.scratch;
+  }
+
+  /**
+   * Chooses scales and codes for `target` and returns the loss; NaN where nothing finite was found. After the first
+   * pass over the sub-blocks at most `refits` times d and dmin are fitted to the codes, and a pass made from there.
+   */
+  code(loss: GroupLoss, refits: number): number {
+    const { scales } = this;
+    this.#searchFree(loss);
+    this.#chooseSteps(loss.width);
+    let best = this.#pass(loss, null, scales);
+    if (this.#grid.scale.kind === 'half') return best;
+    for (let refit = 0; refit < refits; refit++) {
+      this.#keep(loss.width);
+      copyGroupScales(scales, this.#trial);
+      if (!this.#refit(loss)) break;
+      for (let s = 0; s * this.#grid.sub < loss.width; s++) {
+        this.#free[s].scale = scaleOf(scales, s);
+        this.#free[s].offset = offsetOf(scales, s);
+      }
+      const found = this.#pass(loss, scales, this.#trial);
+      if (!(found < 0.99999 * best)) {
+        this.#restore(loss.width);
+        break;
+      }
+      best = found;
+      copyGroupScales(this.#trial, scales);
+    }
+    return best;
+  }
+
+  #keep(width: number): void {
+    this.#best.levels.set(this.#levels.subarray(0, width));
+    this.#best.decoded.set(this.#decoded.subarray(0, width));
+  }
+
+  #restore(width: number): void {
+    this.#levels.set(this.#best.levels.subarray(0, width));
+    this.#decoded.set(this.#best.decoded.subarray(0, width));
+  }
+
+  #metric(loss: GroupLoss, s: number): Metric {
+    const first = s * this.#grid.sub;
+    return {
+      r: loss.r + 4 * first * (loss.width + 1),
+      stride: 4 * loss.width,
+      inverses: loss.inverses + 4 * first,
+      ones: loss.ones + 4 * first,
+    };
+  }
+
+  /** Scale and offset of each sub-block as real numbers. */
+  #searchFree(loss: GroupLoss): void {
+    const { width } = loss;
+    const { sub } = this.#grid;
+    const target = this.#target;
+    let squares = 0;
+    for (let j = 0; j < width; j++) squares += target[j] * target[j];
+    // As ggml weighs under importance: more where a weight is large, twice the mean square but for Q2_K.
+    const variance = (squares / width) * (this.#grid.type === 'Q2_K' ? 1 : 2);
+    const [weights, importance] = [this.#address.weights / 4, loss.importance / 4];
+    for (let j = 0; j < width; j++) {
+      this.#memory[weights + j] = this.#memory[importance + j] * Math.sqrt(variance + target[j] * target[j]);
+    }
+    for (let s = 0; s * sub < width; s++) {
+      this.#search.aim(this.#address.target + 4 * s * sub, this.#metric(loss, s));
+      this.#search.free(this.#address.weights + 4 * s * sub, this.#free[s]);
+    }
+  }
+
+  /** d and dmin for the free scales. */
+  #chooseSteps(width: number): void {
+    const { scale, min, sub } = this.#grid;
+    const count = width / sub;
+    const step = (what: 'scale' | 'offset', sign: number, low: number, high: number) => {
+      for (let s = 0; s < count; s++) {
+        this.#values[s] = sign * this.#free[s][what];
+        this.#curvatures[s] = this.#free[s][`${what}Curvature`];
+      }
+      return searchStep(this.#values, this.#curvatures, count, low, high);
+    };
+    if (scale.kind === 'integer') this.scales.d = step('scale', 1, scale.low, scale.high);
+    if (min?.kind === 'integer') this.scales.dmin = step('offset', -1, min.low, min.high);
+  }
+
+  /**
+   * Codes all sub-blocks in order with the d and dmin of `to`, whose scales and minima it writes. Each has the target that the
+   * errors of those before it leave. `held` competes.
+   */
+  #pass(loss: GroupLoss, held: GroupScales | null, to: GroupScales): number {
+    const { width } = loss;
+    const { sub } = this.#grid;
+    const { target, carried, sums, scratch, errors } = this.#address;
+    this.#memory.fill(0, carried / 4, carried / 4 + width);
+    let total = 0;
+    for (let s = 0; s * sub < width; s++) {
+      const first = s * sub;
+      const metric = this.#metric(loss, s);
+      const { r, stride, inverses } = metric;
+      this.#kernels.gptqTarget(
+        sub,
+        target + 4 * first,
+        carried + 4 * first,
+        r,
+        stride,
+        inverses,
+        sums,
+        scratch,
+      );
+      this.#search.aim(scratch, metric);
+      const { scale, offset } = this.#free[s];
+      const stored = held && { scale: held.scales[s], min: held.mins[s] };
+      this.#search.stored(to, scale, offset, stored, 3, this.#fit);
+      total += this.#accept(to, s);
+      const after = first + sub;
+      for (let j = first; j < after; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
+      const rest = width - after;
+      if (rest > 0) {
+        this.#kernels.gptqCombine(sub, rest, errors + 4 * first, r + 4 * sub, stride, carried + 4 * after);
+      }
+    }
+    return total;
+  }
+
+  /** Takes what the search found for sub-block s; returns its loss, NaN where nothing was found. */
+  #accept(to: GroupScales, s: number): number {
+    const { scale, min, loss } = this.#fit;
+    if (loss === Number.POSITIVE_INFINITY) return Number.NaN;
+    const { sub } = this.#grid;
+    to.scales[s] = scale;
+    to.mins[s] = min;
+    this.#levels.set(this.#search.levels, s * sub);
+    this.#decode(to, s);
+    return loss;
+  }
+
+  #decode(scales: GroupScales, s: number): void {
+    const { sub } = this.#grid;
+    const [scale, offset] = [scaleOf(scales, s), offsetOf(scales, s)];
+    for (let j = s * sub; j < (s + 1) * sub; j++) {
+      this.#decoded[j] = Math.fround(scale * this.#levels[j]) + offset;
+    }
+  }
+
+  /** Patterns that d and dmin multiply, at the addresses `images` 0 and 1. */
+  #patterns(width: number): void {
+    const { sub } = this.#grid;
+    const [a, b] = this.#images;
+    for (let j = 0; j < width; j++) {
+      const s = Math.floor(j / sub);
+      this.#memory[a / 4 + j] = this.scales.scales[s] * this.#levels[j];
+      this.#memory[b / 4 + j] = this.scales.mins[s];
+    }
+  }
+
+  #dot(a: number, b: number, width: number): number {
+    let sum = 0;
+    for (let j = 0; j < width; j++) sum += this.#memory[a / 4 + j] * this.#memory[b / 4 + j];
+    return sum;
+  }
+
+  /** Fits d and dmin of `#trial` to the codes by least squares under the group's loss; whether they changed. */
+  #refit({ width, r }: GroupLoss): boolean {
+    const { scales } = this;
+    const { errors, sums, scratch } = this.#address;
+    const [a, b, c] = this.#images;
+    this.#patterns(width);
+    for (let j = 0; j < width; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
+    const stride = 4 * width;
+    this.#kernels.gptqProduct(width, a, r, stride, sums);
+    this.#kernels.gptqProduct(width, b, r, stride, scratch);
+    this.#kernels.gptqProduct(width, errors, r, stride, c);
+    const dot = (x: number, y: number) => this.#dot(x, y, width);
+    const [d, dmin] = this.#newSteps(
+      fitSteps(dot(sums, sums), dot(sums, scratch), dot(scratch, scratch), dot(sums, c), dot(scratch, c)),
+    );
+    if (d === 0 || (d === scales.d && dmin === scales.dmin)) return false;
+    this.#trial.d = d;
+    this.#trial.dmin = dmin;
+    return true;
+  }
+
+  /** d and dmin after a change, as stored. */
+  #newSteps([byD, byDmin]: readonly [number, number]): [d: number, dmin: number] {
+    const { d, dmin } = this.scales;
+    const newD = roundToHalf(d + byD);
+    const newDmin = this.#grid.min === null ? dmin : Math.max(0, roundToHalf(dmin + byDmin));
+    return [Number.isFinite(newD) ? newD : d, Number.isFinite(newDmin) ? newDmin : dmin];
+  }
+
+  /** Decodes all sub-blocks from levels and scales, which the caller has set. */
+  decode(width: number): void {
+    for (let s = 0; s * this.#grid.sub < width; s++) this.#decode(this.scales, s);
+  }
+
+  /**
+   * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes, at
+   * last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
+   * columns, kept up to date. Returns whether anything changed.
+   */
+  improve(curvature: GroupCurvature, gradient: number): boolean {
+    const { sub } = this.#grid;
+    const { width, h, reciprocals } = curvature;
+    const { decoded, levels } = this.#address;
+    let changed = false;
+    for (let s = 0; s * sub < width; s++) {
+      if (this.#improveSubBlock(curvature, gradient, s)) changed = true;
+      const { low, high } = this.#grid;
+      const moves = this.#kernels.gptqDescend(
+        s * sub,
+        (s + 1) * sub,
+        width,
+        h,
+        reciprocals,
+        scaleOf(this.scales, s),
+        offsetOf(this.scales, s),
+        low,
+        high,
+        this.#search.table,
+        gradient,
+        levels,
+        decoded,
+      );
+      if (moves > 0) changed = true;
+    }
+    if (this.#grid.scale.kind === 'integer' && this.#improveSteps(curvature, gradient)) changed = true;
+    return changed;
+  }
+
+  #improveSubBlock(
+    { width, h, factors, inverses, ones }: GroupCurvature,
+    gradient: number,
+    s: number,
+  ): boolean {
+    const { sub } = this.#grid;
+    const { sums, scratch, carried, decoded, errors } = this.#address;
+    const first = s * sub;
+    const metric: Metric = {
+      ...{ r: factors + 4 * sub * first, stride: 4 * sub },
+      ...{ inverses: inverses + 4 * first, ones: ones + 4 * first },
+    };
+    const { r, stride } = metric;
+    // (t - q) R with t where the gradient would vanish: its square is the loss that is left to gain.
+    this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, metric.inverses, carried);
+    const held = this.#dot(carried, carried, sub);
+    this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, metric.inverses, sums, scratch);
+    this.#search.aim(scratch, metric);
+    const stored = { scale: this.scales.scales[s], min: this.scales.mins[s] };
+    this.#search.stored(this.scales, scaleOf(this.scales, s), offsetOf(this.scales, s), stored, 1, this.#fit);
+    if (!(this.#fit.loss < 0.9999 * held)) return false;
+    this.#errors.set(this.#decoded.subarray(first, first + sub), first);
+    this.#accept(this.scales, s);
+    for (let j = first; j < first + sub; j++) this.#errors[j] -= this.#decoded[j];
+    this.#kernels.gptqCombine(sub, width, errors + 4 * first, h + 4 * width * first, 4 * width, gradient);
+    return true;
+  }
+
+  #improveSteps({ width, h }: GroupCurvature, gradient: number): boolean {
+    const { scales, scratch } = { scales: this.scales, scratch: this.#address.scratch };
+    const { errors, sums } = this.#address;
+    const [a, b] = this.#images;
+    this.#patterns(width);
+    const stride = 4 * width;
+    for (const [from, to] of [
+      [a, sums],
+      [b, scratch],
+    ]) {
+      this.#memory.fill(0, to / 4, to / 4 + width);
+      this.#kernels.gptqCombine(width, width, from, h, stride, to);
+    }
+    const dot = (x: number, y: number) => this.#dot(x, y, width);
+    const [aa, ab, bb] = [dot(a, sums), dot(b, sums), dot(b, scratch)];
+    const [ag, bg] = [dot(a, gradient), dot(b, gradient)];
+    const [d, dmin] = this.#newSteps(fitSteps(aa, ab, bb, ag, bg));
+    const [byD, byDmin] = [d - scales.d, dmin - scales.dmin];
+    if (byD === 0 && byDmin === 0) return false;
+    const change =
+      -2 * (byD * ag - byDmin * bg) + byD * byD * aa - 2 * byD * byDmin * ab + byDmin * byDmin * bb;
+    if (!(change < 0)) return false;
+    this.#errors.set(this.#decoded.subarray(0, width));
+    [scales.d, scales.dmin] = [d, dmin];
+    this.decode(width);
+    for (let j = 0; j < width; j++) this.#errors[j] -= this.#decoded[j];
+    this.#kernels.gptqCombine(width, width, errors, h, stride, gradient);
+    return true;
+  }
+}

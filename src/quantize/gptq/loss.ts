@@ -1,0 +1,127 @@
+import type { TaskScope } from '../../compute/scope.ts';
+import type { Grid } from './grid.ts';
+import type { GroupCurvature, GroupLoss } from './group.ts';
+
+/** What the losses of groups are made from: numbers of the columns, in the order of processing. */
+export interface ColumnFacts {
+  readonly n: number;
+  /** H_jj, undamped; 0 for a dead channel. */
+  readonly diagonal: Float64Array;
+  /** What is added to H_jj. */
+  readonly lambda: number;
+}
+
+/** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns. */
+export const lossBytes = (width: number): number => 4 * width * (width + 3);
+export const curvatureBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3);
+
+/**
+ * Loss of the group of columns from `start` on, at `address`. `panel` is the address of rows start .. start + width - 1
+ * of R from column start on (as `Factor.panel` writes them), or null for rounding each weight by itself, under
+ * sum_j (H_jj + lambda) e_j^2. A dead channel counts as lambda says, whatever the factor has for it.
+ */
+export function writeLoss(
+  scope: TaskScope,
+  { n, diagonal, lambda }: ColumnFacts,
+  { sub }: Grid,
+  start: number,
+  width: number,
+  panel: number | null,
+  address: number,
+): GroupLoss {
+  const r = scope.floats(address, width * width).fill(0);
+  const vector = (i: number) => address + 4 * width * (width + i);
+  const loss: GroupLoss = {
+    width,
+    r: address,
+    inverses: vector(0),
+    ones: vector(1),
+    importance: vector(2),
+  };
+  for (let i = 0; i < width; i++) {
+    const value = diagonal[start + i];
+    if (panel !== null && value !== 0) {
+      r.set(scope.floats(panel + 4 * (i * (n - start) + i), width - i), i * (width + 1));
+    } else {
+      r[i * (width + 1)] = Math.sqrt(value + lambda);
+    }
+    scope.floats(loss.inverses, width)[i] = 1 / r[i * (width + 1)];
+    scope.floats(loss.importance, width)[i] = value;
+  }
+  writeOnes(scope, r, width, width, sub, loss.ones);
+  return loss;
+}
+
+/**
+ * Writes 1 R_ss of each sub-block s of `columns` columns: factor i begins at its place on the diagonal of `r` if r is one
+ * matrix of `width` = `columns`, else (`width` = `sub`) at row i * sub.
+ */
+function writeOnes(
+  scope: TaskScope,
+  r: Float32Array,
+  width: number,
+  columns: number,
+  sub: number,
+  address: number,
+): void {
+  const ones = scope.floats(address, columns).fill(0);
+  for (let i = 0; i < columns; i++) {
+    const first = Math.floor(i / sub) * sub;
+    for (let k = i - first; k < sub; k++)
+      ones[first + k] += r[i * width + (width === columns ? first : 0) + k];
+  }
+}
+
+/**
+ * What improving the group of columns from `start` on needs, at `address`. `rows` is the address of rows start .. start + width
+ * - 1 of H, n floats each, lambda added.
+ */
+export function writeCurvature(
+  scope: TaskScope,
+  n: number,
+  { sub }: Grid,
+  start: number,
+  width: number,
+  rows: number,
+  address: number,
+): GroupCurvature {
+  const h = scope.floats(address, width * width);
+  const factorsAt = address + 4 * width * width;
+  const vector = (i: number) => factorsAt + 4 * width * (sub + i);
+  const curvature: GroupCurvature = {
+    ...{ width, h: address, factors: factorsAt },
+    ...{ reciprocals: vector(0), inverses: vector(1), ones: vector(2) },
+  };
+  const [reciprocals, inverses] = [curvature.reciprocals, curvature.inverses].map((a) =>
+    scope.floats(a, width),
+  );
+  const factors = scope.floats(factorsAt, width * sub);
+  for (let i = 0; i < width; i++) {
+    h.set(scope.floats(rows + 4 * (i * n + start), width), i * width);
+    reciprocals[i] = 1 / h[i * (width + 1)];
+  }
+  for (let first = 0; first < width; first += sub) {
+    const factor = upperFactor(sub, (i, j) => h[(first + i) * width + first + j]);
+    factors.set(factor, first * sub);
+    for (let i = 0; i < sub; i++) inverses[first + i] = 1 / factor[i * (sub + 1)];
+  }
+  writeOnes(scope, factors, sub, width, sub, curvature.ones);
+  return curvature;
+}
+
+/**
+ * R of A = R R^T, R upper triangular: the Cholesky factor of A with rows and columns reversed, reversed back. A pivot that is
+ * lost in rounding is put at a millionth of its diagonal, so that its column keeps its level.
+ */
+function upperFactor(size: number, a: (i: number, j: number) => number): Float64Array {
+  const r = new Float64Array(size * size);
+  for (let j = size - 1; j >= 0; j--) {
+    for (let i = j; i >= 0; i--) {
+      let sum = a(i, j);
+      for (let k = j + 1; k < size; k++) sum -= r[i * size + k] * r[j * size + k];
+      if (i === j) r[j * (size + 1)] = Math.sqrt(Math.max(sum, 1e-6 * a(j, j)));
+      else r[i * size + j] = sum / r[j * (size + 1)];
+    }
+  }
+  return r;
+}

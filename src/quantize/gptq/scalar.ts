@@ -1,0 +1,310 @@
+import { roundEven } from '../format/rounding.ts';
+
+/**
+ * The inner loops of GPTQ on one row of a matrix and one block of its columns, as definitions: the readable twin of
+ * src/kernels/compute/gptq.ts, which must agree bit for bit. Arithmetic is float32; sums over rows of a matrix run in order of
+ * the rows.
+ *
+ * A loss is ||(t - q) R||^2 with R upper triangular: t is the target, q what the codes decode to. Arguments are addresses in
+ * bytes; vectors have `width` float32, a multiple of 16. `r` is the address of R_00, its rows are `stride` bytes apart, and
+ * what lies below its diagonal in the four columns of a group is 0. inverses: 1 / R_jj. A column of level l decodes to
+ * scale * l + offset. Levels are the integers low..high, or, where `table` is not 0, the 16 ascending values at that
+ * address; behind them (from 64 bytes on) lie the 15 midpoints between neighbours, and (from 128 on) the 15 differences.
+ *
+ * Eight candidates are judged at a time. Their scales come first in `candidates`, then their offsets; what is computed of a
+ * column lies side by side, eight float32.
+ */
+export interface BlockKernels {
+  /** out += coefficients A: `rows` coefficients (a multiple of 4), rows of A `stride` bytes apart, `width` columns. */
+  gptqCombine(
+    rows: number,
+    width: number,
+    coefficients: number,
+    a: number,
+    stride: number,
+    out: number,
+  ): void;
+  /** out = x R. */
+  gptqProduct(width: number, x: number, r: number, stride: number, out: number): void;
+  /** target = weights + x, where x R = carried. */
+  gptqTarget(
+    width: number,
+    weights: number,
+    carried: number,
+    r: number,
+    stride: number,
+    inverses: number,
+    sums: number,
+    target: number,
+  ): void;
+  /** out R^T = gradient. */
+  gptqBacksolve(
+    width: number,
+    gradient: number,
+    r: number,
+    stride: number,
+    inverses: number,
+    out: number,
+  ): void;
+  /**
+   * Plain rounding at eight inverse scales: l = the level nearest to (t - offset) * inverse. Writes sum w l, sum w l^2
+   * and sum w l t of each.
+   */
+  gptqScan(
+    width: number,
+    target: number,
+    weights: number,
+    candidates: number,
+    low: number,
+    high: number,
+    table: number,
+    out: number,
+  ): void;
+  /**
+   * Rounding with error feedback at eight scales and offsets: v_j = t_j + sum_{i<j} (t_i - q_i) R_ij / R_jj, q_j = the value
+   * nearest to v_j. Writes the levels (eight a column) and the losses.
+   */
+  gptqTry(
+    width: number,
+    target: number,
+    r: number,
+    stride: number,
+    inverses: number,
+    candidates: number,
+    low: number,
+    high: number,
+    table: number,
+    sums: number,
+    levels: number,
+    losses: number,
+  ): void;
+  /** Writes y y, y image and y ones for y = l R, of eight vectors l. image = t R, ones = 1 R. */
+  gptqFit(
+    width: number,
+    image: number,
+    ones: number,
+    levels: number,
+    r: number,
+    stride: number,
+    sums: number,
+    out: number,
+  ): void;
+  /** Rounding with error feedback as gptqTry, each column having its own scale and offset. */
+  gptqFeedback(
+    width: number,
+    target: number,
+    r: number,
+    stride: number,
+    inverses: number,
+    scales: number,
+    offsets: number,
+    low: number,
+    high: number,
+    table: number,
+    sums: number,
+    levels: number,
+    decoded: number,
+  ): void;
+  /**
+   * One sweep of coordinate descent over columns from..to - 1 of `width`: each moves to its best level while the others stay.
+   * H (width x width) is the matrix of the loss, gradient = (t - q) H is kept up to date, as are levels and decoded.
+   * reciprocals: 1 / H_jj. Returns how many moved.
+   */
+  gptqDescend(
+    from: number,
+    to: number,
+    width: number,
+    h: number,
+    reciprocals: number,
+    scale: number,
+    offset: number,
+    low: number,
+    high: number,
+    table: number,
+    gradient: number,
+    levels: number,
+    decoded: number,
+  ): number;
+}
+
+const f = Math.fround;
+/** Candidates that are judged at a time. */
+const LANES = 8;
+
+/** The twins, over a buffer. */
+export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
+  const memory = new Float32Array(buffer);
+  const vector = (address: number, n: number) => memory.subarray(address / 4, address / 4 + n);
+
+  /** sums[k] += c row[k] for k >= from. */
+  const addRow = (sums: Float32Array, row: Float32Array, c: number, from: number) => {
+    for (let k = from; k < sums.length; k++) sums[k] += f(c * row[k]);
+  };
+
+  const levelOf = (x: number, low: number, high: number, table: number): number => {
+    if (table !== 0) {
+      const midpoints = vector(table + 64, 15);
+      let index = 0;
+      while (index < 15 && x >= midpoints[index]) index++;
+      return vector(table, 16)[index];
+    }
+    const level = roundEven(x);
+    const limited = level < high ? level : high;
+    return low < limited ? limited : low;
+  };
+
+  return {
+    gptqCombine(rows, width, coefficients, a, stride, out) {
+      vector(coefficients, rows).forEach((c, i) => {
+        addRow(vector(out, width), vector(a + stride * i, width), c, 0);
+      });
+    },
+
+    gptqProduct(width, x, r, stride, out) {
+      const sums = vector(out, width).fill(0);
+      vector(x, width).forEach((c, j) => {
+        addRow(sums, vector(r + stride * j, width), c, j);
+      });
+    },
+
+    gptqTarget(width, weights, carried, r, stride, inverses, sumsAt, target) {
+      const sums = vector(sumsAt, width);
+      sums.set(vector(carried, width));
+      for (let j = 0; j < width; j++) {
+        const x = f(sums[j] * vector(inverses, width)[j]);
+        vector(target, width)[j] = vector(weights, width)[j] + x;
+        addRow(sums, vector(r + stride * j, width), -x, j + 1);
+      }
+    },
+
+    gptqBacksolve(width, gradient, r, stride, inverses, out) {
+      const x = vector(out, width).fill(0);
+      for (let j = width - 1; j >= 0; j--) {
+        const row = vector(r + stride * j, width);
+        const sums = [0, 0, 0, 0];
+        for (let k = j + 1; k < width; k++) sums[k % 4] = f(sums[k % 4] + f(row[k] * x[k]));
+        const known = f(f(sums[0] + sums[1]) + f(sums[2] + sums[3]));
+        x[j] = f(vector(gradient, width)[j] - known) * vector(inverses, width)[j];
+      }
+    },
+
+    gptqScan(width, target, weights, candidates, low, high, table, outAt) {
+      const [inverses, offsets] = [vector(candidates, LANES), vector(candidates + 4 * LANES, LANES)];
+      const out = vector(outAt, 3 * LANES);
+      for (let lane = 0; lane < LANES; lane++) {
+        let [l, ll, xl] = [0, 0, 0];
+        for (let j = 0; j < width; j++) {
+          const x = vector(target, width)[j];
+          const level = levelOf(f(f(x - offsets[lane]) * inverses[lane]), low, high, table);
+          const weighted = f(vector(weights, width)[j] * level);
+          l = f(l + weighted);
+          ll = f(ll + f(weighted * level));
+          xl = f(xl + f(weighted * x));
+        }
+        [out[lane], out[LANES + lane], out[2 * LANES + lane]] = [l, ll, xl];
+      }
+    },
+
+    gptqTry(width, target, r, stride, inverses, candidates, low, high, table, sumsAt, levels, losses) {
+      const [scales, offsets] = [vector(candidates, LANES), vector(candidates + 4 * LANES, LANES)];
+      const sums = vector(sumsAt, width);
+      for (let lane = 0; lane < LANES; lane++) {
+        sums.fill(0);
+        const inverse = scales[lane] === 0 ? 0 : f(1 / scales[lane]);
+        let loss = 0;
+        for (let j = 0; j < width; j++) {
+          const t = vector(target, width)[j];
+          const v = f(t + f(sums[j] * vector(inverses, width)[j]));
+          const level = levelOf(f(f(v - offsets[lane]) * inverse), low, high, table);
+          vector(levels, LANES * width)[LANES * j + lane] = level;
+          const e = f(t - f(f(scales[lane] * level) + offsets[lane]));
+          addRow(sums, vector(r + stride * j, width), e, j);
+          loss = f(loss + f(sums[j] * sums[j]));
+        }
+        vector(losses, LANES)[lane] = loss;
+      }
+    },
+
+    gptqFit(width, image, ones, levels, r, stride, sumsAt, outAt) {
+      const sums = vector(sumsAt, width);
+      const out = vector(outAt, 3 * LANES);
+      for (let lane = 0; lane < LANES; lane++) {
+        sums.fill(0);
+        let [yy, yt, yz] = [0, 0, 0];
+        for (let j = 0; j < width; j++) {
+          const level = vector(levels, LANES * width)[LANES * j + lane];
+          addRow(sums, vector(r + stride * j, width), level, j);
+          const y = sums[j];
+          yy = f(yy + f(y * y));
+          yt = f(yt + f(y * vector(image, width)[j]));
+          yz = f(yz + f(y * vector(ones, width)[j]));
+        }
+        [out[lane], out[LANES + lane], out[2 * LANES + lane]] = [yy, yt, yz];
+      }
+    },
+
+    gptqFeedback(
+      width,
+      target,
+      r,
+      stride,
+      inverses,
+      scales,
+      offsets,
+      low,
+      high,
+      table,
+      sumsAt,
+      levels,
+      decoded,
+    ) {
+      const sums = vector(sumsAt, width).fill(0);
+      for (let j = 0; j < width; j++) {
+        const t = vector(target, width)[j];
+        const [scale, offset] = [vector(scales, width)[j], vector(offsets, width)[j]];
+        const v = f(t + f(sums[j] * vector(inverses, width)[j]));
+        const level = levelOf(scale === 0 ? 0 : f(f(v - offset) / scale), low, high, table);
+        const q = f(f(scale * level) + offset);
+        vector(levels, width)[j] = level;
+        vector(decoded, width)[j] = q;
+        addRow(sums, vector(r + stride * j, width), f(t - q), j + 1);
+      }
+    },
+
+    gptqDescend(
+      from,
+      to,
+      width,
+      h,
+      reciprocals,
+      scale,
+      offset,
+      low,
+      high,
+      table,
+      gradientAt,
+      levels,
+      decoded,
+    ) {
+      if (scale === 0) return 0;
+      const inverse = f(1 / scale);
+      const gradient = vector(gradientAt, width);
+      let moves = 0;
+      for (let j = from; j < to; j++) {
+        const q = vector(decoded, width)[j];
+        const step = f(gradient[j] * vector(reciprocals, width)[j]);
+        const level = levelOf(f(f(f(q + step) - offset) * inverse), low, high, table);
+        if (level === vector(levels, width)[j]) continue;
+        const moved = f(f(scale * level) + offset);
+        const change = f(moved - q);
+        // The loss changes by H_jj (change^2 - 2 change step): only moves that gain more than rounding could feign.
+        if (!(f(change * f(f(step + step) - change)) > f(f(f(1e-5) * change) * change))) continue;
+        vector(levels, width)[j] = level;
+        vector(decoded, width)[j] = moved;
+        addRow(gradient, vector(h + 4 * width * j, width), -change, 0);
+        moves++;
+      }
+      return moves;
+    },
+  };
+}

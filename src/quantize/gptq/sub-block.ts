@@ -1,0 +1,412 @@
+import { type Grid, type GroupScales, roundToHalf } from './grid.ts';
+import type { BlockKernels } from './scalar.ts';
+
+/** Candidates that the kernels judge at a time. */
+const LANES = 8;
+/** Inverse scales that the plain search tries, a multiple of LANES: ggml's own search has 37 of them under importance. */
+const SCAN = 40;
+/** Bytes of scratch of a search: candidates, sums, losses, table; sums and levels of eight candidates; image; levels. */
+export const SEARCH_BYTES = 512 + 256 * 4 * (LANES + LANES + 3);
+
+/** The loss of a sub-block ||(t - q) R||^2: addresses of R and of what is known of it (see BlockKernels). */
+export interface Metric {
+  readonly r: number;
+  readonly stride: number;
+  readonly inverses: number;
+  /** 1 R. */
+  readonly ones: number;
+}
+
+/** A scale and offset on no grid, and how much the loss bends along each. */
+export interface FreeFit {
+  scale: number;
+  offset: number;
+  scaleCurvature: number;
+  offsetCurvature: number;
+}
+
+/** A scale and a minimum as stored: the numbers that GroupScales holds for a sub-block. */
+export interface StoredFit {
+  scale: number;
+  min: number;
+  /** Infinity where nothing finite was found. */
+  loss: number;
+}
+
+/**
+ * Search of scale, offset and codes of one sub-block under its own loss. Every candidate is judged by what it leaves
+ * after rounding with error feedback, so that codes and scale are chosen for one another.
+ */
+export class SubBlockSearch {
+  readonly #kernels: BlockKernels;
+  readonly #grid: Grid;
+  readonly #width: number;
+  /** Addresses of the scratch. */
+  readonly #at: {
+    candidates: number;
+    out: number;
+    losses: number;
+    table: number;
+    sums: number;
+    levels: number;
+    image: number;
+  };
+  readonly #candidates: Float32Array;
+  readonly #out: Float32Array;
+  readonly #losses: Float32Array;
+  readonly #lanes: Float32Array;
+  readonly #image: Float32Array;
+  readonly #memory: Float32Array;
+  /** Levels of the best candidate that `stored` found. */
+  readonly levels: Float32Array;
+  /** Address of the grid's table of levels, or 0. */
+  readonly table: number;
+  #target = 0;
+  #metric: Metric = { r: 0, stride: 0, inverses: 0, ones: 0 };
+  /** ones ones, ones image. */
+  #zz = 0;
+  #zt = 0;
+  // The free candidates, best first; and those of a batch as stored.
+  readonly #topLoss = new Float64Array(LANES);
+  readonly #topScale = new Float64Array(LANES);
+  readonly #topOffset = new Float64Array(LANES);
+  readonly #batchScale = new Float64Array(LANES);
+  readonly #batchMin = new Float64Array(LANES);
+  #batch = 0;
+  readonly #tried: number[] = [];
+
+  /** Takes SEARCH_BYTES at `scratch`. */
+  constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
+    this.#kernels = kernels;
+    this.#grid = grid;
+    this.#width = grid.sub;
+    const sums = scratch + 512;
+    const levels = sums + 4 * 256 * LANES;
+    const image = levels + 4 * 256 * LANES;
+    this.#at = {
+      ...{ candidates: scratch, out: scratch + 64, losses: scratch + 192 },
+      ...{ table: writeTable(buffer, scratch + 256, grid), sums, levels, image },
+    };
+    this.table = this.#at.table;
+    const floats = (address: number, n: number) => new Float32Array(buffer, address, n);
+    this.#candidates = floats(this.#at.candidates, 2 * LANES);
+    this.#out = floats(this.#at.out, 3 * LANES);
+    this.#losses = floats(this.#at.losses, LANES);
+    this.#lanes = floats(levels, LANES * grid.sub);
+    this.#image = floats(image, grid.sub);
+    this.levels = floats(image + 1024, grid.sub);
+    this.#memory = new Float32Array(buffer);
+  }
+
+  /** What is searched next: the address of the sub-block's target, and its loss. */
+  aim(target: number, metric: Metric): void {
+    this.#target = target;
+    this.#metric = metric;
+    this.#kernels.gptqProduct(this.#width, target, metric.r, metric.stride, this.#at.image);
+    this.#zz = 0;
+    this.#zt = 0;
+    const ones = metric.ones / 4;
+    for (let j = 0; j < this.#width; j++) {
+      const z = this.#memory[ones + j];
+      this.#zz += z * z;
+      this.#zt += z * this.#image[j];
+    }
+  }
+
+  /**
+   * Scale and offset as real numbers. The candidates that round best under `weights` (at that address) are judged with error
+   * feedback and refined by least squares.
+   */
+  free(weights: number, fit: FreeFit): void {
+    fit.scale = fit.offset = 0;
+    fit.scaleCurvature = 0;
+    fit.offsetCurvature = this.#zz;
+    const count = this.#scan(weights);
+    if (count === 0) return;
+    const { r, stride, inverses } = this.#metric;
+    const { low, high } = this.#grid;
+    const { candidates, table, sums, levels, losses } = this.#at;
+    let best = Number.POSITIVE_INFINITY;
+    this.#topLoss.fill(Number.POSITIVE_INFINITY);
+    for (let round = 0; round < 4; round++) {
+      for (let lane = 0; lane < LANES; lane++) {
+        this.#candidates[lane] = this.#topScale[Math.min(lane, count - 1)];
+        this.#candidates[LANES + lane] = this.#topOffset[Math.min(lane, count - 1)];
+      }
+      this.#kernels.gptqTry(
+        this.#width,
+        this.#target,
+        r,
+        stride,
+        inverses,
+        candidates,
+        low,
+        high,
+        table,
+        sums,
+        levels,
+        losses,
+      );
+      this.#fitLanes();
+      let improved = false;
+      for (let lane = 0; lane < count; lane++) {
+        const loss = this.#losses[lane];
+        if (loss < best) {
+          best = loss;
+          fit.scale = this.#candidates[lane];
+          fit.offset = this.#candidates[LANES + lane];
+          fit.scaleCurvature = this.#out[lane];
+        }
+        if (!(loss < 0.9999 * this.#topLoss[lane])) continue;
+        this.#topLoss[lane] = loss;
+        improved = true;
+        this.#solve(lane);
+      }
+      if (!improved) return;
+    }
+  }
+
+  /** Fills the free candidates with those of the least weighted error after plain rounding; returns how many. */
+  #scan(weights: number): number {
+    const { low, high, min } = this.#grid;
+    const width = this.#width;
+    const memory = this.#memory;
+    const [x, w] = [this.#target / 4, weights / 4];
+    let [least, most, peak] = [memory[x], memory[x], 0];
+    let [sw, sx, sxx] = [0, 0, 0];
+    for (let j = 0; j < width; j++) {
+      const [value, weight] = [memory[x + j], memory[w + j]];
+      if (value < least) least = value;
+      if (value > most) most = value;
+      if (Math.abs(value) > Math.abs(peak)) peak = value;
+      sw += weight;
+      sx += weight * value;
+      sxx += weight * value * value;
+    }
+    if (!(Math.abs(peak) > 0) || !Number.isFinite(peak)) return 0;
+    if (min?.kind === 'integer') least = Math.min(least, 0);
+    if (min !== null && !(most > least)) {
+      // A constant: the offset alone holds it.
+      this.#topScale[0] = 0;
+      this.#topOffset[0] = least;
+      return 1;
+    }
+    let found = 0;
+    for (let first = 0; first < SCAN; first += LANES) {
+      for (let lane = 0; lane < LANES; lane++) {
+        const at = first + lane;
+        this.#candidates[lane] =
+          min === null ? inverseAround(this.#grid, peak, at) : (high - 0.9 + 0.05 * at) / (most - least);
+        this.#candidates[LANES + lane] = min === null ? 0 : least;
+      }
+      const { candidates, table, out } = this.#at;
+      this.#kernels.gptqScan(width, this.#target, weights, candidates, low, high, table, out);
+      for (let lane = 0; lane < LANES; lane++) {
+        const [sl, sll, sxl] = [this.#out[lane], this.#out[LANES + lane], this.#out[2 * LANES + lane]];
+        if (!(sll > 0)) continue;
+        let [scale, offset] = [sxl / sll, 0];
+        if (min !== null) {
+          const determinant = sw * sll - sl * sl;
+          if (!(determinant > 1e-9 * sw * sll)) continue;
+          const free = (sll * sx - sl * sxl) / determinant;
+          if (!(free > 0 && min.kind === 'integer')) {
+            scale = (sw * sxl - sx * sl) / determinant;
+            offset = free;
+          }
+        }
+        found = this.#insert(found, scale, offset, sxx - scale * sxl - offset * sx);
+      }
+    }
+    return found;
+  }
+
+  /** Puts a free candidate into its place among the best; returns how many there are. */
+  #insert(found: number, scale: number, offset: number, loss: number): number {
+    const losses = this.#topLoss;
+    let place = found;
+    while (place > 0 && loss < losses[place - 1]) place--;
+    if (place >= LANES || (place > 0 && losses[place - 1] === loss)) return found;
+    const count = Math.min(found + 1, LANES);
+    for (let i = count - 1; i > place; i--) {
+      losses[i] = losses[i - 1];
+      this.#topScale[i] = this.#topScale[i - 1];
+      this.#topOffset[i] = this.#topOffset[i - 1];
+    }
+    losses[place] = loss;
+    this.#topScale[place] = scale;
+    this.#topOffset[place] = offset;
+    return count;
+  }
+
+  /** Sums of the least-squares problems of all lanes' levels. */
+  #fitLanes(): void {
+    const { image, levels, sums, out } = this.#at;
+    const { ones, r, stride } = this.#metric;
+    this.#kernels.gptqFit(this.#width, image, ones, levels, r, stride, sums, out);
+  }
+
+  /** Least-squares scale and offset of one lane's levels, to the free candidate of that lane. */
+  #solve(lane: number): void {
+    const [yy, yt, yz] = [this.#out[lane], this.#out[LANES + lane], this.#out[2 * LANES + lane]];
+    const { min } = this.#grid;
+    let [scale, offset] = [yy > 0 ? yt / yy : 0, 0];
+    if (min !== null) {
+      const determinant = yy * this.#zz - yz * yz;
+      if (determinant > 1e-6 * yy * this.#zz) {
+        const free = (yy * this.#zt - yt * yz) / determinant;
+        if (!(free > 0 && min.kind === 'integer')) {
+          scale = (yt * this.#zz - this.#zt * yz) / determinant;
+          offset = free;
+        }
+      }
+    }
+    this.#topScale[lane] = scale;
+    this.#topOffset[lane] = offset;
+  }
+
+  /**
+   * Best scale and minimum that can be stored, d and dmin of `group` being given, near a free scale and offset; `held`, if any,
+   * is what is stored now and competes. `rounds` bounds the steps from neighbour to neighbour. Levels go to `levels`.
+   */
+  stored(
+    group: GroupScales,
+    scale: number,
+    offset: number,
+    held: { readonly scale: number; readonly min: number } | null,
+    rounds: number,
+    fit: StoredFit,
+  ): void {
+    fit.loss = Number.POSITIVE_INFINITY;
+    this.#tried.length = 0;
+    this.#batch = 0;
+    if (held !== null) this.#propose(held.scale, held.min);
+    this.#proposeFree(group, scale, offset);
+    const start = held === null ? 0 : Math.min(1, this.#batch - 1);
+    this.#proposeNeighbours(this.#batchScale[start], this.#batchMin[start]);
+    for (let round = 0; ; round++) {
+      const best = this.#judge(group, fit);
+      if (best < 0 || round === rounds) return;
+      this.#fitLanes();
+      this.#solve(best);
+      this.#batch = 0;
+      this.#proposeFree(group, this.#topScale[best], this.#topOffset[best]);
+      this.#proposeNeighbours(fit.scale, fit.min);
+      if (this.#batch === 0) return;
+    }
+  }
+
+  /** Judges the batch; the lane that became the best, or -1. */
+  #judge(group: GroupScales, fit: StoredFit): number {
+    for (let lane = 0; lane < LANES; lane++) {
+      const from = Math.min(lane, this.#batch - 1);
+      this.#candidates[lane] = Math.fround(group.d * this.#batchScale[from]);
+      this.#candidates[LANES + lane] = 0 - Math.fround(group.dmin * this.#batchMin[from]);
+    }
+    const { r, stride, inverses } = this.#metric;
+    const { low, high } = this.#grid;
+    const { candidates, table, sums, levels, losses } = this.#at;
+    this.#kernels.gptqTry(
+      this.#width,
+      this.#target,
+      r,
+      stride,
+      inverses,
+      candidates,
+      low,
+      high,
+      table,
+      sums,
+      levels,
+      losses,
+    );
+    let best = -1;
+    for (let lane = 0; lane < this.#batch; lane++) {
+      if (!(this.#losses[lane] < fit.loss)) continue;
+      best = lane;
+      fit.loss = this.#losses[lane];
+      fit.scale = this.#batchScale[lane];
+      fit.min = this.#batchMin[lane];
+    }
+    if (best >= 0) for (let j = 0; j < this.#width; j++) this.levels[j] = this.#lanes[LANES * j + best];
+    return best;
+  }
+
+  #proposeFree({ d, dmin }: GroupScales, scale: number, offset: number): void {
+    const { scale: stored, min } = this.#grid;
+    const scaleCode =
+      stored.kind === 'half' ? roundToHalf(scale) : codeOf(scale / d, stored.low, stored.high);
+    if (min === null) this.#propose(scaleCode, 0);
+    else if (min.kind === 'half') this.#propose(scaleCode, roundToHalf(offset));
+    else this.#propose(scaleCode, codeOf(-offset / dmin, min.low, min.high));
+  }
+
+  #proposeNeighbours(scale: number, min: number): void {
+    const { scale: stored, min: minimum } = this.#grid;
+    if (stored.kind === 'half') {
+      for (const [byScale, byMin] of minimum === null ? RELATIVE : RELATIVE_WITH_MIN) {
+        this.#propose(roundToHalf(scale * (1 + byScale)), roundToHalf(min * (1 + byMin)));
+      }
+      return;
+    }
+    // A step of a scale of 8 bits changes little.
+    const step = stored.high >= 127 ? 2 : 1;
+    for (const [byScale, byMin] of minimum === null ? ALONG : AROUND) {
+      this.#propose(scale + step * byScale, min + byMin);
+    }
+  }
+
+  #propose(scale: number, min: number): void {
+    const { scale: stored, min: minimum } = this.#grid;
+    if (stored.kind === 'integer' && (scale < stored.low || scale > stored.high)) return;
+    if (minimum?.kind === 'integer' && (min < minimum.low || min > minimum.high)) return;
+    if (this.#batch === LANES || !Number.isFinite(scale) || !Number.isFinite(min)) return;
+    const tried = this.#tried;
+    for (let i = 0; i < tried.length; i += 2) if (tried[i] === scale && tried[i + 1] === min) return;
+    tried.push(scale, min);
+    this.#batchScale[this.#batch] = scale;
+    this.#batchMin[this.#batch++] = min;
+  }
+}
+
+/** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
+export function writeTable(buffer: ArrayBufferLike, address: number, { table }: Grid): number {
+  if (table === null) return 0;
+  const steps = table.slice(1).map((value, i) => value - table[i]);
+  const floats = new Float32Array(buffer, address, 48);
+  floats.set(table);
+  floats.set(
+    steps.map((step, i) => table[i] + step / 2),
+    16,
+  );
+  floats.set(steps, 32);
+  return address;
+}
+
+const AROUND = [
+  ...[[1, 0] as const, [-1, 0] as const, [0, 1] as const, [0, -1] as const],
+  ...[[1, 1] as const, [-1, -1] as const, [1, -1] as const, [-1, 1] as const],
+];
+const ALONG = [1, -1, 2, -2, 3, -3].map((step) => [step, 0] as const);
+const RELATIVE = [0.007, -0.007, 0.015, -0.015, 0.03, -0.03, 0.06].map((step) => [step, 0] as const);
+const RELATIVE_WITH_MIN = [
+  ...[0.01, -0.01, 0.03, -0.03].map((step) => [step, 0] as const),
+  ...[0.01, -0.01, 0.03].map((step) => [0, step] as const),
+];
+
+/** Nearest integer of low..high; 0 for NaN, which 0 / 0 gives. */
+const codeOf = (x: number, low: number, high: number): number =>
+  Number.isNaN(x) ? 0 : Math.max(low, Math.min(high, Math.round(x)));
+
+/**
+ * Inverse scale number `at` of SCAN for values around zero: the one of largest magnitude, `peak`, goes to near one end of
+ * the levels or the other.
+ */
+function inverseAround({ low, high, table }: Grid, peak: number, at: number): number {
+  const levels = table?.length ?? high - low + 1;
+  const reach = levels <= 3 ? 0.6 : levels <= 8 ? 0.3 : levels <= 32 ? 0.16 : 0.04;
+  const both = low !== -high; // on a grid that is even about 0 both ends are the same
+  const half = both ? SCAN / 2 : SCAN;
+  const end = at < half ? low : high;
+  const step = ((at % half) - (half >> 1)) / (half >> 1);
+  return (end * (1 + reach * step)) / peak;
+}

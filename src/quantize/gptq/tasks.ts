@@ -1,0 +1,263 @@
+/** Tasks of `quantizeMatrix`: each piece is a run of rows, so that pieces share nothing they write. */
+import type { TaskScope } from '../../compute/scope.ts';
+import { bytesOf, type TypeName } from '../../core/types.ts';
+import { canWeigh } from '../format/index.ts';
+import { kernelsOf } from '../kernels.ts';
+import { GROUP_WIDTH, gridOf, groupPacker, newGroupScales, offsetOf, scaleOf } from './grid.ts';
+import { GroupCoder, type GroupCurvature, type GroupLoss } from './group.ts';
+import type { BlockKernels } from './scalar.ts';
+import { type CodedRows, levelsOf, loadGroup, storeGroup } from './state.ts';
+import { writeTable } from './sub-block.ts';
+
+/** Rows of a piece. */
+const PIECE_ROWS = 8;
+
+/** Pieces that a task cuts `rows` rows into. */
+export const rowPieces = (rows: number): number => Math.ceil(rows / PIECE_ROWS);
+
+/** The rows that are worked on. Float matrices, by address, are rows x n, row-major. */
+export interface Slab extends CodedRows {
+  readonly type: TypeName;
+  readonly rows: number;
+  /** Number of the first row, for messages. */
+  readonly firstRow: number;
+  readonly weights: number;
+  /** What the codes should come near: the weights, or what does better than they under the inputs that will be seen. */
+  readonly targets: number;
+  readonly errors: number;
+}
+
+/** A slab, and the group of columns it is at. */
+export interface GroupJob<Loss> extends Slab {
+  readonly start: number;
+  readonly loss: Loss;
+}
+
+/** What a task says of a row whose scales go beyond what the type can store. */
+export interface ScaleFailure {
+  readonly cause: 'scale';
+  readonly row: number;
+  /** First column of the group. */
+  readonly column: number;
+}
+
+const blockKernels = (scope: TaskScope): BlockKernels => scope.compute as unknown as BlockKernels;
+
+const coderOf = (scope: TaskScope, type: TypeName): GroupCoder =>
+  new GroupCoder(blockKernels(scope), scope.memory.buffer as ArrayBufferLike, scope.scratch, gridOf(type)!);
+
+function eachRow(index: number, rows: number, act: (row: number) => void): void {
+  for (let row = index * PIECE_ROWS; row < Math.min(rows, (index + 1) * PIECE_ROWS); row++) act(row);
+}
+
+/**
+ * Codes the group's columns of each row, and puts their errors where what earlier errors carry into them was. payload:
+ * GroupJob<GroupLoss>; args: how often d and dmin are refitted.
+ */
+function gptqCode(scope: TaskScope, index: number, [refits]: readonly number[], payload: unknown): void {
+  const job = payload as GroupJob<GroupLoss>;
+  const { loss, start, n } = job;
+  const { width, r, inverses } = loss;
+  const coder = coderOf(scope, job.type);
+  const kernels = blockKernels(scope);
+  eachRow(index, job.rows, (row) => {
+    const at = 4 * (row * n + start);
+    const carried = job.errors + at;
+    kernels.gptqTarget(width, job.targets + at, carried, r, 4 * width, inverses, coder.scratch, coder.target);
+    if (!Number.isFinite(coder.code(loss, refits))) {
+      const failure: ScaleFailure = { cause: 'scale', row: job.firstRow + row, column: start };
+      throw Object.assign(new Error('a scale is not finite'), { failure });
+    }
+    keep(scope, job, row, width, coder);
+  });
+}
+
+/** Improves the group's columns of each row. payload: GroupJob<GroupCurvature>; args: address of E H, rows x width. */
+function gptqImprove(
+  scope: TaskScope,
+  index: number,
+  [gradients]: readonly number[],
+  payload: unknown,
+): void {
+  const job = payload as GroupJob<GroupCurvature>;
+  const { start, loss, rows } = job;
+  const { width } = loss;
+  const coder = coderOf(scope, job.type);
+  eachRow(index, rows, (row) => {
+    loadGroup(scope, job, row, start, coder.scales, coder.levels.subarray(0, width));
+    coder.decode(width);
+    if (coder.improve(loss, gradients + 4 * row * width)) keep(scope, job, row, width, coder);
+  });
+}
+
+/** Keeps what a coder found for a group of a row, and its errors. */
+function keep(
+  scope: TaskScope,
+  job: GroupJob<unknown>,
+  row: number,
+  width: number,
+  { scales, levels, decoded }: GroupCoder,
+): void {
+  const at = 4 * (row * job.n + job.start);
+  const [errors, targets] = [scope.floats(job.errors + at, width), scope.floats(job.targets + at, width)];
+  for (let j = 0; j < width; j++) errors[j] = targets[j] - decoded[j];
+  storeGroup(scope, job, row, job.start, scales, levels.subarray(0, width));
+}
+
+/** A group of columns in an order of processing: those at places start .. start + width - 1. */
+export interface OrderedLoss extends GroupLoss {
+  /** Address of the channel at each place, int32. */
+  readonly order: number;
+}
+
+/**
+ * Codes columns in an order of processing, under the scales that are kept already. Errors are in that order. payload:
+ * GroupJob<OrderedLoss>.
+ */
+function gptqOrdered(scope: TaskScope, index: number, _args: readonly number[], payload: unknown): void {
+  const job = payload as GroupJob<OrderedLoss>;
+  const { start, loss, n } = job;
+  const { width, r, inverses } = loss;
+  const grid = gridOf(job.type)!;
+  const kernels = blockKernels(scope);
+  const order = new Int32Array(scope.memory.buffer, loss.order + 4 * start, width);
+  const vector = (i: number) => scope.scratch + 4 * GROUP_WIDTH * i;
+  const [w, t, sums, scales, offsets, levels, decoded] = [0, 1, 2, 3, 4, 5, 6].map(vector);
+  const at = (address: number) => scope.floats(address, width);
+  const table = writeTable(scope.memory.buffer as ArrayBufferLike, vector(7), grid);
+  eachRow(index, job.rows, (row) => {
+    const carried = job.errors + 4 * (row * n + start);
+    const targets = scope.floats(job.targets + 4 * row * n, n);
+    const ranges = rangesOf(scope, job, row);
+    order.forEach((channel, j) => {
+      at(w)[j] = targets[channel];
+      at(scales)[j] = ranges.scale[Math.floor(channel / grid.sub)];
+      at(offsets)[j] = ranges.offset[Math.floor(channel / grid.sub)];
+    });
+    kernels.gptqTarget(width, w, carried, r, 4 * width, inverses, sums, t);
+    const { low, high } = grid;
+    kernels.gptqFeedback(
+      ...[width, t, r, 4 * width, inverses, scales, offsets],
+      ...[low, high, table, sums, levels, decoded],
+    );
+    const kept = levelsOf(scope, job, row);
+    order.forEach((channel, j) => {
+      at(carried)[j] = at(w)[j] - at(decoded)[j];
+      kept[channel] = at(levels)[j];
+    });
+  });
+}
+
+/** Scale and offset of every sub-block of a row. */
+function rangesOf(scope: TaskScope, job: Slab, row: number): { scale: Float64Array; offset: Float64Array } {
+  const { sub } = gridOf(job.type)!;
+  const group = newGroupScales();
+  const count = Math.ceil(job.n / sub);
+  const [scale, offset] = [new Float64Array(count), new Float64Array(count)];
+  for (let start = 0; start < job.n; start += GROUP_WIDTH) {
+    loadGroup(scope, job, row, start, group, new Float32Array(0));
+    for (let s = 0; s < GROUP_WIDTH / sub && start / sub + s < count; s++) {
+      scale[start / sub + s] = scaleOf(group, s);
+      offset[start / sub + s] = offsetOf(group, s);
+    }
+  }
+  return { scale, offset };
+}
+
+/** Errors of the targets in the order of columns, from what is kept. payload: Slab. */
+function gptqErrors(scope: TaskScope, index: number, _args: readonly number[], payload: unknown): void {
+  const slab = payload as Slab;
+  const { n } = slab;
+  eachRow(index, slab.rows, (row) => {
+    const [errors, targets] = [slab.errors, slab.targets].map((a) => scope.floats(a + 4 * row * n, n));
+    eachDecoded(scope, slab, row, (start, decoded) => {
+      decoded.forEach((value, j) => {
+        errors[start + j] = targets[start + j] - value;
+      });
+    });
+  });
+}
+
+/**
+ * Packs what is kept into ggml's bytes, puts what they decode to in place of the weights, and what is lost into the errors.
+ * payload: Slab; args: address of the slab's bytes.
+ */
+function gptqFinish(scope: TaskScope, index: number, [codes]: readonly number[], payload: unknown): void {
+  const slab = payload as Slab;
+  const { n, type } = slab;
+  const pack = groupPacker(gridOf(type)!);
+  eachRow(index, slab.rows, (row) => {
+    const [errors, targets, weights] = [slab.errors, slab.targets, slab.weights].map((a) =>
+      scope.floats(a + 4 * row * n, n),
+    );
+    const bytes = scope.bytes(codes + row * bytesOf(type, n), bytesOf(type, n));
+    eachDecoded(scope, slab, row, (start, decoded, group, levels) => {
+      pack(group, levels, bytes.subarray(bytesOf(type, start)));
+      decoded.forEach((value, j) => {
+        errors[start + j] = targets[start + j] - value;
+        weights[start + j] = value;
+      });
+    });
+  });
+}
+
+function eachDecoded(
+  scope: TaskScope,
+  slab: Slab,
+  row: number,
+  visit: (
+    start: number,
+    decoded: Float32Array,
+    group: ReturnType<typeof newGroupScales>,
+    levels: Float32Array,
+  ) => void,
+): void {
+  const { sub } = gridOf(slab.type)!;
+  const group = newGroupScales();
+  for (let start = 0; start < slab.n; start += GROUP_WIDTH) {
+    const levels = new Float32Array(Math.min(GROUP_WIDTH, slab.n - start));
+    loadGroup(scope, slab, row, start, group, levels);
+    const decoded = levels.map((level, j) => {
+      const s = Math.floor(j / sub);
+      return Math.fround(scaleOf(group, s) * level) + offsetOf(group, s);
+    });
+    visit(start, decoded, group, levels);
+  }
+}
+
+/** What `ggmlCode` codes, and how. */
+export interface GgmlJob extends Omit<Slab, 'levels' | 'scales'> {
+  /** Address of n float32 of importance, 0 for none. */
+  readonly importance: number;
+  /** Address of the bytes, 0 if only the errors are asked for: else the weights become what the bytes decode to. */
+  readonly codes: number;
+}
+
+/** Codes rows as ggml does, each by itself. Errors are those of the targets. payload: GgmlJob. */
+function ggmlCode(scope: TaskScope, index: number, _args: readonly number[], payload: unknown): void {
+  const { type, n, rows, weights, targets, errors, importance, codes } = payload as GgmlJob;
+  const name = `quantization kernels for rows of ${n}`;
+  const kernels =
+    (scope.kept.get(name) as ReturnType<typeof kernelsOf> | undefined) ??
+    kernelsOf(scope.quantization, 16 * n + 64);
+  scope.kept.set(name, kernels);
+  const x = Math.ceil(kernels.base / 16) * 16;
+  const [q, weighing, blocks] = [x + 4 * n, x + 8 * n, x + 12 * n];
+  const floats = (at: number) => new Float32Array(kernels.buffer, at, n);
+  if (importance !== 0) floats(weighing).set(scope.floats(importance, n));
+  eachRow(index, rows, (row) => {
+    const [own, wanted, lost] = [weights, targets, errors].map((a) => scope.floats(a + 4 * row * n, n));
+    floats(x).set(own);
+    if (importance !== 0 && canWeigh(type)) kernels.quantizeWeighted(type, x, blocks, 1, n, weighing);
+    else kernels.quantize(type, x, blocks, n);
+    kernels.dequantize(type, blocks, q, n);
+    const decoded = floats(q);
+    for (let j = 0; j < n; j++) lost[j] = wanted[j] - decoded[j];
+    if (codes === 0) return;
+    own.set(decoded);
+    const length = bytesOf(type, n);
+    scope.bytes(codes + row * length, length).set(new Uint8Array(kernels.buffer, blocks, length));
+  });
+}
+
+export const tasks = { gptqCode, gptqImprove, gptqOrdered, gptqErrors, gptqFinish, ggmlCode };
