@@ -158,7 +158,6 @@ describe('what the report says', () => {
       const total = ({ bulk, outliers }: typeof wide) =>
         bulk.rmse ** 2 * bulk.weights + outliers.rmse ** 2 * outliers.weights;
       expect(total(least)).toBeLessThanOrEqual(Math.min(total(wide), total(narrow)));
-      if (process.env.SHOW) console.log(bits, JSON.stringify([wide,narrow,least].map((r)=>[r.high.most.toFixed(3), r.bulk.relativeError?.toExponential(2), r.outliers.relativeError?.toExponential(2), total(r).toFixed(3)])));
     }
   });
 });
