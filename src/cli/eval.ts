@@ -1,3 +1,4 @@
+import type { GemmKind } from '../core/calibration.ts';
 import type { Evaluation } from '../core/evaluation.ts';
 import type { evaluate } from '../model-runs.ts';
 import { renderEvaluation } from '../report/evaluation.ts';
@@ -13,7 +14,7 @@ export interface EvalFlags {
   windows?: number;
   threads?: number;
   memory?: number;
-  gemm?: 'auto' | 'wasm' | 'blas';
+  gemm?: GemmKind;
   json?: boolean;
   quiet?: boolean;
 }

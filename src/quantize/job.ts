@@ -37,6 +37,8 @@ export interface TensorJob {
   readonly importance?: Float32Array;
   /** Set for the encoders of `:range`. */
   readonly range?: TensorRange;
+  /** Whether its weights are counted in a histogram. */
+  readonly counted?: boolean;
   /** All its blocks, in shared memory, where calibration has coded it already: they are measured and written. */
   readonly blocks?: Uint8Array;
 }

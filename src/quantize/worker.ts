@@ -11,7 +11,8 @@ import { typeOfEncoder } from '../core/plan.ts';
 import { rangeFields } from '../core/ranges.ts';
 import { forEachRowPiece, segmentsOf } from '../core/segments.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
-import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
+import { ChunkCounter, type ChunkHistogram, HISTOGRAM_BYTES } from './histogram.ts';
+import { ChunkIndex, chunkBytes, type RowRanges, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL } from './pool.ts';
@@ -46,6 +47,8 @@ interface Arena extends WeightedArena, RangeArena {
   q: number;
   /** Results of the measure and range kernels. */
   out: number;
+  /** HISTOGRAM_BYTES, if a tensor is counted. */
+  histogram: number;
 }
 
 const aligned = (bytes: number) => Math.ceil(bytes / 16) * 16;
@@ -60,22 +63,19 @@ function layOutArena(): Arena {
     ...job.tensors.filter(({ range }) => range !== undefined).map(({ rowLength }) => rowLength),
   );
   const row = Math.max(0, ...weighted.map(({ rowLength }) => rowLength));
+  const counters = job.tensors.some(({ counted }) => counted) ? HISTOGRAM_BYTES : 0;
+  const weightedBytes = aligned(4 * rows) + aligned(4 * row);
   const total =
-    aligned(sizes.stored) +
-    aligned(sizes.coded) +
-    2 * tile +
-    128 +
-    aligned(4 * rows) +
-    aligned(4 * row) +
-    SCRATCH_BYTES;
+    aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + weightedBytes + SCRATCH_BYTES + counters;
   const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
   const x = encoded + aligned(sizes.coded);
   const [q, out] = [x + tile, x + 2 * tile];
-  const importance = out + 128 + aligned(4 * rows);
-  const scratch = importance + aligned(4 * row);
-  return { kernels, stored, encoded, x, q, out, rows: out + 128, importance, scratch };
+  const [wholeRows, scratch] = [out + 128, out + 128 + weightedBytes];
+  const importance = wholeRows + aligned(4 * rows);
+  const histogram = scratch + SCRATCH_BYTES;
+  return { kernels, stored, encoded, x, q, out, rows: wholeRows, importance, scratch, histogram };
 }
 
 function allocate(bytes: number): Kernels {
@@ -101,7 +101,9 @@ function run(): void {
       const chunk = index.locate(number);
       tensor = job.tensors[chunk.tensor];
       if (data.phase === 'verify') {
-        post({ kind: 'done', number, ...checksumOf(tensor, chunk.start, chunk.count, arena, output) });
+        const done = checksumOf(tensor, chunk.start, chunk.count, arena, output);
+        const counted = tensor.counted && recount(tensor, chunk.start, chunk.count, arena, inputs);
+        post({ kind: 'done', number, ...done, ...(counted && { histogram: counted }) });
         continue;
       }
       const span = data.phase === 'encode' ? spanOf(tensor, chunk.start, chunk.count) : chunk;
@@ -215,6 +217,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   const { range } = tensor;
   const rangeSums = new Float64Array(range ? tiles * rangeFields.length : 0);
   const codeRanged = range && rangeCoder(tensor, range, span, arena, requireFinite);
+  const counter = tensor.counted ? new ChunkCounter(kernels, tensor, arena.histogram, out) : null;
   const codeWeighted =
     tensor.importance && weightedCoder(tensor, tensor.importance, span, arena, requireFinite);
 
@@ -232,8 +235,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       forEachRowPiece(tensor.rowLength, start + done, n, (row, piece, length) => {
         const parameters = { scale: scales[row], zeroPoint: zeroPoints[row] };
         kernels.quantizeZeroPoint(weights + 4 * piece, to + piece, length, parameters);
-        kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, parameters);
       });
+      decodeRows(tensor, tensor.ranges, start + done, n, to, q, kernels);
     } else {
       if (codeRanged) pieces = codeRanged(start + done, n, weights);
       else if (tensor.blocks) bytes.set(blocksOf(tensor.blocks, coded, start + done, n), to);
@@ -257,9 +260,10 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       maxError = tileMax;
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
     }
+    counter?.take(weights, q, start + done, n);
   }
   const checksum = kernels.checksum(arena.encoded + bytesOf(coded, lead), bytesOf(coded, count));
-  return { checksum, sums, rangeSums, maxError, maxErrorAt };
+  return { checksum, sums, rangeSums, maxError, maxErrorAt, ...(counter && { histogram: counter.finish() }) };
 
   function requireFinite(weights: number, from: number, first: number, n: number): void {
     kernels.measure(weights, weights, n, out);
@@ -277,6 +281,22 @@ const noSums: ChunkDone = {
   maxError: 0,
   maxErrorAt: 0,
 };
+/** Int8 codes of n weights from `start` on to float32, each row by its own scale and zero point. */
+function decodeRows(
+  { rowLength }: TensorJob,
+  { scales, zeroPoints }: RowRanges,
+  start: number,
+  n: number,
+  codes: number,
+  q: number,
+  kernels: Kernels,
+): void {
+  forEachRowPiece(rowLength, start, n, (row, piece, length) => {
+    const parameters = { scale: scales[row], zeroPoint: zeroPoints[row] };
+    kernels.dequantizeZeroPoint(codes + piece, q + 4 * piece, length, parameters);
+  });
+}
+
 /** The blocks of n weights from `start` on. */
 const blocksOf = (blocks: Uint8Array, type: TypeName, start: number, n: number): Uint8Array =>
   blocks.subarray(bytesOf(type, start), bytesOf(type, start + n));
@@ -303,6 +323,31 @@ function checksumOf(
     done += read;
   }
   return { ...noSums, checksum: kernels.checksum(encoded, done) };
+}
+
+/** The histogram of a chunk whose blocks `checksumOf` has read; what it reads of them may be damaged. */
+function recount(
+  tensor: TensorJob,
+  start: number,
+  count: number,
+  arena: Arena,
+  inputs: Map<number, number>,
+): ChunkHistogram {
+  const { kernels, x, q } = arena;
+  const type = storedType(tensor.source);
+  const coded = typeOfEncoder(tensor.encoder);
+  const counter = new ChunkCounter(kernels, tensor, arena.histogram, arena.out);
+  load(tensor, start, count, arena, inputs);
+  for (let done = 0; done < count; done += SUM_RANGE) {
+    const n = Math.min(SUM_RANGE, count - done);
+    const from = arena.stored + bytesOf(type, done);
+    if (type !== 'F32') kernels.dequantize(type, from, x, n);
+    const to = arena.encoded + bytesOf(coded, done);
+    if (tensor.ranges) decodeRows(tensor, tensor.ranges, start + done, n, to, q, kernels);
+    else kernels.dequantize(coded, to, q, n);
+    counter.take(type === 'F32' ? from : x, q, start + done, n);
+  }
+  return counter.finish();
 }
 
 /** Names the first weight that is not finite as float32, by its value as stored. */
