@@ -156,7 +156,7 @@ function measureRange(
     const [a, b] = [new Float32Array(kernels.buffer, x, n), new Float32Array(kernels.buffer, q, n)];
     maxErrorAt = start + a.findIndex((value, i) => Math.abs(value - b[i]) === maxError);
   }
-  return { count: n, sumX2, sumQ2, sumXQ, sumE2, maxError, maxErrorAt };
+  return { count: n, sumX2, sumQ2, sumXQ, sumE2, maxError, maxErrorAt, range: null };
 }
 
 /** Reads ranges of a checkpoint's tensors, each file opened once. */

@@ -1,9 +1,9 @@
 /**
  * The stages on one page: read -> plan -> calibrate -> quantize -> write; then src/report makes the report.
  *
- * Reading and planning (planned-run.ts) touch headers only. Calibrating finds the ranges of rows, or runs the model over a
- * text (calibrated-run.ts), where it alternates with the two stages behind it. Quantizing runs over the worker pool; writing
- * ends with a rename. The report is built by src/report from the result.
+ * Reading and planning (planned-run.ts) touch headers only. Calibrating finds ranges of rows and of tensors, or runs the
+ * model over a text (calibrated-run.ts), where it alternates with the two stages behind it. Quantizing runs over the worker
+ * pool; writing ends with a rename. The report is built by src/report from the result.
  */
 import { availableParallelism, cpus } from 'node:os';
 import { CalibratedRun } from './calibrated-run.ts';
@@ -20,10 +20,10 @@ import { planQuantization, type QuantizeOptions } from './planned-run.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
 import { HistogramCollector } from './quantize/histogram.ts';
 import { chunkBytes, type Job, type TensorJob } from './quantize/job.ts';
-import { jobOf, rangedTensors } from './quantize/planned-job.ts';
+import { jobOf } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
-import { findRowRanges } from './quantize/row-ranges.ts';
+import { findRanges } from './quantize/ranges.ts';
 import { isQuantized } from './report/report.ts';
 import { resolveResources } from './resources.ts';
 import { Stopwatch } from './stopwatch.ts';
@@ -92,21 +92,14 @@ export async function quantize(
   enter('calibrate');
   const calibrated = plan.calibration ? new CalibratedRun(plan, options) : null;
   const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated);
-  const ranged = rangedTensors(plan.tensors, planned);
-  const rangedJob: Job = {
-    files,
-    chunk,
-    tensors: ranged.map((tensor) => jobOf(tensor, { file: 0, offset: 0 }, new Map())),
-  };
-  const found = await findRowRanges({ job: rangedJob, threads, module, signal }).catch((error) => {
+  const found = await findRanges(plan, planned, { chunk, threads, module, signal }).catch((error) => {
     throw failure(error);
   });
   checkInterrupted(null);
-  const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
   const tensors = planned.map((tensor, i) => ({
-    ...jobOf(tensor, places[i], ranges),
+    ...jobOf(tensor, places[i], found),
     counted: options.histograms === true && isQuantized(tensor),
   }));
   const job: Job = { files, chunk, tensors };

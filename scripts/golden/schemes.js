@@ -3,7 +3,8 @@
 
 /**
  * Options of one output.
- * @typedef {{ type?: string, method?: string, bits?: number }} Scheme
+ * @typedef {{ type?: string, method?: string, bits?: number, range?: string, granularity?: string, symmetric?: string,
+ *   center?: boolean }} Scheme
  */
 
 /**

@@ -10,6 +10,10 @@ export interface QuantizeFlags {
   method?: string;
   bits?: number;
   pure?: boolean;
+  range?: string;
+  granularity?: string;
+  symmetric?: string;
+  center?: boolean;
   leaveOutputTensor?: boolean;
   outputTensorType?: string;
   tokenEmbeddingType?: string;

@@ -1,3 +1,5 @@
+import type { RangeSums } from './ranges.ts';
+
 /**
  * Sums over a range of weights from which every error figure follows. x is the weight as float32, q what the
  * encoded block decodes to; all sums are float64.
@@ -12,6 +14,8 @@ export interface ErrorSums {
   /** Largest |x - q|, and the first element (output order) that has it. */
   maxError: number;
   maxErrorAt: number;
+  /** Of weights coded over chosen ranges; null for others, and for no weights. */
+  range: RangeSums | null;
 }
 
 /** Weights per partial sum. Partial sums are added in tensor order, so no figure depends on threads or chunks. */
@@ -25,6 +29,7 @@ export const emptyErrorSums = (): ErrorSums => ({
   sumE2: 0,
   maxError: 0,
   maxErrorAt: 0,
+  range: null,
 });
 
 /** Adds the sums of the range that follows. */

@@ -55,3 +55,12 @@ export function toBfloat16(value: number): number {
 
 /** bfloat16 bits to the exact number. */
 export const fromBfloat16 = (bits: number): number => floatFromBits((bits << 16) >>> 0);
+
+/** The float16 value nearest to a float32, as a number: `fromFloat16(toFloat16(value))`. */
+export function roundToFloat16(value: number): number {
+  const bits = floatBits(value);
+  const magnitude = bits & 0x7fffffff;
+  // Subnormals, and what rounds to infinity or is none.
+  if (magnitude < 0x38800000 || magnitude >= 0x477ff000) return fromFloat16(toFloat16(value));
+  return floatFromBits((bits + 0xfff + ((bits >>> 13) & 1)) & ~0x1fff);
+}

@@ -22,6 +22,8 @@ export interface EncodedSums {
   readonly checksum: number;
   /** SUMS_PER_TILE sums of each tile. */
   readonly sums: Float64Array;
+  /** Of a tensor with chosen ranges, the numbers of `rangeFields` of each tile; else empty. */
+  readonly rangeSums: Float64Array;
   readonly maxError: number;
   /** Element of the tensor, in output order, that has the largest error. */
   readonly maxErrorAt: number;

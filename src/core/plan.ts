@@ -1,16 +1,14 @@
 import type { PlannedCalibration, Statistics } from './calibration.ts';
 import type { Checkpoint, StoredTensor } from './checkpoint.ts';
 import type { MetadataEntry } from './metadata.ts';
+import type { RangedType, RangeSpec } from './ranges.ts';
 import type { TypeName } from './types.ts';
 
 /**
  * Names a way of turning float32 values into blocks of a type. The name of a type is ggml's own coding of it;
- * a suffix names another choice of range over the same grid.
+ * `:range` is the same grid over ranges that are chosen (`PlannedTensor.range`).
  */
-export type EncoderName = TypeName | 'TQ1_0:absmean' | 'TQ2_0:absmean' | 'I8:zero-point';
-
-/** Encoders that take their ranges from the weights of each block; I8:zero-point takes its range from outside. */
-export type BlockEncoder = Exclude<EncoderName, 'I8:zero-point'>;
+export type EncoderName = TypeName | 'I8:zero-point' | `${RangedType}:range`;
 
 /** The grid an encoder codes onto. */
 export const typeOfEncoder = (encoder: EncoderName): TypeName => encoder.split(':')[0] as TypeName;
@@ -56,6 +54,8 @@ export interface PlannedTensor {
    * Absent where the coding follows none.
    */
   readonly importance?: Float32Array;
+  /** How its ranges are chosen; set where the encoder is one of `:range`. */
+  readonly range?: RangeSpec;
   /** The statistics it waits for before it is coded; absent where its coding needs none that the plan does not have. */
   readonly calibrated?: Statistics;
 }

@@ -1,9 +1,10 @@
 import { fifthBits, storeScaled } from './decode';
 import { blockAt, finiteReciprocal, firstOfMagnitude, largestOfEach, smallestOfEach } from './group';
-import { floatOfHalf, halfOfQuotient, halvesOf } from './half';
+import { floatOfHalf, halfOf, halfOfQuotient, halvesOf } from './half';
 import { sumOfSquares } from './importance';
 import { interleave } from './lanes';
 import { codesAround, levelsByProduct } from './levels';
+import { codes16, divisorOf } from './range-codes';
 import { unsignedBytes } from './rounding';
 import { searchSymmetric, weighByImportance, WEIGHTS, XS } from './symmetric';
 
@@ -177,6 +178,19 @@ export function quantize_Q4_0(src: usize, dst: usize, n: i32): void {
   }
 }
 
+/** All blocks with one scale, a float16 value. */
+export function quantize_Q4_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, offset: f32, lowest: f32, highest: f32,
+): void {
+  const divisor = divisorOf(scale), m = f32x4.splat(offset), low = f32x4.splat(lowest), high = f32x4.splat(highest);
+  const d = halfOf(scale);
+  const middle = i8x16.splat(8);
+  for (const end = src + (<usize>n << 2); src < end; src += 128, dst += 18) {
+    const first = i8x16.add(codes16(src, divisor, m, low, high), middle);
+    store4(dst, d, first, i8x16.add(codes16(src + 64, divisor, m, low, high), middle));
+  }
+}
+
 export function dequantize_Q4_0(src: usize, dst: usize, n: i32): void {
   const end = dst + (<usize>n << 2);
   while (dst < end) {
@@ -202,6 +216,19 @@ export function quantize_Q5_0(src: usize, dst: usize, n: i32): void {
       src += 128;
       dst += 22;
     }
+  }
+}
+
+/** All blocks with one scale, a float16 value. */
+export function quantize_Q5_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, offset: f32, lowest: f32, highest: f32,
+): void {
+  const divisor = divisorOf(scale), m = f32x4.splat(offset), low = f32x4.splat(lowest), high = f32x4.splat(highest);
+  const d = halfOf(scale);
+  const middle = i8x16.splat(16);
+  for (const end = src + (<usize>n << 2); src < end; src += 128, dst += 22) {
+    const first = i8x16.add(codes16(src, divisor, m, low, high), middle);
+    store5(dst, d, first, i8x16.add(codes16(src + 64, divisor, m, low, high), middle));
   }
 }
 

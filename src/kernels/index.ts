@@ -1,6 +1,7 @@
 /**
  * Entry of the WebAssembly module: re-exports the kernels, named `quantize_<encoder>`, `dequantize_<type>`,
- * `measure`, `range`, `histogram` and `checksum`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on
+ * `measure`, `range`, `extent`, `range_errors`, `histogram` and `checksum`. Addresses are byte offsets into the exported memory;
+ * everything from `arenaBase()` on
  * belongs to the host. n counts weights and must be a multiple of the type's block size; buffers are 16-byte aligned
  * and do not overlap.
  */
@@ -23,6 +24,7 @@ export * from './q3_k';
 export * from './q45_k';
 export * from './q6_k';
 export * from './q8_0';
+export * from './range';
 export * from './stored';
 export * from './ternary';
 export * from './zero-point';

@@ -4,6 +4,7 @@ import { blockAt, finiteReciprocal, firstOfMagnitude, largestOfEach, smallestOfE
 import { floatOfHalf, halfOf, halvesOf } from './half';
 import { sumOfSquares } from './importance';
 import { interleave } from './lanes';
+import { codes16, divisorOf } from './range-codes';
 import { unsignedBytes } from './rounding';
 import { GROUP, LANES, MINS, SCALES, search, weighByImportance, WEIGHTS } from './search';
 
@@ -182,6 +183,17 @@ export function quantize_Q4_1(src: usize, dst: usize, n: i32): void {
   }
 }
 
+/** All blocks with one scale and one minimum, float16 values. */
+export function quantize_Q4_1_range(
+  src: usize, dst: usize, n: i32, scale: f32, offset: f32, lowest: f32, highest: f32,
+): void {
+  const divisor = divisorOf(scale), m = f32x4.splat(offset), low = f32x4.splat(lowest), high = f32x4.splat(highest);
+  const d = halfOf(scale), minimum = halfOf(offset);
+  for (const end = src + (<usize>n << 2); src < end; src += 128, dst += 20) {
+    store4(dst, d, minimum, codes16(src, divisor, m, low, high), codes16(src + 64, divisor, m, low, high));
+  }
+}
+
 export function dequantize_Q4_1(src: usize, dst: usize, n: i32): void {
   const end = dst + (<usize>n << 2);
   while (dst < end) {
@@ -208,6 +220,17 @@ export function quantize_Q5_1(src: usize, dst: usize, n: i32): void {
       src += 128;
       dst += 24;
     }
+  }
+}
+
+/** All blocks with one scale and one minimum, float16 values. */
+export function quantize_Q5_1_range(
+  src: usize, dst: usize, n: i32, scale: f32, offset: f32, lowest: f32, highest: f32,
+): void {
+  const divisor = divisorOf(scale), m = f32x4.splat(offset), low = f32x4.splat(lowest), high = f32x4.splat(highest);
+  const d = halfOf(scale), minimum = halfOf(offset);
+  for (const end = src + (<usize>n << 2); src < end; src += 128, dst += 24) {
+    store5(dst, d, minimum, codes16(src, divisor, m, low, high), codes16(src + 64, divisor, m, low, high));
   }
 }
 

@@ -1,5 +1,5 @@
 import { blockAt } from './group';
-import { floatOfHalf, halvesOf } from './half';
+import { floatOfHalf, halfOf, halvesOf } from './half';
 
 /**
  * Q1_0: 128 weights as float16 d and one bit each, set for x >= 0 (so for -0 too); x = d or -d. Must agree with
@@ -27,13 +27,12 @@ function addMagnitudes(sum: v128, a: usize, b: usize, c: usize, d: usize, offset
   return f32x4.add(sum, f32x4.abs(v128.shuffle<i32>(abHigh, cdHigh, 2, 3, 6, 7)));
 }
 
-/** Bit j is set where weight j of 16 is >= 0. */
+/** Bit j is set where weight j of 16 is at least `least`. */
 // @ts-ignore: decorator
 @inline
-function signs(src: usize): u16 {
-  const zero = f32x4.splat(0);
-  const low = i16x8.narrow_i32x4_s(f32x4.ge(v128.load(src), zero), f32x4.ge(v128.load(src, 16), zero));
-  const high = i16x8.narrow_i32x4_s(f32x4.ge(v128.load(src, 32), zero), f32x4.ge(v128.load(src, 48), zero));
+function signs(src: usize, least: v128): u16 {
+  const low = i16x8.narrow_i32x4_s(f32x4.ge(v128.load(src), least), f32x4.ge(v128.load(src, 16), least));
+  const high = i16x8.narrow_i32x4_s(f32x4.ge(v128.load(src, 32), least), f32x4.ge(v128.load(src, 48), least));
   return <u16>i8x16.bitmask(i8x16.narrow_i16x8_s(low, high));
 }
 
@@ -48,10 +47,22 @@ export function quantize_Q1_0(src: usize, dst: usize, n: i32): void {
     v128.store(scales, halvesOf(f32x4.mul(sum, f32x4.splat(1 / 128))));
     for (let k: usize = 0; k < <usize>count; k++) {
       store<u16>(dst, load<u16>(scales + (k << 2)));
-      for (let i: usize = 0; i < 8; i++) store<u16>(dst + (i << 1), signs(src + (i << 6)), 2);
+      for (let i: usize = 0; i < 8; i++) store<u16>(dst + (i << 1), signs(src + (i << 6), f32x4.splat(0)), 2);
       src += 512;
       dst += 18;
     }
+  }
+}
+
+/** All blocks with one scale, a float16 value; bits are set from `offset` on. */
+export function quantize_Q1_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, offset: f32, _lowest: f32, _highest: f32,
+): void {
+  const d = halfOf(scale);
+  const least = f32x4.splat(offset);
+  for (const end = src + (<usize>n << 2); src < end; src += 512, dst += 18) {
+    store<u16>(dst, d);
+    for (let i: usize = 0; i < 8; i++) store<u16>(dst + (i << 1), signs(src + (i << 6), least), 2);
   }
 }
 

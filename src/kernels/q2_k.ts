@@ -1,8 +1,9 @@
 import { CODES, codeSubBlock, decode16, largest } from './codes';
-import { floatOfHalf, halfOfQuotient } from './half';
+import { floatOfHalf, halfOf, halfOfQuotient } from './half';
 import { sumOfSquares } from './importance';
 import { nearestInt } from './nearest';
 import { searchPositive } from './positive';
+import { codes16, divisorOf } from './range-codes';
 import { GROUP, LANES, loadLanes, MINS, SCALES, search, TOTALS, weighByImportance, WEIGHTS } from './search';
 
 /**
@@ -82,6 +83,26 @@ function encodeBlock(src: usize, dst: usize, exactD: f32, exactDmin: f32): void 
     const low = v128.or(v128.load(codes), i8x16.shl(v128.load(codes, 32), 2));
     const high = v128.or(i8x16.shl(v128.load(codes, 64), 4), i8x16.shl(v128.load(codes, 96), 6));
     v128.store(dst + i, v128.or(low, high), 16);
+  }
+}
+
+/** All blocks with one scale and one minimum, float16 values: every sub-block has scale 1 and min 1. */
+export function quantize_Q2_K_range(
+  src: usize, dst: usize, n: i32, scale: f32, offset: f32, lowest: f32, highest: f32,
+): void {
+  const divisor = divisorOf(scale), m = f32x4.splat(offset), low = f32x4.splat(lowest), high = f32x4.splat(highest);
+  const d = halfOf(scale), dmin = halfOf(-offset);
+  for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 84) {
+    v128.store(dst, i8x16.splat(0x11));
+    for (let i: usize = 0; i < 4; i++) {
+      const from = src + ((i >> 1) << 9) + ((i & 1) << 6);
+      let v = codes16(from + 384, divisor, m, low, high);
+      v = v128.or(i16x8.shl(v, 2), codes16(from + 256, divisor, m, low, high));
+      v = v128.or(i16x8.shl(v, 2), codes16(from + 128, divisor, m, low, high));
+      v128.store(dst + (i << 4), v128.or(i16x8.shl(v, 2), codes16(from, divisor, m, low, high)), 16);
+    }
+    store<u16>(dst, d, 80);
+    store<u16>(dst, dmin, 82);
   }
 }
 

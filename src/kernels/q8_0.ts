@@ -1,6 +1,7 @@
 import { storeScaled } from './decode';
 import { blockAt, finiteReciprocal, largestMagnitudes, largestOfEach } from './group';
-import { floatOfHalf, halvesOf } from './half';
+import { floatOfHalf, halfOf, halvesOf } from './half';
+import { codes16, divisorOf } from './range-codes';
 import { roundAway, signedBytes } from './rounding';
 
 /**
@@ -45,6 +46,19 @@ export function quantize_Q8_0(src: usize, dst: usize, n: i32): void {
       src += 128;
       dst += 34;
     }
+  }
+}
+
+/** All blocks with one scale, a float16 value. */
+export function quantize_Q8_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, offset: f32, lowest: f32, highest: f32,
+): void {
+  const divisor = divisorOf(scale), m = f32x4.splat(offset), low = f32x4.splat(lowest), high = f32x4.splat(highest);
+  const d = halfOf(scale);
+  for (const end = src + (<usize>n << 2); src < end; src += 128, dst += 34) {
+    store<u16>(dst, d);
+    v128.store(dst, codes16(src, divisor, m, low, high), 2);
+    v128.store(dst, codes16(src + 64, divisor, m, low, high), 18);
   }
 }
 

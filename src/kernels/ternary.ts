@@ -4,12 +4,9 @@ import { floatOfHalf, halfOf } from './half';
 import { halfwayOf, trits } from './trits';
 
 /**
- * TQ1_0 and TQ2_0: 256 weights as a float16 d and trits of -1, 0, 1; x = d * trit. Two choices of d and trits:
- *
- * absmax (the type's own name): must agree with `quantize_row_tq1_0_ref` and `quantize_row_tq2_0_ref`: d = max|x|,
- *   trit = lroundf(x * (1 / d)).
- * absmean: BitNet b1.58 (arXiv 2402.17764, equations 1 to 3) over each block: d = float16(mean|x|),
- *   trit = round(clip(x / d, -1, 1)), half to even; d = 0 gives zeros.
+ * TQ1_0 and TQ2_0: 256 weights as a float16 d and trits of -1, 0, 1; x = d * trit. By the type's own name d = max|x| and
+ * trit = lroundf(x * (1 / d)), which must agree with `quantize_row_tq1_0_ref` and `quantize_row_tq2_0_ref`; over a range
+ * given from outside d is that of the range, and trit = round(clip(x / d, -1, 1)), half to even, where d = 0 gives zeros.
  *
  * Both come down to one threshold a block, from which on a weight's trit is 1.
  */
@@ -19,26 +16,9 @@ function absmaxThreshold(d: f32): f32 {
 }
 
 /** d is a float16 value. x / d rounds to 1 exactly when x > d / 2, and d / 2 is exact in float32. */
-function absmeanThreshold(d: f32): f32 {
+function rangeThreshold(d: f32): f32 {
   if (d == 0 || d == Infinity) return Infinity;
   return reinterpret<f32>(reinterpret<u32>(d * <f32>0.5) + 1);
-}
-
-/**
- * Mean of |x| over a block: 16 partial sums in float32, weight i to sum i % 16 in memory order; then the upper half of
- * the sums is added to the lower until one is left (16 to 8 to 4 to 2 to 1).
- */
-function meanMagnitude(src: usize): f32 {
-  let a = f32x4.splat(0), b = f32x4.splat(0), c = f32x4.splat(0), d = f32x4.splat(0);
-  for (let i: usize = 0; i < 1024; i += 64) {
-    a = f32x4.add(a, f32x4.abs(v128.load(src + i)));
-    b = f32x4.add(b, f32x4.abs(v128.load(src + i, 16)));
-    c = f32x4.add(c, f32x4.abs(v128.load(src + i, 32)));
-    d = f32x4.add(d, f32x4.abs(v128.load(src + i, 48)));
-  }
-  let sum = f32x4.add(f32x4.add(a, c), f32x4.add(b, d));
-  sum = f32x4.add(sum, v128.shuffle<i32>(sum, sum, 2, 3, 2, 3));
-  return (f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1)) / 256;
 }
 
 /** Trits 0, 1, 2 of sixteen weights. */
@@ -126,18 +106,20 @@ export function quantize_TQ2_0(src: usize, dst: usize, n: i32): void {
   }
 }
 
-export function quantize_TQ1_0_absmean(src: usize, dst: usize, n: i32): void {
-  for (let left = n >> 8; left > 0; left--, src += 1024, dst += 54) {
-    const d = floatOfHalf(halfOf(meanMagnitude(src)));
-    packTQ1_0(src, dst, d, absmeanThreshold(d));
-  }
+/** All blocks with one scale, a float16 value; offset and limits are those of trits. */
+export function quantize_TQ1_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, _offset: f32, _lowest: f32, _highest: f32,
+): void {
+  const threshold = rangeThreshold(scale);
+  for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 54) packTQ1_0(src, dst, scale, threshold);
 }
 
-export function quantize_TQ2_0_absmean(src: usize, dst: usize, n: i32): void {
-  for (let left = n >> 8; left > 0; left--, src += 1024, dst += 66) {
-    const d = floatOfHalf(halfOf(meanMagnitude(src)));
-    packTQ2_0(src, dst, d, absmeanThreshold(d));
-  }
+/** All blocks with one scale, a float16 value; offset and limits are those of trits. */
+export function quantize_TQ2_0_range(
+  src: usize, dst: usize, n: i32, scale: f32, _offset: f32, _lowest: f32, _highest: f32,
+): void {
+  const threshold = rangeThreshold(scale);
+  for (const end = src + (<usize>n << 2); src < end; src += 1024, dst += 66) packTQ2_0(src, dst, scale, threshold);
 }
 
 /** Upper trits of sixteen bytes: the carries of multiplying by 3. What is left of the byte is q * 3 modulo 256. */

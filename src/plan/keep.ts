@@ -29,14 +29,19 @@ export function copyScheme(
   options: SchemeOptions & Readonly<Record<string, unknown>>,
   overrides: readonly ScalarEntry[],
 ): Scheme {
-  const other = ['method', 'bits', 'pure', 'outputTensorType', 'tokenEmbeddingType', 'tensorTypes'].find(
-    (name) => options[name] !== undefined && options[name] !== false,
-  );
+  const ranges = ['range', 'granularity', 'symmetric', 'center'];
+  const other = [
+    ...['method', 'bits', 'pure', 'outputTensorType', 'tokenEmbeddingType', 'tensorTypes'],
+    ...ranges,
+  ].find((name) => options[name] !== undefined && options[name] !== false);
   if (other !== undefined) {
     const option = other.replace(/s$/, '').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    throw new UsageError(`--type COPY keeps every tensor's type; --${option} chooses types`, {
-      advice: 'leave one of them out',
-    });
+    throw new UsageError(
+      `--type COPY keeps every tensor's type; --${option} chooses ${ranges.includes(other) ? 'ranges' : 'types'}`,
+      {
+        advice: 'leave one of them out',
+      },
+    );
   }
   if (checkpoint.format !== 'gguf') {
     throw new UsageError('--type COPY copies the tensors of a GGUF file', {
@@ -50,6 +55,7 @@ export function copyScheme(
     method: 'none',
     runnable: { yes: true },
     calibration: null,
+    ranges: { specFor: () => null, asked: false },
     encoderFor: (type) => type,
     notes: [],
   };

@@ -13,6 +13,7 @@ import { bulkOf, parseTensorType } from './mixtures.ts';
 import { parseOverrides } from './overrides.ts';
 import { chooseTypes, type TypeChoices, type TypedTensor } from './policy.ts';
 import type { Scheme } from './presets.ts';
+import { rangeWarnings } from './ranges.ts';
 import { describeSource, editSource, modelNameOf, type Source } from './source.ts';
 
 /** A checkpoint is sound and has no tensor: there is nothing to quantize. */
@@ -89,6 +90,7 @@ export function makePlan(
       ...source.warnings,
       ...chosen.warnings,
       ...shortRowWarnings(tensors),
+      ...rangeWarnings(scheme.method, scheme.ranges, chosen.tensors),
       ...selection,
       ...(important?.warnings ?? []),
       ...(waiting?.warnings ?? []),
@@ -159,6 +161,7 @@ function plannedTensors(
   const { name, shape, source } = tensor;
   const quantized = type !== tensor.keep;
   const encoder = quantized ? scheme.encoderFor(type) : type;
+  const range = quantized ? scheme.ranges.specFor(type) : null;
   const planned: PlannedTensor = {
     name,
     shape,
@@ -168,6 +171,7 @@ function plannedTensors(
     reason,
     ...(fallbackFrom && { fallbackFrom }),
     ...(importance && { importance }),
+    ...(range && { range }),
     ...(calibrated && { calibrated }),
   };
   if (encoder !== 'I8:zero-point') return [planned];

@@ -1,17 +1,19 @@
 import type { PlannedCalibration, Rounding } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import type { EncoderName } from '../core/plan.ts';
+import { isRangedType } from '../core/ranges.ts';
 import { didYouMean } from '../core/suggest.ts';
 import type { TypeName } from '../core/types.ts';
 import { takesGptq } from './calibration.ts';
 import { type Mixture, type MixtureName, mixtures, parseMixture } from './mixtures.ts';
+import { type RangeChoice, type RangeOptions, resolveRanges } from './ranges.ts';
 
 /** Named choices of grid, range and rounding (`--method`). */
 export const methods = ['absmax', 'zero-point', 'kquant', 'ternary', 'binary', 'gptq'] as const;
 export type Method = (typeof methods)[number];
 
-/** What `--type`, `--method` and `--bits` say, as typed. */
-export interface SchemeOptions {
+/** What `--type`, `--method`, `--bits` and the options about ranges say, as typed. */
+export interface SchemeOptions extends RangeOptions {
   readonly type?: string | undefined;
   readonly method?: string | undefined;
   readonly bits?: number | undefined;
@@ -29,6 +31,8 @@ export interface Scheme {
   readonly runnable: { readonly yes: true } | { readonly yes: false; readonly reason: string };
   /** Null for a method that asks nothing of the model's inputs. */
   readonly calibration: PlannedCalibration | null;
+  /** How ranges are chosen. */
+  readonly ranges: RangeChoice;
   /** How weights are coded onto a type. */
   encoderFor(type: TypeName): EncoderName;
   /** What was decided for the user, one sentence each. */
@@ -48,6 +52,8 @@ interface Preset {
   readonly encoders: Readonly<Partial<Record<TypeName, EncoderName>>>;
   /** Why other types cannot be had by it. */
   readonly refusal?: string;
+  /** What to do for other `--bits`. */
+  readonly otherBits?: string;
 }
 
 const { Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K_M, Q4_K_M, Q5_K_M, Q6_K, TQ2_0, Q1_0 } = mixtures;
@@ -62,10 +68,13 @@ const presets: Readonly<Record<Method, Preset>> = {
     encoders: {},
   },
   'zero-point': {
-    byBits: { 4: Q4_1, 5: Q5_1, 8: zeroPoint8 },
+    // A Q2_K holds one scale and one minimum for all its sub-blocks exactly. Nothing llama.cpp runs does so at 3, 6 or 7.
+    byBits: { 2: Q2_K, 4: Q4_1, 5: Q5_1, 8: zeroPoint8 },
     usual: Q4_1,
     types: ['Q4_1', 'Q5_1'],
     encoders: { I8: 'I8:zero-point' },
+    otherBits:
+      'no type that llama.cpp runs has codes of other widths over a float minimum; --method kquant has 3 and 6 bits',
   },
   kquant: {
     byBits: kquantBits,
@@ -80,7 +89,7 @@ const presets: Readonly<Record<Method, Preset>> = {
     byBits: {},
     usual: TQ2_0,
     types: ['TQ1_0', 'TQ2_0'],
-    encoders: { TQ1_0: 'TQ1_0:absmean', TQ2_0: 'TQ2_0:absmean' },
+    encoders: {},
   },
   // ggml codes Q1_0 as the mean of |x| and signs already.
   binary: { byBits: {}, usual: Q1_0, types: ['Q1_0'], encoders: {} },
@@ -103,10 +112,8 @@ const presets: Readonly<Record<Method, Preset>> = {
  * unknown names, for bits the method does not have and for a type that contradicts it. `canWrite` says which types the
  * list may name.
  */
-export function resolveScheme(
-  { type, method, bits, rounding, pure }: SchemeOptions,
-  canWrite?: (type: TypeName) => boolean,
-): Scheme {
+export function resolveScheme(options: SchemeOptions, canWrite?: (type: TypeName) => boolean): Scheme {
+  const { type, method, bits, pure } = options;
   const chosen = method === undefined ? undefined : parseMethod(method);
   if (type !== undefined) {
     const mixture = parseMixture(type, canWrite);
@@ -124,24 +131,24 @@ export function resolveScheme(
       });
     }
     const notes = bits === undefined ? [] : [`--type ${mixture.name} wins over --bits ${bits}`];
-    return scheme(mixture, chosen ?? methodOf(mixture), notes, rounding);
+    return scheme(mixture, chosen ?? methodOf(mixture), notes, options);
   }
   const preset = chosen ?? 'kquant';
   const { byBits, usual } = presets[preset];
   if (bits === undefined) {
     const unnamed = method === undefined ? `${usual.name} (method ${preset})` : usual.name;
     const note = `no --type or --bits was given: ${unnamed}`;
-    return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note], rounding);
+    return scheme(usual, preset, preset === 'ternary' || preset === 'binary' ? [] : [note], options);
   }
   const mixture = byBits[bits];
   if (mixture === undefined) {
     const widths = Object.entries(byBits).map(([width, { name }]) => `${width} (${name})`);
     throw new UsageError(`--method ${preset} has no --bits ${bits}`, {
       expected: widths.length > 0 ? widths.join(', ') : `no --bits: ${preset} is ${usual.name}`,
-      advice: 'choose one of these, or name a type by --type',
+      advice: presets[preset].otherBits ?? 'choose one of these, or name a type by --type',
     });
   }
-  return scheme(mixture, preset, [], rounding);
+  return scheme(mixture, preset, [], options);
 }
 
 /** Whether a method calibrates. UsageError for an unknown one. */
@@ -170,9 +177,10 @@ function scheme(
   mixture: Mixture,
   method: Scheme['method'],
   notes: readonly string[],
-  rounding: Rounding = 'gptq',
+  options: SchemeOptions,
 ): Scheme {
   const encoders = method === 'none' || method === 'ggml' ? {} : presets[method].encoders;
+  const ranges = resolveRanges(method, mixture.base, options);
   return {
     mixture,
     method,
@@ -184,8 +192,10 @@ function scheme(
               'no GGUF block type has an integer zero point, so the codes are I8 with .scale and .zero_point tensors',
           }
         : { yes: true },
-    calibration: method === 'gptq' ? { method, rounding } : null,
-    encoderFor: (type) => encoders[type] ?? type,
+    calibration: method === 'gptq' ? { method, rounding: options.rounding ?? 'gptq' } : null,
+    ranges,
+    encoderFor: (type) =>
+      isRangedType(type) && ranges.specFor(type) !== null ? `${type}:range` : (encoders[type] ?? type),
     notes,
   };
 }

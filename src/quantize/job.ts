@@ -1,6 +1,7 @@
 import type { CheckpointFile } from '../core/checkpoint.ts';
 import type { EncoderName, ReadableSource } from '../core/plan.ts';
 import { typeOfEncoder } from '../core/plan.ts';
+import type { CodedRange, RangedType, RangeSpec } from '../core/ranges.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { longestSpan } from './span.ts';
 
@@ -8,6 +9,16 @@ import { longestSpan } from './span.ts';
 export interface RowRanges {
   readonly scales: Float32Array;
   readonly zeroPoints: Int8Array;
+}
+
+/** How the ranges of a tensor are chosen. */
+export interface TensorRange {
+  readonly spec: RangeSpec;
+  readonly type: RangedType;
+  /** The range of all its weights; null where blocks or rows have their own, or before it is found. */
+  readonly coded: CodedRange | null;
+  /** Magnitude above which a weight is an outlier. */
+  readonly outlierAbove: number;
 }
 
 /** One tensor as the workers see it. */
@@ -24,6 +35,8 @@ export interface TensorJob {
   readonly ranges?: RowRanges;
   /** Importance of each column, expert after expert, in shared memory. */
   readonly importance?: Float32Array;
+  /** Set for the encoders of `:range`. */
+  readonly range?: TensorRange;
   /** Whether its weights are counted in a histogram. */
   readonly counted?: boolean;
   /** All its blocks, in shared memory, where calibration has coded it already: they are measured and written. */

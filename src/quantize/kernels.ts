@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { UsageError } from '../core/errors.ts';
-import type { BlockEncoder } from '../core/plan.ts';
-import { typeOfEncoder } from '../core/plan.ts';
+import type { CodedRange, RangedType } from '../core/ranges.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { checksum } from './checksum.ts';
-import { decoders, encoders, weightedEncoders } from './format/index.ts';
+import { decoders, encoders, rangeEncoders, weightedEncoders } from './format/index.ts';
 import { countBins } from './histogram.ts';
+import { extentOf, rangeErrors } from './range/sums.ts';
 import { decodeZeroPoint, encodeZeroPoint, rangeOf, type ZeroPoint } from './zero-point.ts';
 
 /**
@@ -19,7 +19,7 @@ export interface Kernels {
   /** First byte that is free for the caller. */
   readonly base: number;
   /** float32 at src to blocks at dst. Weights must be finite. */
-  quantize(encoder: BlockEncoder, src: number, dst: number, n: number): void;
+  quantize(type: TypeName, src: number, dst: number, n: number): void;
   /**
    * `rows` rows of float32 at src to blocks of the type at dst, under `rowLength` float32 importances, one a column:
    * finite, not negative. Only the types of `weightedEncoders`.
@@ -38,6 +38,15 @@ export interface Kernels {
   quantizeZeroPoint(src: number, dst: number, n: number, parameters: ZeroPoint): void;
   /** Such codes at src to float32 at dst. */
   dequantizeZeroPoint(src: number, dst: number, n: number, parameters: ZeroPoint): void;
+  /** float32 at src to blocks of the type at dst, all over one range. */
+  quantizeRange(type: RangedType, src: number, dst: number, n: number, range: CodedRange): void;
+  /** Writes min, max, sum x, sum |x| and sum x^2 of n >= 1 float32 at x as float64 to out (128 bytes, the rest is scratch). */
+  extent(x: number, n: number, out: number): void;
+  /**
+   * Writes the sum of squared errors of n float32 at x over each of some ranges, as float64 to out; n is a multiple of
+   * 4. Not for grids of signs.
+   */
+  rangeErrors(x: number, n: number, ranges: RangesAt, out: number): void;
   /** Writes the smallest and the largest of n >= 1 float32 at x to out, as float32; a zero is +0. */
   range(x: number, n: number, out: number): void;
   /**
@@ -49,6 +58,15 @@ export interface Kernels {
   histogram(x: number, n: number, scale: number, counts: number): void;
   /** Checksum of `length` bytes. */
   checksum(bytes: number, length: number): number;
+}
+
+/** Ranges that share their codes: addresses of `count` scales and offsets, float32. */
+export interface RangesAt {
+  readonly scales: number;
+  readonly offsets: number;
+  readonly count: number;
+  readonly lowest: number;
+  readonly highest: number;
 }
 
 /** A compiled kernel module. */
@@ -106,7 +124,7 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
     flavour: 'simd',
     buffer: exports.memory.buffer,
     base,
-    quantize: (encoder, src, dst, n) => void named(`quantize_${symbol(encoder)}`)(src, dst, n),
+    quantize: (type, src, dst, n) => void named(`quantize_${type}`)(src, dst, n),
     quantizeWeighted: (type, src, dst, rows, rowLength, importance) =>
       void named(`quantize_${type}_weighted`)(src, dst, rows, rowLength, importance),
     dequantize: (type, src, dst, n) => void named(`dequantize_${type}`)(src, dst, n),
@@ -114,6 +132,11 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
       void exports.quantize_I8_zero_point(src, dst, n, scale, zeroPoint),
     dequantizeZeroPoint: (src, dst, n, { scale, zeroPoint }) =>
       void exports.dequantize_I8_zero_point(src, dst, n, scale, zeroPoint),
+    quantizeRange: (type, src, dst, n, { scale, offset, lowest, highest }) =>
+      void named(`quantize_${type}_range`)(src, dst, n, scale, offset, lowest, highest),
+    extent: (x, n, out) => void exports.extent(x, n, out),
+    rangeErrors: (x, n, { scales, offsets, count, lowest, highest }, out) =>
+      void exports.range_errors(x, n, scales, offsets, count, lowest, highest, out),
     range: (x, n, out) => void exports.range(x, n, out),
     measure: (x, q, n, out) => void exports.measure(x, q, n, out),
     histogram: (x, n, scale, counts) => void exports.histogram(x, n, scale, counts),
@@ -129,8 +152,8 @@ export function scalarKernels(bytes: number): Kernels {
     flavour: 'scalar',
     buffer,
     base: 0,
-    quantize(encoder, src, dst, n) {
-      encoders[encoder]!(floats(src, n), new Uint8Array(buffer, dst, bytesOf(typeOfEncoder(encoder), n)));
+    quantize(type, src, dst, n) {
+      encoders[type]!(floats(src, n), new Uint8Array(buffer, dst, bytesOf(type, n)));
     },
     quantizeWeighted(type, src, dst, rows, rowLength, importance) {
       const n = rows * rowLength;
@@ -145,6 +168,19 @@ export function scalarKernels(bytes: number): Kernels {
     },
     dequantizeZeroPoint(src, dst, n, parameters) {
       decodeZeroPoint(new Int8Array(buffer, src, n), floats(dst, n), parameters);
+    },
+    quantizeRange(type, src, dst, n, range) {
+      rangeEncoders[type](floats(src, n), new Uint8Array(buffer, dst, bytesOf(type, n)), range);
+    },
+    extent(x, n, out) {
+      new Float64Array(buffer, out, 5).set(extentOf(floats(x, n)));
+    },
+    rangeErrors(x, n, { scales, offsets, count, lowest, highest }, out) {
+      const sums = new Float64Array(buffer, out, count);
+      for (let i = 0; i < count; i++) {
+        const [[scale], [offset]] = [floats(scales + 4 * i, 1), floats(offsets + 4 * i, 1)];
+        sums[i] = rangeErrors(floats(x, n), { scale, offset, lowest, highest });
+      }
     },
     range(x, n, out) {
       floats(out, 2).set(rangeOf(floats(x, n)));
@@ -175,9 +211,6 @@ function measure(x: Float32Array, q: Float32Array, out: Float64Array): void {
   for (let s = 0; s < 4; s++) out[s] = a[s] + b[s] + (c[s] + d[s]);
   out[4] = Math.max(a[4], b[4], c[4], d[4]);
 }
-
-/** "TQ2_0:absmean" is exported as quantize_TQ2_0_absmean. */
-const symbol = (encoder: BlockEncoder): string => encoder.replace(/[:-]/g, '_');
 
 function wasmAbort(): never {
   throw new Error('a kernel aborted');

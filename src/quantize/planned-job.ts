@@ -1,6 +1,8 @@
 import type { PlannedTensor } from '../core/plan.ts';
+import { isRangedType, outlierBound } from '../core/ranges.ts';
 import { elementsOf } from '../core/types.ts';
-import type { RowRanges, TensorJob } from './job.ts';
+import type { RowRanges, TensorJob, TensorRange } from './job.ts';
+import type { Surveyed } from './range/survey.ts';
 
 /** Tensors of the plan whose rows' ranges `made` needs: its own, and those whose scales or zero points it holds. */
 export function rangedTensors(
@@ -14,13 +16,23 @@ export function rangedTensors(
   );
 }
 
+/** What was found before any weight is coded, by tensor. */
+export interface Found {
+  readonly rows: ReadonlyMap<string, RowRanges>;
+  readonly surveyed: ReadonlyMap<string, Surveyed>;
+}
+
+/** Before anything is found. */
+export const nothingFound: Found = { rows: new Map(), surveyed: new Map() };
+
 /** A planned tensor as the workers see it; row ranges, once known, become the values they stand for. */
 export function jobOf(
   tensor: PlannedTensor,
   place: Pick<TensorJob, 'file' | 'offset'>,
-  ranges: ReadonlyMap<string, RowRanges>,
+  { rows: ranges, surveyed }: Found,
 ): TensorJob {
   const { name, encoder, source, importance } = tensor;
+  const range = rangeOf(tensor, surveyed.get(name));
   const job = {
     name,
     elements: elementsOf(tensor.shape),
@@ -28,6 +40,7 @@ export function jobOf(
     encoder,
     ...place,
     ...(importance && { importance }),
+    ...(range && { range }),
   };
   if (source.kind !== 'row-range') {
     const own = ranges.get(name);
@@ -42,5 +55,18 @@ export function jobOf(
     rowLength: job.elements,
     source: { kind: 'values', values: zeroPoints },
     ranges: identity,
+  };
+}
+
+function rangeOf({ type, range }: PlannedTensor, found: Surveyed | undefined): TensorRange | null {
+  if (range === undefined || !isRangedType(type)) return null;
+  const coded = found?.coded ?? null;
+  return {
+    spec: range,
+    type,
+    coded,
+    outlierAbove: found
+      ? outlierBound(found.extent.count, found.extent.sumSquares)
+      : Number.POSITIVE_INFINITY,
   };
 }

@@ -4,6 +4,7 @@ import type { ChunkTarget, EncodedSums } from '../core/output.ts';
 import type { ChunkHistogram } from './histogram.ts';
 import { ChunkIndex, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
+import type { TileQuery } from './range/tile.ts';
 
 /** Slots of the control array that the pool and its workers share. */
 export const CONTROL = {
@@ -18,10 +19,12 @@ export const CONTROL = {
 export interface WorkerData {
   readonly job: Job;
   /**
-   * `range` finds each row's minimum and maximum; `encode` quantizes, measures and writes; `verify` computes the
-   * checksums of what an earlier run wrote.
+   * `range` finds each row's minimum and maximum; `survey` answers a question about each tensor; `encode` quantizes,
+   * measures and writes; `verify` computes the checksums of what an earlier run wrote.
    */
-  readonly phase: 'range' | 'encode' | 'verify';
+  readonly phase: 'range' | 'survey' | 'encode' | 'verify';
+  /** Of `survey`, one for each tensor. */
+  readonly queries: readonly TileQuery[];
   readonly control: Int32Array;
   /** Where `encode` puts its chunks, and `verify` finds them. */
   readonly target: ChunkTarget | null;
@@ -32,8 +35,9 @@ export interface WorkerData {
 }
 
 /**
- * `encode`: checksum and sums. `range`: minimum and maximum of each row touched in place of the sums. `verify`: the
- * checksum only. `encode` and `verify` add the histogram of a tensor that is counted.
+ * `encode`: checksum and sums. `range`: minimum and maximum of each row touched in place of the sums. `survey`: answers in
+ * their place, one a tile where they are ordered. `verify`: the checksum only. `encode` and `verify` add the histogram of a
+ * tensor that is counted.
  */
 export type ChunkDone = EncodedSums & { readonly histogram?: ChunkHistogram };
 
@@ -79,6 +83,7 @@ export class PoolFailure extends Error {
 export interface PoolOptions {
   readonly job: Job;
   readonly phase: WorkerData['phase'];
+  readonly queries?: readonly TileQuery[];
   readonly threads: number;
   readonly module: WasmModule | null;
   readonly target: ChunkTarget | null;
@@ -109,11 +114,11 @@ export function stopPool(control: Int32Array): void {
  * PoolFailure for a chunk that failed, or with the error that killed a worker. All workers have ended by then.
  */
 export async function runPool(options: PoolOptions): Promise<void> {
-  const { job, phase, control, target, skip = null, module, signal } = options;
+  const { job, phase, control, target, queries = [], skip = null, module, signal } = options;
   const skipped = skip?.reduce((sum, each) => sum + Math.sign(each), 0) ?? 0;
   const chunks = new ChunkIndex(job).count - skipped;
   const path = createRequire(import.meta.url).resolve('#worker');
-  const workerData: WorkerData = { job, phase, control, target, skip, module };
+  const workerData: WorkerData = { job, phase, queries, control, target, skip, module };
   Atomics.store(control, CONTROL.next, 0);
   let failure: Error | null = null;
   const fail = (error: Error) => {

@@ -1,5 +1,6 @@
 import { addErrorSums, emptyErrorSums, SUM_RANGE } from '../core/error-sums.ts';
 import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
+import { addRangeSums, rangeFields } from '../core/ranges.ts';
 import { foldChecksum } from './checksum.ts';
 import { ChunkIndex, type Job } from './job.ts';
 
@@ -27,7 +28,10 @@ export function addChunk(progress: TensorProgress, chunk: number, done: EncodedS
     for (let at = 0; at < next.sums.length; at += SUMS_PER_TILE) {
       const [sumX2, sumQ2, sumXQ, sumE2] = next.sums.subarray(at, at + SUMS_PER_TILE);
       const count = Math.min(SUM_RANGE, elements - sums.count);
-      addErrorSums(sums, { count, sumX2, sumQ2, sumXQ, sumE2, maxError, maxErrorAt });
+      addErrorSums(sums, { count, sumX2, sumQ2, sumXQ, sumE2, maxError, maxErrorAt, range: null });
+    }
+    for (let at = 0; at < next.rangeSums.length; at += rangeFields.length) {
+      sums.range = addRangeSums(sums.range, next.rangeSums.subarray(at, at + rangeFields.length));
     }
   }
 }

@@ -5,9 +5,10 @@ import type { TensorJob } from './job.ts';
 /** Types whose importance-weighted coding depends on the mean square of the row (`quantize_row_q4_0_impl`, ...). */
 const wholeRowTypes: ReadonlySet<TypeName> = new Set(['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1']);
 
-/** Whether the tensor's rows are coded whole. */
-export const needsWholeRows = ({ importance, encoder }: TensorJob): boolean =>
-  importance !== undefined && wholeRowTypes.has(typeOfEncoder(encoder));
+/** Whether a chunk cannot be coded without the rest of the rows it touches. */
+export const needsWholeRows = ({ importance, encoder, range }: TensorJob): boolean =>
+  range?.spec.granularity === 'channel' ||
+  (importance !== undefined && wholeRowTypes.has(typeOfEncoder(encoder)));
 
 /** A range of a tensor's weights. */
 export interface Span {

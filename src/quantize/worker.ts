@@ -7,7 +7,8 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { SUMS_PER_TILE } from '../core/output.ts';
-import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
+import { typeOfEncoder } from '../core/plan.ts';
+import { rangeFields } from '../core/ranges.ts';
 import { forEachRowPiece, segmentsOf } from '../core/segments.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
 import { ChunkCounter, type ChunkHistogram, HISTOGRAM_BYTES } from './histogram.ts';
@@ -15,6 +16,15 @@ import { ChunkIndex, chunkBytes, type RowRanges, storedType, type TensorJob } fr
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL } from './pool.ts';
+import { type RangeArena, type RangePiece, rangeCoder, rangeSumsOf } from './range/coder.ts';
+import {
+  addAnswer,
+  answerLength,
+  answerTile,
+  isOrdered,
+  SCRATCH_BYTES,
+  type TileQuery,
+} from './range/tile.ts';
 import { needsWholeRows, spanOf } from './span.ts';
 import { rowFloats, type WeightedArena, weightedCoder } from './weighted.ts';
 
@@ -26,7 +36,7 @@ const post = (message: WorkerMessage) => parentPort!.postMessage(message);
 const STOP_POLL_MS = 100;
 
 /** Arena addresses, each a multiple of 16. */
-interface Arena extends WeightedArena {
+interface Arena extends WeightedArena, RangeArena {
   kernels: Kernels;
   /** Stored bytes of a chunk, or of the rows it touches (`spanOf`). */
   stored: number;
@@ -47,19 +57,25 @@ function layOutArena(): Arena {
   const sizes = chunkBytes(job);
   const tile = 4 * SUM_RANGE;
   const weighted = job.tensors.filter(({ importance }) => importance !== undefined);
-  const rows = Math.max(0, ...weighted.filter(needsWholeRows).map((tensor) => rowFloats(tensor.rowLength)));
+  const rows = Math.max(
+    0,
+    ...weighted.filter(needsWholeRows).map((tensor) => rowFloats(tensor.rowLength)),
+    ...job.tensors.filter(({ range }) => range !== undefined).map(({ rowLength }) => rowLength),
+  );
   const row = Math.max(0, ...weighted.map(({ rowLength }) => rowLength));
   const counters = job.tensors.some(({ counted }) => counted) ? HISTOGRAM_BYTES : 0;
   const weightedBytes = aligned(4 * rows) + aligned(4 * row);
-  const total = aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + weightedBytes + counters;
+  const total =
+    aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + weightedBytes + SCRATCH_BYTES + counters;
   const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
   const x = encoded + aligned(sizes.coded);
   const [q, out] = [x + tile, x + 2 * tile];
-  const [wholeRows, histogram] = [out + 128, out + 128 + weightedBytes];
+  const [wholeRows, scratch] = [out + 128, out + 128 + weightedBytes];
   const importance = wholeRows + aligned(4 * rows);
-  return { kernels, stored, encoded, x, q, out, rows: wholeRows, importance, histogram };
+  const histogram = scratch + SCRATCH_BYTES;
+  return { kernels, stored, encoded, x, q, out, rows: wholeRows, importance, scratch, histogram };
 }
 
 function allocate(bytes: number): Kernels {
@@ -90,12 +106,14 @@ function run(): void {
         post({ kind: 'done', number, ...done, ...(counted && { histogram: counted }) });
         continue;
       }
-      const span = spanOf(tensor, chunk.start, chunk.count);
+      const span = data.phase === 'encode' ? spanOf(tensor, chunk.start, chunk.count) : chunk;
       load(tensor, span.start, span.count, arena, inputs);
       const done =
         data.phase === 'range'
           ? rangesOf(tensor, chunk.start, chunk.count, arena)
-          : encodeChunk(tensor, chunk.start, chunk.count, arena);
+          : data.phase === 'survey'
+            ? answerChunk(tensor, data.queries[chunk.tensor], chunk.start, chunk.count, arena)
+            : encodeChunk(tensor, chunk.start, chunk.count, arena);
       if (data.phase === 'encode' && !deliver(number, tensor, chunk.start, chunk.count, arena, output)) break;
       post({ kind: 'done', number, ...done });
     }
@@ -196,6 +214,9 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   const bytes = new Uint8Array(kernels.buffer);
   const span = spanOf(tensor, start, count);
   const lead = start - span.start; // weights loaded before the chunk's own
+  const { range } = tensor;
+  const rangeSums = new Float64Array(range ? tiles * rangeFields.length : 0);
+  const codeRanged = range && rangeCoder(tensor, range, span, arena, requireFinite);
   const counter = tensor.counted ? new ChunkCounter(kernels, tensor, arena.histogram, out) : null;
   const codeWeighted =
     tensor.importance && weightedCoder(tensor, tensor.importance, span, arena, requireFinite);
@@ -207,6 +228,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const to = arena.encoded + bytesOf(coded, lead + done);
     if (type !== 'F32') kernels.dequantize(type, from, x, n);
     const weights = type === 'F32' ? from : x;
+    let pieces: RangePiece[] = [];
 
     if (tensor.ranges) {
       const { scales, zeroPoints } = tensor.ranges;
@@ -216,10 +238,11 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       });
       decodeRows(tensor, tensor.ranges, start + done, n, to, q, kernels);
     } else {
-      if (tensor.blocks) bytes.set(blocksOf(tensor.blocks, coded, start + done, n), to);
+      if (codeRanged) pieces = codeRanged(start + done, n, weights);
+      else if (tensor.blocks) bytes.set(blocksOf(tensor.blocks, coded, start + done, n), to);
       else if (codeWeighted) codeWeighted(start + done, n, weights);
       else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
-      else kernels.quantize(tensor.encoder as BlockEncoder, weights, to, n);
+      else kernels.quantize(coded, weights, to, n);
       kernels.dequantize(coded, to, q, n);
     }
 
@@ -232,6 +255,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     }
     if (!Number.isFinite(sumQ2)) refuseBlock(dataTypes[coded].blockSize, xs, qs, start + done);
     sums.set([sumX2, sumQ2, sumXQ, sumE2], tile * SUMS_PER_TILE);
+    if (range) rangeSums.set(rangeSumsOf(range, pieces, xs, qs), tile * rangeFields.length);
     if (tileMax > maxError) {
       maxError = tileMax;
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
@@ -239,7 +263,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     counter?.take(weights, q, start + done, n);
   }
   const checksum = kernels.checksum(arena.encoded + bytesOf(coded, lead), bytesOf(coded, count));
-  return { checksum, sums, maxError, maxErrorAt, ...(counter && { histogram: counter.finish() }) };
+  return { checksum, sums, rangeSums, maxError, maxErrorAt, ...(counter && { histogram: counter.finish() }) };
 
   function requireFinite(weights: number, from: number, first: number, n: number): void {
     kernels.measure(weights, weights, n, out);
@@ -249,6 +273,14 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   }
 }
 
+/** Of a chunk that was not encoded. */
+const noSums: ChunkDone = {
+  checksum: 0,
+  sums: new Float64Array(),
+  rangeSums: new Float64Array(),
+  maxError: 0,
+  maxErrorAt: 0,
+};
 /** Int8 codes of n weights from `start` on to float32, each row by its own scale and zero point. */
 function decodeRows(
   { rowLength }: TensorJob,
@@ -290,7 +322,7 @@ function checksumOf(
     if (read === 0) break;
     done += read;
   }
-  return { checksum: kernels.checksum(encoded, done), sums: new Float64Array(), maxError: 0, maxErrorAt: 0 };
+  return { ...noSums, checksum: kernels.checksum(encoded, done) };
 }
 
 /** The histogram of a chunk whose blocks `checksumOf` has read; what it reads of them may be damaged. */
@@ -366,7 +398,38 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
       sums[at + 1] = Math.max(sums[at + 1], high);
     });
   }
-  return { checksum: 0, sums, maxError: 0, maxErrorAt: start };
+  return { ...noSums, sums };
+}
+
+/** Answers of the tiles of the loaded chunk, or, where their order does not matter, of all together. */
+function answerChunk(
+  tensor: TensorJob,
+  query: TileQuery,
+  start: number,
+  count: number,
+  { kernels, stored, x, scratch }: Arena,
+): ChunkDone {
+  const type = storedType(tensor.source);
+  const length = answerLength(query);
+  const answers: Float64Array[] = [];
+  for (let done = 0; done < count; done += SUM_RANGE) {
+    const n = Math.min(SUM_RANGE, count - done);
+    const from = stored + bytesOf(type, done);
+    if (type !== 'F32') kernels.dequantize(type, from, x, n);
+    const weights = type === 'F32' ? from : x;
+    const answer = answerTile(query, kernels, weights, n, scratch);
+    if (query.kind === 'extent' && !Number.isFinite(answer[length - 1])) {
+      const xs = new Float32Array(kernels.buffer, weights, n);
+      refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
+    }
+    if (isOrdered(query) || answers.length === 0) answers.push(answer);
+    else addAnswer(query, answers[0], answer);
+  }
+  const sums = new Float64Array(answers.length * length);
+  answers.forEach((answer, i) => {
+    sums.set(answer, i * length);
+  });
+  return { ...noSums, sums };
 }
 
 /** Puts the encoded chunk where it belongs; false when the run was stopped while waiting for room. */

@@ -8,6 +8,7 @@ import type { RunFacts, RunHashes, RunResult, TensorResult } from '../core/resul
 import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
 import { calibrationWarnings, type OutputErrors, outputErrorsOf } from './calibration.ts';
 import { type ErrorPlace, type Metrics, metricsOf } from './metrics.ts';
+import { allRanges, type ReportedTensorRanges, rangesOf } from './ranges.ts';
 
 /** Metrics as JSON can hold them: null stands for a figure that is infinite. */
 export interface ReportedMetrics extends Omit<Metrics, 'relativeError' | 'sqnrDb' | 'maxError'> {
@@ -35,6 +36,8 @@ export interface ReportedTensor {
   readonly bytesAfter: number;
   readonly reason: string;
   readonly fallbackFrom: TypeName | null;
+  /** What the choice of ranges came to; null for a tensor coded as ggml does. */
+  readonly ranges: ReportedTensorRanges | null;
   /** What calibration did for it; null for a tensor without. */
   readonly calibration: TensorCalibration | null;
   readonly metrics: ReportedMetrics;
@@ -87,6 +90,8 @@ export interface Report {
     readonly outputErrors: OutputErrors | null;
     /** How the written file predicts a text; null where none was given. */
     readonly evaluation: Evaluation | null;
+    /** Over all tensors whose ranges were chosen; null where there is none. */
+    readonly ranges: ReturnType<typeof allRanges>;
     /** Over all weights of the file, those left unquantized included; scales and zero points are no weights. */
     readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
   };
@@ -146,6 +151,7 @@ export function buildReport(result: RunResult, command: readonly string[] | null
       calibration,
       outputErrors: outputErrorsOf(reported.map((tensor) => tensor.calibration)),
       evaluation,
+      ranges: allRanges(tensors),
       metrics: {
         ...asJson(metricsOf(total.sums, total.rowLength)),
         maxError: { ...metricsOf(total.sums, total.rowLength).maxError, tensor: total.worst },
@@ -177,6 +183,7 @@ function reportTensor(result: TensorResult): ReportedTensor {
     bytesAfter,
     reason: tensor.reason,
     fallbackFrom: tensor.fallbackFrom ?? null,
+    ranges: rangesOf(result),
     calibration: calibration ?? null,
     metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
     ...(histogram && { histogram }),

@@ -2,10 +2,11 @@ import { formatSignedBytes } from '../core/units.ts';
 import { renderCalibration } from './calibration.ts';
 import { renderEvaluation } from './evaluation.ts';
 import { formatBytes, formatCount, formatDb, formatError, printable } from './format.ts';
+import { renderRanges } from './ranges.ts';
 import type { Report, ReportedFallback } from './report.ts';
 
 /** The whole model in a few lines: size, error, and every fallback with its cost. */
-export function renderSummary({ model, fallbacks }: Report): string {
+export function renderSummary({ model, fallbacks, tensors }: Report): string {
   const { metrics } = model;
   const { tensor, row, column } = metrics.maxError;
   return [
@@ -18,6 +19,7 @@ export function renderSummary({ model, fallbacks }: Report): string {
       `RMSE ${formatError(metrics.rmse)}, cosine ${metrics.cosine.toFixed(5)}`,
     `       at most ${formatError(metrics.maxError.value)} (${printable(tensor)}, ` +
       `row ${row}, column ${column})`,
+    ...(model.ranges ? renderRanges(model.ranges, tensors) : []),
     ...(model.calibration ? renderCalibration(model.calibration, model.outputErrors) : []),
     ...(model.evaluation ? renderEvaluation(model.evaluation) : []),
     ...renderFallbacks(fallbacks),

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync }
 import type { TensorCalibration } from '../core/calibration.ts';
 import type { ErrorSums } from '../core/error-sums.ts';
 import { type EncodedSums, SUMS_PER_TILE, type TensorProgress } from '../core/output.ts';
+import { type RangeSums, rangeFields } from '../core/ranges.ts';
 import type { Holder } from './lock.ts';
 import type { ResumeKey } from './resume-key.ts';
 
@@ -20,13 +21,14 @@ export interface Journal {
 }
 
 /**
- * Chunks added up, their checksum, the fields of ErrorSums in order, the chunks that wait, and what calibration found of
- * a tensor that it coded.
+ * Chunks added up, their checksum, the fields of ErrorSums in order, those of its ranges too, the chunks that wait, and what
+ * calibration found of a tensor that it coded.
  */
 type SavedProgress = readonly [
   chunks: number,
   checksum: number,
   sums: readonly number[],
+  range: readonly number[],
   waiting: readonly SavedChunk[],
   calibration: TensorCalibration | null,
 ];
@@ -37,6 +39,7 @@ type SavedChunk = readonly [
   maxError: number,
   maxErrorAt: number,
   sums: readonly number[],
+  rangeSums: readonly number[],
 ];
 
 const sumFields = ['count', 'sumX2', 'sumQ2', 'sumXQ', 'sumE2', 'maxError', 'maxErrorAt'] as const;
@@ -51,12 +54,14 @@ export function saveProgress(progress: readonly TensorProgress[]): SavedProgress
       chunks,
       checksum,
       sumFields.map((field) => sums[field]),
+      sums.range === null ? [] : rangeFields.map((field) => sums.range![field]),
       [...waiting].map(([chunk, done]) => [
         chunk,
         done.checksum,
         done.maxError,
         done.maxErrorAt,
         [...done.sums],
+        [...done.rangeSums],
       ]),
       calibration,
     ]);
@@ -65,12 +70,23 @@ export function saveProgress(progress: readonly TensorProgress[]): SavedProgress
 /** Takes over what was saved; false, and nothing is changed, when it is not what `saveProgress` makes. */
 export function restoreProgress(saved: unknown, progress: readonly TensorProgress[]): boolean {
   if (!Array.isArray(saved) || saved.length > progress.length || !saved.every(isSaved)) return false;
-  saved.forEach(([chunks, checksum, sums, waiting, calibration]: SavedProgress, i) => {
+  saved.forEach(([chunks, checksum, sums, range, waiting, calibration]: SavedProgress, i) => {
     const tensor = progress[i];
     Object.assign(tensor, { chunks, checksum, calibration });
-    tensor.sums = Object.fromEntries(sumFields.map((field, at) => [field, sums[at]])) as unknown as ErrorSums;
-    for (const [chunk, own, maxError, maxErrorAt, values] of waiting) {
-      const done: EncodedSums = { checksum: own, sums: Float64Array.from(values), maxError, maxErrorAt };
+    const named = (fields: readonly string[], values: readonly number[]) =>
+      Object.fromEntries(fields.map((field, at) => [field, values[at]]));
+    tensor.sums = {
+      ...named(sumFields, sums),
+      range: range.length === 0 ? null : (named(rangeFields, range) as unknown as RangeSums),
+    } as ErrorSums;
+    for (const [chunk, own, maxError, maxErrorAt, values, rangeValues] of waiting) {
+      const done: EncodedSums = {
+        checksum: own,
+        sums: Float64Array.from(values),
+        rangeSums: Float64Array.from(rangeValues),
+        maxError,
+        maxErrorAt,
+      };
       tensor.waiting.set(chunk, done);
     }
   });
@@ -82,13 +98,15 @@ const areNumbers = (values: unknown): values is number[] =>
   Array.isArray(values) && values.every((value) => Number.isFinite(value));
 
 function isSaved(saved: unknown): saved is SavedProgress {
-  if (!Array.isArray(saved) || saved.length !== 5) return false;
-  const [chunks, checksum, sums, waiting, calibration] = saved;
+  if (!Array.isArray(saved) || saved.length !== 6) return false;
+  const [chunks, checksum, sums, range, waiting, calibration] = saved;
   return (
     isCount(chunks) &&
     isCount(checksum) &&
     areNumbers(sums) &&
     sums.length === sumFields.length &&
+    areNumbers(range) &&
+    [0, rangeFields.length].includes(range.length) &&
     Array.isArray(waiting) &&
     waiting.every(isSavedChunk) &&
     typeof calibration === 'object'
@@ -96,13 +114,15 @@ function isSaved(saved: unknown): saved is SavedProgress {
 }
 
 function isSavedChunk(saved: unknown): boolean {
-  if (!Array.isArray(saved) || saved.length !== 5) return false;
-  const [chunk, checksum, maxError, maxErrorAt, sums] = saved;
+  if (!Array.isArray(saved) || saved.length !== 6) return false;
+  const [chunk, checksum, maxError, maxErrorAt, sums, rangeSums] = saved;
   return (
     [chunk, checksum, maxErrorAt].every(isCount) &&
     Number.isFinite(maxError) &&
     areNumbers(sums) &&
-    sums.length % SUMS_PER_TILE === 0
+    sums.length % SUMS_PER_TILE === 0 &&
+    areNumbers(rangeSums) &&
+    rangeSums.length % rangeFields.length === 0
   );
 }
 

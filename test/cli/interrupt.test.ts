@@ -50,7 +50,7 @@ async function running(output: string, options: readonly string[] = slowly): Pro
 /** Byte ranges of an output file that a journal says are finished. */
 function finishedBytes({ key, tensors }: Journal): { offset: number; length: number }[] {
   const { plan, layout } = planQuantization({ input: model, type: 'Q4_K_M' });
-  return tensors.flatMap(([chunks, , , waiting], i) => {
+  return tensors.flatMap(([chunks, , , , waiting], i) => {
     const { type, shape } = plan.tensors[i];
     const range = (n: number) => ({
       offset: layout.files[0].offsets[i] + bytesOf(type, n * key.chunk),

@@ -50,8 +50,23 @@ const bounds: Readonly<Record<string, number>> = {
   Q1_0: 6, // 4.18, 4.64
   TQ1_0: 15, // 9.13, 10.74
   TQ2_0: 15, // the same codes
-  '--method ternary': 5, // 3.39, 3.64
-  '--method ternary --type TQ1_0': 5, // the same codes
+  '--method ternary': 7, // 4.36, 4.74
+  '--method ternary --type TQ1_0': 7, // the same codes
+  '--method ternary --granularity block': 5, // 3.39, 3.64
+  '--method ternary --range mse': 3.5, // 2.27, 2.39
+  '--method absmax --bits 8 --granularity tensor': 1.002, // 0.9999, 1.0002
+  '--method absmax --bits 8 --granularity channel': 1.002, // 1.0005, 1.0004
+  '--method absmax --bits 8 --symmetric full': 1.002, // 1.0002, 1.0002
+  '--method absmax --bits 8 --granularity tensor --range entropy': 1.002, // 1.0004, 1.0008
+  '--method absmax --bits 5 --granularity channel --range percentile=99.9': 1.02, // 1.0094, 1.0051
+  '--method absmax --bits 4 --symmetric restricted': 1.02, // 1.0043, 1.0099
+  '--method absmax --bits 4 --range mse': 1.015, // 1.0054, 1.0040
+  '--method absmax --bits 4 --granularity tensor --range mse': 1.06, // 1.0243, 1.0165
+  '--method zero-point --bits 4 --range mse': 1.02, // 1.0092, 1.0033
+  '--method zero-point --bits 5 --granularity tensor --range mse': 1.025, // 1.0108, 1.0063
+  '--method zero-point --bits 2': 1.5, // 1.2565, 1.2472
+  '--method zero-point --bits 2 --range mse': 1.2, // 1.1027, 1.1044
+  '--method binary --center true': 8, // 4.55, 5.06
 };
 
 /** Tests that the engine runs every type of the bundled model, and how well. */
@@ -74,6 +89,23 @@ export function describePerplexities({ windows }: { windows: 10 | 100 }): void {
     const schemes: Scheme[] = [
       ...offeredSchemes({ mixtures: { ...mixtures, ...uniformTypes }, methods: [], planQuantization }, sotu),
       { method: 'ternary' },
+      ...([{ granularity: 'block' }, { range: 'mse' }] as const).map((range) => ({
+        method: 'ternary',
+        ...range,
+      })),
+      { method: 'absmax', bits: 8, granularity: 'tensor' },
+      { method: 'absmax', bits: 8, granularity: 'channel' },
+      { method: 'absmax', bits: 8, symmetric: 'full' },
+      { method: 'absmax', bits: 8, granularity: 'tensor', range: 'entropy' },
+      { method: 'absmax', bits: 5, granularity: 'channel', range: 'percentile=99.9' },
+      { method: 'absmax', bits: 4, symmetric: 'restricted' },
+      { method: 'absmax', bits: 4, range: 'mse' },
+      { method: 'absmax', bits: 4, granularity: 'tensor', range: 'mse' },
+      { method: 'zero-point', bits: 4, range: 'mse' },
+      { method: 'zero-point', bits: 5, granularity: 'tensor', range: 'mse' },
+      { method: 'zero-point', bits: 2 },
+      { method: 'zero-point', bits: 2, range: 'mse' },
+      { method: 'binary', center: true },
     ];
     it.each(schemes.map((scheme) => [schemeName(scheme), scheme] as const))('%s', async (name, scheme) => {
       const bound = bounds[name.replace(/^--type /, '')];

@@ -22,6 +22,13 @@ const schemes: Partial<QuantizeOptions>[] = [
   { type: 'IQ4_XS' },
   { type: 'TQ1_0' },
   { method: 'ternary' },
+  { method: 'absmax', bits: 8, granularity: 'tensor', range: 'mse', symmetric: 'full' },
+  { method: 'absmax', bits: 4, granularity: 'tensor', range: 'percentile=99.9' },
+  { method: 'absmax', bits: 4, granularity: 'channel', range: 'mse' },
+  { method: 'absmax', bits: 4, range: 'percentile=95' },
+  { method: 'zero-point', bits: 4, granularity: 'tensor', range: 'entropy' },
+  { method: 'zero-point', bits: 2, granularity: 'channel' },
+  { method: 'binary', granularity: 'tensor', center: true },
   { method: 'zero-point', bits: 8 },
 ];
 

@@ -13,6 +13,7 @@ describe('presets', () => {
     ['zero-point', 5, 'Q5_1'],
     ['zero-point', 4, 'Q4_1'],
     ['zero-point', 8, 'I8'],
+    ['zero-point', 2, 'Q2_K'],
     ['kquant', 2, 'Q2_K'],
     ['kquant', 3, 'Q3_K_M'],
     ['kquant', 4, 'Q4_K_M'],
@@ -29,14 +30,16 @@ describe('presets', () => {
     expect(scheme.notes).toEqual([]);
   });
 
-  it('code as ggml does, except ternary and 8-bit zero-point', () => {
+  it('code as ggml does, except ternary and zero-point of 2 and 8 bits', () => {
     for (const method of methods) {
       const scheme = resolveScheme({ method });
       expect(scheme.encoderFor('Q6_K')).toBe('Q6_K');
-      expect(scheme.encoderFor('TQ2_0')).toBe(method === 'ternary' ? 'TQ2_0:absmean' : 'TQ2_0');
-      expect(scheme.encoderFor('TQ1_0')).toBe(method === 'ternary' ? 'TQ1_0:absmean' : 'TQ1_0');
+      expect(scheme.encoderFor('TQ2_0')).toBe(method === 'ternary' ? 'TQ2_0:range' : 'TQ2_0');
+      expect(scheme.encoderFor('TQ1_0')).toBe(method === 'ternary' ? 'TQ1_0:range' : 'TQ1_0');
     }
     expect(resolveScheme({ type: 'TQ2_0' }).encoderFor('TQ2_0')).toBe('TQ2_0');
+    expect(resolveScheme({ method: 'zero-point', bits: 2 }).encoderFor('Q2_K')).toBe('Q2_K:range');
+    expect(resolveScheme({ type: 'Q2_K' }).encoderFor('Q2_K')).toBe('Q2_K');
     expect(resolveScheme({ method: 'zero-point', bits: 8 }).encoderFor('I8')).toBe('I8:zero-point');
   });
 
@@ -80,7 +83,7 @@ describe('presets', () => {
     const scheme = resolveScheme({ type: 'q5_k_s', bits: 8 });
     expect(scheme).toMatchObject({ mixture: mixtures.Q5_K_S, method: 'kquant' });
     expect(scheme.notes).toEqual(['--type Q5_K_S wins over --bits 8']);
-    expect(resolveScheme({ method: 'ternary', type: 'TQ1_0' }).encoderFor('TQ1_0')).toBe('TQ1_0:absmean');
+    expect(resolveScheme({ method: 'ternary', type: 'TQ1_0' }).encoderFor('TQ1_0')).toBe('TQ1_0:range');
   });
 
   it('a type alone has the method that codes it so', () => {
@@ -98,6 +101,7 @@ describe('presets', () => {
     [{ method: 'kquant', bits: 7 }, /no --bits 7[\s\S]*2 \(Q2_K\), 3 \(Q3_K_M\), 4 \(Q4_K_M\)/],
     [{ bits: 16 }, /no --bits 16/],
     [{ method: 'absmax', bits: 3 }, /4 \(Q4_0\), 5 \(Q5_0\), 8 \(Q8_0\)/],
+    [{ method: 'zero-point', bits: 3 }, /2 \(Q2_K\), 4 \(Q4_1\)[\s\S]*no type that llama.cpp runs/],
     [{ method: 'ternary', bits: 2 }, /no --bits: ternary is TQ2_0/],
     [{ method: 'k-quants' }, /no method is named[\s\S]*did you mean kquant/],
     [{ method: '' }, /no method is named/],

@@ -1,4 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { ErrorSums } from '../../src/core/error-sums.ts';
+import type { PlannedTensor } from '../../src/core/plan.ts';
+import { renderRanges } from '../../src/report/ranges.ts';
 import { buildReport, isQuantized } from '../../src/report/report.ts';
 import { plan, planned, result, sums } from '../support/results.ts';
 
@@ -40,6 +43,7 @@ describe('buildReport', () => {
       bytesAfter: 704,
       reason: 'mixture Q4_K_M',
       fallbackFrom: 'Q4_K',
+      ranges: null,
       calibration: null,
       metrics: {
         mse: 1 / 64,
@@ -74,6 +78,7 @@ describe('buildReport', () => {
       split: null,
       bitsPerWeight: (8 * 2304) / 2304,
       compressionRatio: 2,
+      ranges: null,
       calibration: null,
       outputErrors: null,
       evaluation: null,
@@ -166,6 +171,60 @@ it('takes scales and zero points of rows for a part of the coding, not for weigh
 
 it('counts integer codes as quantized and plain floats not', () => {
   expect(isQuantized(planned({ type: 'I8', encoder: 'I8:zero-point' }))).toBe(true);
-  expect(isQuantized(planned({ type: 'TQ2_0', encoder: 'TQ2_0:absmean' }))).toBe(true);
+  expect(isQuantized(planned({ type: 'TQ2_0', encoder: 'TQ2_0:range' }))).toBe(true);
   expect(isQuantized(planned({ type: 'F16', encoder: 'F16' }))).toBe(false);
+});
+
+describe('chosen ranges', () => {
+  const range: PlannedTensor['range'] = {
+    rule: { kind: 'percentile', percent: 99.9 },
+    granularity: 'channel',
+    symmetry: 'full',
+    center: false,
+  };
+  // 1024 weights of 1, but 4 of 3, of which nothing but clipping is lost.
+  const clipped: ErrorSums = {
+    ...sums(1024, 0),
+    sumX2: 1020 + 36,
+    sumE2: 16 + 10.2,
+    range: {
+      ...{ clipped: 4, zeros: 512, outliers: 4, outlierX2: 36, outlierE2: 16 },
+      ...{ lowLeast: -1.5, lowMost: -1, highLeast: 1, highMost: 1.5 },
+    },
+  };
+  const { model, tensors } = buildReport(
+    result([
+      [planned({ type: 'Q8_0', encoder: 'Q8_0:range', range }), clipped],
+      [planned({ type: 'F32', encoder: 'F32' }), sums(1024, 0)],
+      [planned({ type: 'Q8_0', encoder: 'Q8_0:range', range }), { ...clipped, sumE2: 16 - 1e-12 }],
+    ]),
+  );
+
+  it('have their ends, and bulk and outliers apart', () => {
+    expect(tensors[0].ranges).toEqual({
+      ...{ rule: 'percentile=99.9', granularity: 'channel', symmetry: 'full', center: false },
+      ...{ low: { least: -1.5, most: -1 }, high: { least: 1, most: 1.5 } },
+      outlierAbove: 6 * Math.sqrt(1056 / 1024),
+      ...{ clipped: 4 / 1024, zeros: 0.5 },
+      outliers: { weights: 4, relativeError: 16 / 36, rmse: 2 },
+      bulk: { weights: 1020, relativeError: expect.closeTo(0.01, 12), rmse: expect.closeTo(0.1, 12) },
+    });
+    expect(tensors[1].ranges).toBeNull();
+  });
+
+  it('never have less than no error', () => {
+    expect(tensors[2].ranges?.bulk).toEqual({ weights: 1020, relativeError: 0, rmse: 0 });
+  });
+
+  it('add up over the model', () => {
+    expect(model.ranges).toMatchObject({
+      ...{ tensors: 2, weights: 2048, clipped: 4 / 1024, zeros: 0.5 },
+      outliers: { weights: 8, relativeError: 16 / 36 },
+    });
+    const text = renderRanges(model.ranges!, tensors).join('\n');
+    expect(text).toContain(
+      'ranges percentile=99.9, full, one a channel, of 2.05 k weights: 0.391 % clipped, 50.0 % became 0',
+    );
+    expect(text).toContain('4.44e-1 of 8 outliers');
+  });
 });

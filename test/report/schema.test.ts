@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { rangeFields } from '../../src/core/ranges.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { type Schema, violations } from '../support/json-schema.ts';
 import { planned, result, sums } from '../support/results.ts';
@@ -13,6 +14,17 @@ const report = () =>
         result([
           [planned({ type: 'F32', encoder: 'F32' }), sums(1024, 0)],
           [planned({ type: 'Q5_0', encoder: 'Q5_0', fallbackFrom: 'Q4_K' }), sums(1024, 0.1)],
+          [
+            planned({
+              type: 'Q8_0',
+              encoder: 'Q8_0:range',
+              range: { rule: { kind: 'mse' }, granularity: 'tensor', symmetry: 'restricted', center: false },
+            }),
+            {
+              ...sums(1024, 0.1),
+              range: Object.fromEntries(rangeFields.map((field) => [field, 1])) as never,
+            },
+          ],
         ]),
       ),
     ),

@@ -1,5 +1,6 @@
 import { emptyErrorSums } from '../../src/core/error-sums.ts';
 import type { TensorProgress } from '../../src/core/output.ts';
+import { addRangeSums, rangeFields } from '../../src/core/ranges.ts';
 import type { ResumeKey } from '../../src/write/resume-key.ts';
 
 /** A key of a made-up job. */
@@ -19,13 +20,26 @@ export const progressOf = (chunks = 0, waiting: readonly number[] = []): TensorP
   chunks,
   checksum: 7 * chunks,
   calibration: null,
-  sums: { ...emptyErrorSums(), count: 32768 * chunks, sumX2: chunks / 3, maxError: chunks * 1e-300 },
+  sums: {
+    ...emptyErrorSums(),
+    count: 32768 * chunks,
+    sumX2: chunks / 3,
+    maxError: chunks * 1e-300,
+    range:
+      chunks === 0
+        ? null
+        : addRangeSums(
+            null,
+            rangeFields.map((_, i) => i / 3),
+          ),
+  },
   waiting: new Map(
     waiting.map((chunk) => [
       chunk,
       {
         checksum: chunk,
         sums: Float64Array.of(0.1, 1e300, 5e-324, chunk),
+        rangeSums: Float64Array.of(...rangeFields.map((_, i) => i / 7)),
         maxError: 1 / 3,
         maxErrorAt: chunk,
       },

@@ -1,4 +1,4 @@
-import type { BlockEncoder } from '../../core/plan.ts';
+import type { CodedRange } from '../../core/ranges.ts';
 import type { TypeName } from '../../core/types.ts';
 
 /** Encodes float32 values into blocks. x.length is a multiple of the block size; y has exactly the blocks' bytes. */
@@ -17,6 +17,9 @@ export type EncodeWeighted = (
   rowLength: number,
   importance: Float32Array,
 ) => void;
+
+/** Encodes float32 values into blocks that share one range. */
+export type EncodeRange = (x: Float32Array, y: Uint8Array, range: CodedRange) => void;
 
 /** A block taken apart; every number as it is stored. What a type does not have stays as it is. */
 export interface BlockParts {
@@ -41,10 +44,12 @@ export type Pack = (parts: BlockParts, block: Uint8Array) => void;
 export interface Format {
   readonly type: TypeName;
   readonly decode: Decode;
-  /** Ways to code onto this grid; none for a type that is only read. */
-  readonly encoders: Readonly<Partial<Record<BlockEncoder, Encode>>>;
+  /** ggml's own coding, by the type's name; none for a type that is only read. */
+  readonly encoders: Readonly<Partial<Record<TypeName, Encode>>>;
   /** ggml's own coding under an importance matrix; absent where ggml ignores it. */
   readonly weighted?: EncodeWeighted;
+  /** Coding over a range given from outside; only the types whose blocks hold one float scale. */
+  readonly range?: EncodeRange;
   /** Absent where codes stand for more than one weight, or nothing needs it. */
   readonly pack?: Pack;
 }

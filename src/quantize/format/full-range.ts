@@ -3,6 +3,7 @@ import { eachBlock, fifthBit, fifthBitsOf, viewOf, writeNibbles } from './blocks
 import type { EncodeWeighted, Format, Pack } from './codec.ts';
 import { halfOfQuotient } from './half.ts';
 import { eachRow, sumOfSquares, weigh } from './importance.ts';
+import { codesOf } from './range-codes.ts';
 import { hasReciprocal } from './rounding.ts';
 import { searchSymmetric } from './symmetric.ts';
 
@@ -83,6 +84,10 @@ export const Q4_0: Format = {
     Q4_0: (x, y) => eachBlock('Q4_0', x, y, (weights, block) => writeQ4_0(block, quantizeBlock(weights, 8))),
   },
   weighted: weightedEncoder('Q4_0', 8, writeQ4_0),
+  range: (x, y, range) =>
+    eachBlock('Q4_0', x, y, (weights, block) =>
+      writeQ4_0(block, { d: range.scale, codes: codesOf(weights, range, 8) }),
+    ),
   pack: packer(2),
 };
 
@@ -108,5 +113,9 @@ export const Q5_0: Format = {
     Q5_0: (x, y) => eachBlock('Q5_0', x, y, (weights, block) => writeQ5_0(block, quantizeBlock(weights, 16))),
   },
   weighted: weightedEncoder('Q5_0', 16, writeQ5_0),
+  range: (x, y, range) =>
+    eachBlock('Q5_0', x, y, (weights, block) =>
+      writeQ5_0(block, { d: range.scale, codes: codesOf(weights, range, 16) }),
+    ),
   pack: packer(6),
 };

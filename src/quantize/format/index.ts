@@ -1,6 +1,7 @@
-import type { BlockEncoder, EncoderName } from '../../core/plan.ts';
+import type { EncoderName } from '../../core/plan.ts';
+import type { RangedType } from '../../core/ranges.ts';
 import type { TypeName } from '../../core/types.ts';
-import type { Decode, Encode, EncodeWeighted, Format, Pack } from './codec.ts';
+import type { Decode, Encode, EncodeRange, EncodeWeighted, Format, Pack } from './codec.ts';
 import { BF16, F16, F32 } from './float.ts';
 import { MXFP4, NVFP4 } from './fp4.ts';
 import { Q4_0, Q5_0 } from './full-range.ts';
@@ -32,13 +33,18 @@ const formats: readonly Format[] = [
 ];
 
 export const encoders = Object.assign({}, ...formats.map((format) => format.encoders)) as Readonly<
-  Partial<Record<BlockEncoder, Encode>>
+  Partial<Record<TypeName, Encode>>
 >;
 
 /** Of the types whose coding in ggml follows an importance matrix. */
 export const weightedEncoders = Object.fromEntries(
   formats.flatMap(({ type, weighted }) => (weighted === undefined ? [] : [[type, weighted]])),
 ) as Readonly<Partial<Record<TypeName, EncodeWeighted>>>;
+
+/** Of the types whose blocks can share a scale. */
+export const rangeEncoders = Object.fromEntries(
+  formats.flatMap(({ type, range }) => (range === undefined ? [] : [[type, range]])),
+) as Readonly<Record<RangedType, EncodeRange>>;
 
 /** Of the types whose codes stand for one weight each. */
 export const packers = Object.fromEntries(
@@ -52,7 +58,7 @@ export const decoders = Object.fromEntries(formats.map((format) => [format.type,
 
 /** Whether this build can write the type. */
 export const canEncode = (encoder: EncoderName): boolean =>
-  encoder === 'I8:zero-point' || encoder in encoders;
+  encoder === 'I8:zero-point' || encoder.endsWith(':range') || encoder in encoders;
 
 /** Whether the encoder follows an importance matrix: ggml's own codings of the types in which ggml does. */
 export const canWeigh = (encoder: EncoderName): boolean => encoder in weightedEncoders;

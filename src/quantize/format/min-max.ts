@@ -2,6 +2,7 @@ import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, fifthBit, fifthBitsOf, viewOf, writeNibbles } from './blocks.ts';
 import type { EncodeWeighted, Format, Pack } from './codec.ts';
 import { eachRow, sumOfSquares, weigh } from './importance.ts';
+import { codesOf } from './range-codes.ts';
 import { hasReciprocal } from './rounding.ts';
 import { searchScaleMin, weightedGrid } from './search.ts';
 
@@ -93,6 +94,10 @@ export const Q4_1: Format = {
     Q4_1: (x, y) => eachBlock('Q4_1', x, y, (weights, block) => writeQ4_1(block, quantizeBlock(weights, 15))),
   },
   weighted: weightedEncoder('Q4_1', 15, writeQ4_1),
+  range: (x, y, range) =>
+    eachBlock('Q4_1', x, y, (weights, block) =>
+      writeQ4_1(block, { d: range.scale, min: range.offset, codes: codesOf(weights, range) }),
+    ),
   pack: packer(4),
 };
 
@@ -119,5 +124,9 @@ export const Q5_1: Format = {
     Q5_1: (x, y) => eachBlock('Q5_1', x, y, (weights, block) => writeQ5_1(block, quantizeBlock(weights, 31))),
   },
   weighted: weightedEncoder('Q5_1', 31, writeQ5_1),
+  range: (x, y, range) =>
+    eachBlock('Q5_1', x, y, (weights, block) =>
+      writeQ5_1(block, { d: range.scale, min: range.offset, codes: codesOf(weights, range) }),
+    ),
   pack: packer(8),
 };

@@ -22,12 +22,20 @@ export const Q1_0: Format = {
     Q1_0: (x, y) =>
       eachBlock('Q1_0', x, y, (weights, block) => {
         const sum = weights.reduce((total, value) => Math.fround(total + Math.abs(value)), 0);
-        block.setUint16(0, toFloat16(sum / weights.length), true);
-        for (let j = 0; j < weights.length; j += 8) {
-          let bits = 0;
-          for (let k = 0; k < 8; k++) if (weights[j + k] >= 0) bits |= 1 << k;
-          block.setUint8(2 + (j >> 3), bits);
-        }
+        writeBlock(block, weights, sum / weights.length, 0);
       }),
   },
+
+  range: (x, y, { scale, offset }) =>
+    eachBlock('Q1_0', x, y, (weights, block) => writeBlock(block, weights, scale, offset)),
 };
+
+/** d, and the signs of the weights: + from `least` on. */
+function writeBlock(block: DataView, weights: Float32Array, d: number, least: number): void {
+  block.setUint16(0, toFloat16(d), true);
+  for (let j = 0; j < weights.length; j += 8) {
+    let bits = 0;
+    for (let k = 0; k < 8; k++) if (weights[j + k] >= least) bits |= 1 << k;
+    block.setUint8(2 + (j >> 3), bits);
+  }
+}

@@ -1,4 +1,4 @@
-import { fromFloat16 } from '../../core/float.ts';
+import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { dataTypes } from '../../core/types.ts';
 import { eachBlock, viewOf } from './blocks.ts';
 import type { BlockParts, Format } from './codec.ts';
@@ -6,6 +6,7 @@ import { halfOfQuotient } from './half.ts';
 import { sumOfSquares, total, weigh } from './importance.ts';
 import { nearestCode, nearestInt } from './nearest.ts';
 import { searchPositive } from './positive.ts';
+import { codesOf } from './range-codes.ts';
 import { type SearchGrid, searchScaleMin, weightedGrid } from './search.ts';
 
 const f = Math.fround;
@@ -76,6 +77,15 @@ export const Q2_K: Format = {
     });
   },
 
+  // Every sub-block has scale 1 and min 1, so that x = d * code - dmin.
+  range(x, y, range) {
+    const ones = new Uint8Array(SUBS).fill(1);
+    const parts = { d: toFloat16(range.scale), dmin: toFloat16(-range.offset), scales: ones, mins: ones };
+    eachBlock('Q2_K', x, y, (weights, { buffer, byteOffset }) => {
+      const codes = Uint8Array.from(codesOf(weights, range));
+      packBlock({ ...parts, codes }, new Uint8Array(buffer, byteOffset, typeSize));
+    });
+  },
   pack: packBlock,
 };
 

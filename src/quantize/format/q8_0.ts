@@ -1,6 +1,7 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, largestMagnitude, viewOf } from './blocks.ts';
 import type { Format } from './codec.ts';
+import { codesOf } from './range-codes.ts';
 import { hasReciprocal, roundAway } from './rounding.ts';
 
 const f = Math.fround;
@@ -31,6 +32,13 @@ export const Q8_0: Format = {
       }),
   },
 
+  range: (x, y, range) =>
+    eachBlock('Q8_0', x, y, (weights, block) => {
+      block.setUint16(0, toFloat16(range.scale), true);
+      codesOf(weights, range).forEach((code, j) => {
+        block.setInt8(2 + j, code);
+      });
+    }),
   pack({ d, codes }, bytes) {
     viewOf(bytes).setUint16(0, d, true);
     bytes.set(codes, 2);

@@ -1,7 +1,8 @@
 import { fromFloat16, toFloat16 } from '../../core/float.ts';
 import { eachBlock, largestMagnitude, viewOf } from './blocks.ts';
-import type { Encode, Format } from './codec.ts';
-import { hasReciprocal, roundAway, roundEven } from './rounding.ts';
+import type { Encode, EncodeRange, Format } from './codec.ts';
+import { codesOf } from './range-codes.ts';
+import { hasReciprocal, roundAway } from './rounding.ts';
 
 const f = Math.fround;
 
@@ -14,24 +15,6 @@ const absmax: Ternary = (x) => {
   // Without finite reciprocal ggml's trits are 0, be it for d = 0 or by an overflowing conversion on x86.
   const inverse = hasReciprocal(d) ? f(1 / d) : 0;
   return { d, trits: Array.from(x, (value) => roundAway(f(value * inverse))) };
-};
-
-/**
- * BitNet b1.58 (arXiv 2402.17764, equations 1 to 3) over each block: d = mean|x| rounded to float16, trits
- * round(clip(x / d, -1, 1)) with halves to even, as torch.round. d = 0 gives zeros.
- *
- * The sum is float32: 16 partial sums, weight i to sum i % 16 in order; then the upper half of the sums is added to the
- * lower until one is left.
- */
-const absmean: Ternary = (x) => {
-  const sums = new Float32Array(16);
-  x.forEach((value, i) => {
-    sums[i % 16] += Math.abs(value);
-  });
-  for (let half = 8; half >= 1; half /= 2) for (let i = 0; i < half; i++) sums[i] += sums[i + half];
-  const d = fromFloat16(toFloat16(sums[0] / x.length));
-  const trit = (value: number) => (d === 0 ? 0 : roundEven(Math.max(-1, Math.min(1, value / d))));
-  return { d, trits: Array.from(x, trit) };
 };
 
 /** Runs of a TQ1_0 block: bytes from `byte` on hold the weights from `weight` on, `stride` bytes wide. */
@@ -75,6 +58,12 @@ const encodeTQ2_0 =
       packTQ2_0(toFloat16(d), Uint8Array.from(trits, codeOf), block);
     });
 
+/** All blocks over one range. */
+const overRange =
+  (encode: (choose: Ternary) => Encode): EncodeRange =>
+  (x, y, range) =>
+    encode((weights) => ({ d: range.scale, trits: codesOf(weights, range) }))(x, y);
+
 function packTQ2_0(d: number, codes: Uint8Array, block: DataView): void {
   for (let byte = 0; byte < 64; byte++) {
     const first = (byte >> 5) * 128 + (byte & 31);
@@ -106,7 +95,8 @@ export const TQ1_0: Format = {
       }
     }),
 
-  encoders: { TQ1_0: encodeTQ1_0(absmax), 'TQ1_0:absmean': encodeTQ1_0(absmean) },
+  encoders: { TQ1_0: encodeTQ1_0(absmax) },
+  range: overRange(encodeTQ1_0),
   pack: ({ d, codes }, bytes) => packTQ1_0(d, codes, viewOf(bytes)),
 };
 
@@ -128,6 +118,7 @@ export const TQ2_0: Format = {
       }
     }),
 
-  encoders: { TQ2_0: encodeTQ2_0(absmax), 'TQ2_0:absmean': encodeTQ2_0(absmean) },
+  encoders: { TQ2_0: encodeTQ2_0(absmax) },
+  range: overRange(encodeTQ2_0),
   pack: ({ d, codes }, bytes) => packTQ2_0(d, codes, viewOf(bytes)),
 };

@@ -1,6 +1,5 @@
 /** Tasks of `quantizeMatrix`: each piece is a run of rows, so that pieces share nothing they write. */
 import type { TaskScope } from '../../compute/scope.ts';
-import type { BlockEncoder } from '../../core/plan.ts';
 import { bytesOf, type TypeName } from '../../core/types.ts';
 import { canWeigh } from '../format/index.ts';
 import { kernelsOf } from '../kernels.ts';
@@ -267,7 +266,7 @@ function ggmlCode(scope: TaskScope, index: number, _args: readonly number[], pay
     const [own, wanted, lost] = [weights, targets, errors].map((a) => scope.floats(a + 4 * row * n, n));
     floats(x).set(own);
     if (importance !== 0 && canWeigh(type)) kernels.quantizeWeighted(type, x, blocks, 1, n, weighing);
-    else kernels.quantize(type as BlockEncoder, x, blocks, n);
+    else kernels.quantize(type, x, blocks, n);
     kernels.dequantize(type, blocks, q, n);
     const decoded = floats(q);
     for (let j = 0; j < n; j++) lost[j] = wanted[j] - decoded[j];

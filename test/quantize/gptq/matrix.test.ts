@@ -2,7 +2,6 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { type Factor, factorHessian } from '../../../src/compute/factor.ts';
 import type { Hessian } from '../../../src/compute/hessian.ts';
 import type { TaskFailure, Team } from '../../../src/compute/team.ts';
-import type { BlockEncoder } from '../../../src/core/plan.ts';
 import { bytesOf, dataTypes, type TypeName } from '../../../src/core/types.ts';
 import { encoders, weightedEncoders } from '../../../src/quantize/format/index.ts';
 import { canRound } from '../../../src/quantize/gptq/matrix.ts';
@@ -37,7 +36,7 @@ function weightedError(hessian: Hessian, weights: Float32Array, decoded: Float32
 function codedByGgml(type: TypeName, weights: Float32Array, importance: Float64Array): Float32Array {
   const bytes = new Uint8Array(bytesOf(type, weights.length));
   const weighted = weightedEncoders[type];
-  if (weighted === undefined) encoders[type as BlockEncoder]!(weights, bytes);
+  if (weighted === undefined) encoders[type]!(weights, bytes);
   else weighted(weights, bytes, importance.length, Float32Array.from(importance));
   return decodedBytes(type, bytes, weights.length);
 }

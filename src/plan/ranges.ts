@@ -1,0 +1,240 @@
+import { UsageError } from '../core/errors.ts';
+import {
+  type Granularity,
+  granularities,
+  gridOf,
+  isRangedType,
+  type RangeRule,
+  type RangeSpec,
+  type Symmetry,
+  symmetries,
+} from '../core/ranges.ts';
+import { didYouMean } from '../core/suggest.ts';
+import type { TypeName } from '../core/types.ts';
+import type { TypedTensor } from './policy.ts';
+
+/** The options about ranges, as typed. */
+export interface RangeOptions {
+  readonly range?: string | undefined;
+  readonly granularity?: string | undefined;
+  readonly symmetric?: string | undefined;
+  /** Signs of weights less their mean. */
+  readonly center?: boolean | undefined;
+}
+
+type RuleName = RangeRule['kind'];
+
+/** What a method lets ranges be. The first rule and the first granularity are what it means without options. */
+interface MethodRanges {
+  readonly rules: readonly [RuleName, ...RuleName[]];
+  readonly granularities: readonly [Granularity, ...Granularity[]];
+  /** Types whose ranges it chooses; the others keep ggml's own coding. */
+  readonly types: readonly TypeName[];
+}
+
+const byMethod: Readonly<Record<string, MethodRanges>> = {
+  absmax: {
+    rules: ['absmax', 'percentile', 'clip', 'mse', 'entropy'],
+    granularities: ['block', 'channel', 'tensor'],
+    types: ['Q8_0', 'Q5_0', 'Q4_0', 'TQ1_0', 'TQ2_0'],
+  },
+  'zero-point': {
+    rules: ['minmax', 'percentile', 'clip', 'mse', 'entropy'],
+    granularities: ['block', 'channel', 'tensor'],
+    types: ['Q4_1', 'Q5_1', 'Q2_K'],
+  },
+  ternary: {
+    rules: ['absmean', 'absmax', 'percentile', 'clip', 'mse'],
+    granularities: ['tensor', 'channel', 'block'],
+    types: ['TQ1_0', 'TQ2_0'],
+  },
+  binary: { rules: ['absmean'], granularities: ['block', 'channel', 'tensor'], types: ['Q1_0'] },
+};
+
+/** Rules that every name of `--range` may be. */
+const ruleNames = ['absmax', 'minmax', 'percentile', 'clip', 'mse', 'entropy', 'absmean'] as const;
+
+/** How the tensors of a type get their ranges. */
+export interface RangeChoice {
+  /** Null for a type that is coded as ggml does. */
+  specFor(type: TypeName): RangeSpec | null;
+  /** Whether an option chose it, or it is what the method means. */
+  readonly asked: boolean;
+}
+
+/**
+ * Ranges by the options, for a method and the base type of its mixture. A choice that is what ggml's coding of a type does
+ * anyway is none.
+ *
+ * @throws UsageError for what a method or type does not have
+ */
+export function resolveRanges(method: string, base: TypeName, options: RangeOptions): RangeChoice {
+  const { range, granularity, symmetric, center = false } = options;
+  const given = (
+    [
+      ['--range', range],
+      ['--granularity', granularity],
+      ['--symmetric', symmetric],
+      ['--center', center || undefined],
+    ] as const
+  ).find(([, value]) => value !== undefined)?.[0];
+  const ranges = byMethod[method];
+  if (ranges === undefined || !(base === 'I8' || ranges.types.includes(base))) {
+    if (given !== undefined) refuse(given, method, base);
+    return { specFor: () => null, asked: false };
+  }
+  const rule = range === undefined ? ({ kind: ranges.rules[0] } as RangeRule) : parseRule(range);
+  const shared = oneOf('--granularity', granularity, granularities) ?? ranges.granularities[0];
+  const symmetry = oneOf('--symmetric', symmetric, symmetries);
+  if (!ranges.rules.includes(rule.kind)) {
+    throw new UsageError(`--range ${rule.kind} and --method ${method} contradict each other`, {
+      expected: ranges.rules.join(', '),
+      advice: advice[rule.kind],
+    });
+  }
+  if (base === 'I8') {
+    if ((granularity !== undefined && shared !== 'channel') || rule.kind !== 'minmax' || center || symmetry) {
+      throw new UsageError(`${given} is not to be had with 8-bit zero-point`, {
+        expected: '--range minmax and --granularity channel, which is what it does',
+        advice: 'choose --bits 4 or 5 (Q4_1, Q5_1), or --method absmax --bits 8',
+      });
+    }
+    return { specFor: () => null, asked: false };
+  }
+  const { kind } = isRangedType(base) ? gridOf(base, null) : { kind: undefined };
+  if (symmetry !== undefined && kind !== 'symmetric') {
+    throw new UsageError(`--symmetric is about codes around zero; ${base} has one form only`, {
+      expected: 'Q8_0, Q5_0 or Q4_0 (--method absmax)',
+      advice: 'leave out --symmetric',
+    });
+  }
+  if (center && kind !== 'signs') {
+    throw new UsageError(`--center is about signs; ${base} has none`, {
+      expected: '--method binary',
+      advice: 'leave out --center',
+    });
+  }
+  if (rule.kind === 'clip' && kind !== 'affine' && rule.low !== -rule.high) {
+    throw new UsageError(`--range clip=${rule.low},${rule.high} is not symmetric, and ${base} is`, {
+      expected: `clip=${-Math.abs(rule.high)},${Math.abs(rule.high)}, or the like`,
+      advice: 'for two different ends choose --method zero-point',
+    });
+  }
+  if (rule.kind === 'entropy' && (shared === 'block' || kind === 'ternary')) {
+    throw new UsageError('--range entropy compares distributions, and there is none to compare here', {
+      got: kind === 'ternary' ? 'two magnitudes' : 'blocks of 32 weights',
+      expected: '--granularity channel or tensor, and codes of 4 bits or more',
+      advice: 'or choose --range mse',
+    });
+  }
+  return {
+    asked: given !== undefined,
+    specFor(type) {
+      if (!isRangedType(type) || !ranges.types.includes(type)) return null;
+      const grid = gridOf(type, null).kind;
+      const native: Symmetry = type === 'Q8_0' ? 'restricted' : 'full'; // as ggml has them
+      const spec: RangeSpec = {
+        rule,
+        granularity: shared,
+        symmetry: grid === 'symmetric' ? (symmetry ?? native) : null,
+        center,
+      };
+      const isOwn = type !== 'Q2_K' && rule.kind === ownRules[grid] && shared === 'block' && !center;
+      return isOwn && (spec.symmetry === null || spec.symmetry === native) ? null : spec;
+    },
+  };
+}
+
+/** What ggml's coding of each kind of grid does, Q2_K aside. */
+const ownRules = { symmetric: 'absmax', affine: 'minmax', ternary: 'absmax', signs: 'absmean' } as const;
+
+const advice: Readonly<Record<RuleName, string>> = {
+  absmax: 'symmetric codes: choose --method absmax',
+  minmax: 'codes with a minimum: choose --method zero-point',
+  absmean:
+    'the mean of the magnitudes is a scale for -1, 0 and 1, or signs: choose --method ternary or binary',
+  percentile: 'choose --method absmax or zero-point',
+  clip: 'choose --method absmax or zero-point',
+  mse: 'choose --method absmax or zero-point',
+  entropy: 'choose --method absmax or zero-point',
+};
+
+function refuse(option: string, method: string, base: TypeName): never {
+  const what = method === 'kquant' || method === 'gptq' ? `method ${method} searches` : `${base} chooses`;
+  throw new UsageError(`${option} chooses ranges, and ${what} them by itself`, {
+    expected:
+      'a method of absmax, zero-point, ternary or binary, or a type of theirs: Q8_0, Q5_0, Q4_0, Q5_1, ...',
+    advice: `leave out ${option}, or choose such a method`,
+  });
+}
+
+function oneOf<T extends string>(
+  option: string,
+  text: string | undefined,
+  names: readonly T[],
+): T | undefined {
+  if (text === undefined) return undefined;
+  const found = names.find((name) => name === text.trim().toLowerCase());
+  if (found !== undefined) return found;
+  throw new UsageError(`${option} has no "${text}"`, {
+    expected: names.join(', '),
+    advice: didYouMean(text, names),
+  });
+}
+
+/** `absmax`, `percentile=99.9`, `clip=-5,5`, ... */
+function parseRule(text: string): RangeRule {
+  const [name, value] = text.trim().toLowerCase().split('=', 2);
+  const kind = oneOf('--range', name, ruleNames)!;
+  const bad = (expected: string) =>
+    new UsageError(`--range ${kind} is not as expected`, { expected, got: text });
+  if (kind === 'percentile') {
+    const percent = number(value);
+    if (!(percent > 0 && percent <= 100))
+      throw bad('percentile=P, P more than 0 and up to 100: percentile=99.9');
+    return { kind, percent };
+  }
+  if (kind === 'clip') {
+    const [low, high, ...more] = (value ?? '').split(',').map(number);
+    if (!(low < high && high > 0 && more.length === 0)) throw bad('clip=LOW,HIGH, LOW below HIGH: clip=-5,5');
+    return { kind, low, high };
+  }
+  if (value !== undefined) throw bad(`${kind}, without a value`);
+  return { kind };
+}
+
+const number = (text: string | undefined): number =>
+  text === undefined || text.trim() === '' || !Number.isFinite(Number(text)) ? Number.NaN : Number(text);
+
+/** Tensors a warning names. */
+const NAMED = 3;
+
+/**
+ * What the user should know of the ranges: tensors of types that they are not for, and what codes of one or two bits do to
+ * a model.
+ */
+export function rangeWarnings(
+  method: string,
+  ranges: RangeChoice,
+  tensors: readonly TypedTensor[],
+): string[] {
+  const coded = tensors.filter(({ tensor, type }) => type !== tensor.keep);
+  const others = coded.filter(({ type }) => byMethod[method]?.types.includes(type) === false);
+  const names = others.slice(0, NAMED).map(({ tensor, type }) => `${tensor.name} (${type})`);
+  const more = others.length > NAMED ? `, and ${others.length - NAMED} more` : '';
+  const few = method === 'ternary' || method === 'binary';
+  return [
+    ...(ranges.asked && others.length > 0
+      ? [
+          `${others.length} tensor${others.length === 1 ? ' is' : 's are'} coded as ggml does, as the chosen ranges are not ` +
+            `for ${others.length === 1 ? 'its type' : 'their types'}: ${names.join(', ')}${more} (--pure makes all matrices one type)`,
+        ]
+      : []),
+    ...(few && coded.length > 0
+      ? [
+          `${method} weights are for models that were trained with them, such as BitNet; any other model is ruined: ` +
+            'expect a perplexity several times that of the original, and no sense in what it writes',
+        ]
+      : []),
+  ];
+}

@@ -1,0 +1,206 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { roundToFloat16 } from '../../src/core/float.ts';
+import { dataTypes, type TypeName } from '../../src/core/types.ts';
+import { type QuantizeOptions, quantize } from '../../src/pipeline.ts';
+import { decoders } from '../../src/quantize/format/index.ts';
+import { readGguf } from '../../src/read/gguf.ts';
+import { buildReport } from '../../src/report/report.ts';
+import { distributions } from '../support/distributions.ts';
+import { floatTensor, writeSafetensors } from '../support/safetensors-writer.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+/** Files whose ranges were chosen: what lies in them, and what the report says of it. */
+
+const f = Math.fround;
+const directory = temporaryDirectory();
+
+/** Quantizes one matrix of [rows, width] and reads it back. */
+async function run(values: Float32Array, width: number, options: Partial<QuantizeOptions>) {
+  const [input, output] = ['in.safetensors', 'out.gguf'].map((name) => join(directory, name));
+  writeSafetensors(input, [floatTensor('w.weight', 'F32', [values.length / width, width], values)]);
+  const result = await quantize({
+    ...{ input, output, force: true, threads: 2, chunkSize: 32_768 },
+    ...options,
+  });
+  const { type, offset, byteLength } = readGguf(output).tensors.find(({ name }) => name === 'w.weight')!;
+  const bytes = Uint8Array.from(readFileSync(output).subarray(offset, offset + byteLength));
+  const decoded = new Float32Array(values.length);
+  decoders[type](bytes, decoded);
+  const report = buildReport(result);
+  return {
+    type,
+    bytes,
+    decoded,
+    ranges: report.tensors[0].ranges!,
+    metrics: report.tensors[0].metrics,
+    report,
+  };
+}
+
+/** Bytes [at, at + length) of every block, each set once. */
+function distinct(bytes: Uint8Array, type: TypeName, at: number, length: number): string[] {
+  const { typeSize } = dataTypes[type];
+  const found = new Set<string>();
+  for (let block = 0; block < bytes.length; block += typeSize) {
+    found.add(Buffer.from(bytes.subarray(block + at, block + at + length)).toString('hex'));
+  }
+  return [...found];
+}
+
+/** Where the scale (and minimum) of a block lies. */
+const scaleAt = {
+  Q8_0: [0, 2],
+  Q4_0: [0, 2],
+  Q5_0: [0, 2],
+  Q4_1: [0, 4],
+  Q5_1: [0, 4],
+  Q2_K: [80, 4],
+} as const;
+
+const schemes = [
+  { method: 'absmax', bits: 8 },
+  { method: 'absmax', bits: 5 },
+  { method: 'absmax', bits: 4 },
+  { method: 'zero-point', bits: 4 },
+  { method: 'zero-point', bits: 5 },
+  { method: 'zero-point', bits: 2 },
+] as const;
+
+describe.each(schemes)('$method, $bits bits', (scheme) => {
+  const width = 1792; // rows that chunks cut
+  const values = distributions['heavy tails'](96 * width, 5).map(
+    (x, i) => x * (1 + Math.floor(i / width) / 8),
+  );
+
+  it('a tensor has one scale in all its blocks, a row one in its own', async () => {
+    const tensor = await run(values, width, { ...scheme, granularity: 'tensor' });
+    const [at, length] = scaleAt[tensor.type as keyof typeof scaleAt];
+    expect(distinct(tensor.bytes, tensor.type, at, length)).toHaveLength(1);
+    const rows = await run(values, width, { ...scheme, granularity: 'channel' });
+    const rowBytes = rows.bytes.length / 96;
+    const scales = Array.from({ length: 96 }, (_, row) =>
+      distinct(rows.bytes.subarray(row * rowBytes, (row + 1) * rowBytes), rows.type, at, length),
+    );
+    expect(scales.every(({ length: count }) => count === 1)).toBe(true);
+    expect(new Set(scales.flat()).size).toBeGreaterThan(48);
+    expect(rows.metrics.mse).toBeLessThan(tensor.metrics.mse);
+  });
+
+  it.each(['block', 'channel', 'tensor'] as const)(
+    'least squared error is no more than that of the whole range: %s',
+    async (granularity) => {
+      const [plain, mse] = [
+        await run(values, width, { ...scheme, granularity }),
+        await run(values, width, { ...scheme, granularity, range: 'mse' }),
+      ];
+      expect(mse.metrics.mse).toBeLessThan(plain.metrics.mse);
+      const { outliers, bulk } = mse.ranges;
+      expect(outliers.weights + bulk.weights).toBe(values.length);
+      // Bulk and outliers add up to the whole.
+      const squares = outliers.rmse ** 2 * outliers.weights + bulk.rmse ** 2 * bulk.weights;
+      expect(squares / values.length / mse.metrics.mse).toBeCloseTo(1, 9);
+    },
+  );
+});
+
+describe('what the report says', () => {
+  const width = 256;
+  const values = distributions.uniform(64 * width, 2);
+
+  it('clipping at -0.5 .. 0.5', async () => {
+    const { ranges, decoded } = await run(values, width, {
+      ...{ method: 'absmax', bits: 8, granularity: 'tensor', range: 'clip=-0.5,0.5' },
+    });
+    const scale = roundToFloat16(0.5 / 127);
+    expect(ranges.high).toEqual({ least: 127 * scale, most: 127 * scale });
+    expect(ranges.low).toEqual({ least: -127 * scale, most: -127 * scale });
+    const beyond = values.filter((x) => Math.abs(x) > 127.5 * scale).length;
+    expect(ranges.clipped).toBe(beyond / values.length);
+    expect(ranges.clipped).toBeGreaterThan(0.45);
+    expect(ranges.zeros).toBe(decoded.filter((q) => q === 0).length / values.length);
+    expect(ranges.outliers).toEqual({ weights: 0, relativeError: 0, rmse: 0 });
+  });
+
+  it('the ends of a percentile, exact over chunks', async () => {
+    const many = distributions.gaussian(300 * width, 4);
+    const { ranges } = await run(many, width, {
+      ...{ method: 'absmax', bits: 8, granularity: 'tensor', range: 'percentile=99' },
+    });
+    const sorted = many.map(Math.abs).sort();
+    const threshold = sorted[Math.ceil(0.99 * many.length) - 1];
+    expect(ranges.high.most).toBe(127 * roundToFloat16(f(threshold / 127)));
+    const both = await run(many, width, {
+      ...{ method: 'zero-point', bits: 5, granularity: 'tensor', range: 'percentile=99' },
+    });
+    const signed = many.slice().sort();
+    const high = Math.ceil((199 / 200) * many.length);
+    expect(both.ranges.low.least).toBe(roundToFloat16(signed[many.length - high]));
+    expect(both.ranges.high.most).toBeCloseTo(signed[high - 1], 3);
+  });
+
+  it('weights with one 100 times the rest: what clipping gives the bulk it takes from the outlier', async () => {
+    const spread = distributions.gaussian(4096, 3);
+    spread[1234] = 2; // standard deviation 0.02
+    const outcome = async (range: string, bits: number) =>
+      (await run(spread, width, { method: 'absmax', bits, granularity: 'tensor', range })).ranges;
+    for (const bits of [8, 4]) {
+      const wide = await outcome('absmax', bits);
+      const narrow = await outcome('percentile=99.9', bits);
+      const least = await outcome('mse', bits);
+      expect([wide.outliers.weights, narrow.outliers.weights]).toEqual([1, 1]);
+      expect(wide.clipped).toBe(0);
+      expect(narrow.clipped).toBeGreaterThan(0);
+      expect(narrow.bulk.relativeError).toBeLessThan(wide.bulk.relativeError! / 50);
+      expect(narrow.outliers.relativeError).toBeGreaterThan(0.8);
+      expect(wide.outliers.relativeError).toBeLessThan(1e-4);
+      const total = ({ bulk, outliers }: typeof wide) =>
+        bulk.rmse ** 2 * bulk.weights + outliers.rmse ** 2 * outliers.weights;
+      expect(total(least)).toBeLessThanOrEqual(Math.min(total(wide), total(narrow)));
+    }
+  });
+});
+
+describe('BitNet', () => {
+  const trits = Float32Array.from({ length: 256 * 400 }, (_, i) => ((i * 7919) % 3) - 1);
+  const share = trits.filter((t) => t === 0).length / trits.length;
+
+  it.each(['TQ1_0', 'TQ2_0'])('%s: trits times one scale come back exactly', async (type) => {
+    // Magnitudes of mean 0.75, so that absmean has the scale but for the zeros.
+    const gamma = roundToFloat16(0.75);
+    const values = trits.map((t) => (t * gamma) / (1 - share));
+    const { bytes, decoded, ranges, report } = await run(values, 256, { method: 'ternary', type });
+    const at = type === 'TQ1_0' ? 52 : 64;
+    expect(distinct(bytes, type as TypeName, at, 2)).toHaveLength(1);
+    expect(Math.max(...decoded.subarray(0, 256))).toBeCloseTo(0.75, 3);
+    decoded.forEach((q, i) => {
+      if (Math.sign(q) !== trits[i]) expect.fail(`weight ${i}: ${q}`);
+    });
+    expect(ranges.zeros).toBe(share);
+    expect(report.model.ranges!.zeros).toBe(share);
+    expect(report.warnings.join()).toMatch(/ternary weights are for models that were trained with them/);
+  });
+
+  it('binary: one scale a tensor, and signs of what is above the mean', async () => {
+    const values = distributions.gaussian(256 * 400, 8).map((x) => x + 0.01);
+    const { decoded } = await run(values, 256, { method: 'binary', granularity: 'tensor', center: true });
+    const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
+    const magnitude = values.reduce((sum, x) => sum + Math.abs(x), 0) / values.length;
+    const scale = roundToFloat16(magnitude);
+    values.forEach((x, i) => {
+      if (decoded[i] !== (x > f(mean) ? scale : -scale))
+        expect.fail(`weight ${i}: ${x} became ${decoded[i]}`);
+    });
+  });
+});
+
+it('a weight that is not finite is named, whatever chooses ranges', async () => {
+  const values = distributions.gaussian(64 * 256, 2);
+  values[33 * 256 + 5] = Number.NaN;
+  for (const granularity of ['block', 'channel', 'tensor']) {
+    await expect(run(values, 256, { method: 'absmax', bits: 8, granularity, range: 'mse' })).rejects.toThrow(
+      /not a finite number[\s\S]*NaN at row 33, column 5/,
+    );
+  }
+});
