@@ -33,6 +33,10 @@ export interface QuantizeOptions
   readonly force?: boolean;
   /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
   readonly resume?: boolean;
+  /** Count the weights of every quantized tensor, before and after, in histograms. */
+  readonly histograms?: boolean;
+  /** Read the output files once more for their SHA-256. */
+  readonly hashOutput?: boolean;
   readonly signal?: AbortSignal;
 }
 

@@ -45,7 +45,11 @@ export interface QuantizeFlags {
   force?: boolean;
   resume?: boolean;
   dryRun?: boolean;
-  report?: string;
+  /** Files; one that ends in .html is a page. */
+  report?: string[];
+  histograms?: boolean;
+  /** The words of the command line, for the report. */
+  command?: readonly string[];
   json?: boolean;
   quiet?: boolean;
   verbose?: boolean;
@@ -60,6 +64,7 @@ export function pipelineOptions(input: string, flags: QuantizeFlags): QuantizeOp
     eval: evalText,
     dryRun: _d,
     report: _r,
+    command: _c,
     json: _j,
     quiet: _q,
     verbose: _v,

@@ -6,7 +6,7 @@ import { type Factor, factorHessian } from '../compute/factor.ts';
 import { Hessian } from '../compute/hessian.ts';
 import { TaskFailure, type Team } from '../compute/team.ts';
 import { TilePool } from '../compute/tiles.ts';
-import type { Rounding, Statistics } from '../core/calibration.ts';
+import type { CalibrationTimes, Rounding, Statistics } from '../core/calibration.ts';
 import type { QuantizeError } from '../core/errors.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { ScaleOverflowError } from '../core/weight-errors.ts';
@@ -15,6 +15,7 @@ import { type OutputErrors, quantizeMatrix } from '../quantize/gptq/matrix.ts';
 import type { ScaleFailure } from '../quantize/gptq/tasks.ts';
 import { CodedBlocks, type CodedTensor } from './coded-blocks.ts';
 import { Correction } from './correction.ts';
+import { PhaseClock } from './phases.ts';
 
 /** A tensor that calibration codes. */
 export interface CalibratedTensor {
@@ -40,8 +41,8 @@ export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
   readonly correction: number;
   /** Bytes of Hessians and factors that may stay in memory. */
   readonly tileBytes: number;
-  /** Takes tensors as they become ready. */
-  onCoded(coded: CodedTensor): void;
+  /** Takes the tensors of a step as they become ready. */
+  onCoded(coded: readonly CodedTensor[]): void;
   /** Hears of each group before its inputs are gathered. */
   onGroup(group: { layer: number | null; tensors: readonly string[]; done: number; total: number }): void;
 }
@@ -54,7 +55,7 @@ export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
  * @throws NotFiniteActivationError, NotPositiveDefiniteError, MemoryBudgetError, ScratchFileError, and the errors of
  *   ForwardPass
  */
-export function calibrateModel(team: Team, options: GptqOptions): void {
+export function calibrateModel(team: Team, options: GptqOptions): CalibrationTimes {
   const { arena } = team;
   const corrects = options.correction > 0 && options.rounding === 'gptq';
   const stateBytes = options.stateBytes / (corrects ? 2 : 1);
@@ -67,17 +68,22 @@ export function calibrateModel(team: Team, options: GptqOptions): void {
     ...(embedding && { onEmbeddings: (x, rows, n) => recodeAsGgml(team, x, rows, n, embedding) }),
   });
   const float = corrects ? new ForwardPass({ ...options, team, stateBytes }) : null;
-  const run = new Run(team, options, own.stepCount);
+  const clock = new PhaseClock();
+  const run = new Run(team, options, own.stepCount, clock);
   try {
-    const twins = float?.makers();
-    for (const make of own.makers()) {
-      const makeTwin = twins?.next().value;
-      arena.scoped(() => {
-        const step = make();
-        run.step(step, makeTwin?.() ?? null);
-      });
-    }
-    arena.scoped(() => run.output(own));
+    // What is not counted otherwise is the forward passes.
+    clock.time('forward', () => {
+      const twins = float?.makers();
+      for (const make of own.makers()) {
+        const makeTwin = twins?.next().value;
+        arena.scoped(() => {
+          const step = make();
+          run.step(step, makeTwin?.() ?? null);
+        });
+      }
+      arena.scoped(() => run.output(own));
+    });
+    return clock.times();
   } finally {
     run.close();
     float?.close();
@@ -94,16 +100,19 @@ const CORRECTION_DAMPING = 10;
 const OUTPUT_BYTES = 256 << 20;
 
 class Run {
+  readonly #clock: PhaseClock;
   readonly #team: Team;
   readonly #options: GptqOptions;
   readonly #planned: ReadonlyMap<string, CalibratedTensor>;
   readonly #pool: TilePool;
   /** Tensors some experts of which are coded. */
   readonly #begun = new Map<string, CodedBlocks>();
+  readonly #ready: CodedTensor[] = [];
   readonly #total: number;
   #done = 0;
 
-  constructor(team: Team, options: GptqOptions, steps: number) {
+  constructor(team: Team, options: GptqOptions, steps: number, clock: PhaseClock) {
+    this.#clock = clock;
     this.#team = team;
     this.#options = options;
     this.#planned = new Map(options.tensors.map((tensor) => [tensor.name, tensor]));
@@ -123,8 +132,13 @@ class Run {
       if (wanted.length > 0) this.#under(step, twin, group, (basis) => this.#codeGroup(step, wanted, basis));
       this.#done += 2 / step.groups.length;
     }
+    this.#emit();
     step.advance();
     twin?.advance();
+  }
+
+  #emit(): void {
+    if (this.#ready.length > 0) this.#options.onCoded(this.#ready.splice(0));
   }
 
   /** Codes the output matrix, some rows at a time. */
@@ -145,7 +159,8 @@ class Run {
           this.#code(weight, basis, blocks, row);
         });
       }
-      this.#options.onCoded(blocks.finished());
+      this.#ready.push(blocks.finished());
+      this.#emit();
     });
   }
 
@@ -158,7 +173,7 @@ class Run {
       this.#code(step.weights.get(name)!, basis, blocks, (expert ?? 0) * shape[1]);
       if (expert !== null && expert < (shape[2] ?? 1) - 1) continue;
       this.#begun.delete(name);
-      this.#options.onCoded(blocks.finished());
+      this.#ready.push(blocks.finished());
     }
   }
 
@@ -174,14 +189,16 @@ class Run {
       const common = { weights, rows, n, type, hessian, codes };
       let errors: OutputErrors;
       try {
-        if (statistics === 'importance') errors = codeAsGgml(this.#team, common);
-        else {
+        if (statistics === 'importance') {
+          errors = this.#clock.time('coding', () => codeAsGgml(this.#team, common));
+        } else {
           let targets = weights;
           if (correction !== null) {
             targets = arena.takeFloats(rows * n, `targets of ${name}`);
-            correction.target(weight, corrective!, targets);
+            this.#clock.time('correction', () => correction.target(weight, corrective!, targets));
           }
-          errors = quantizeMatrix(this.#team, { ...common, targets, factor, ...(order && { order }) });
+          const job = { ...common, targets, factor, ...(order && { order }) };
+          errors = this.#clock.time('coding', () => quantizeMatrix(this.#team, job));
         }
       } catch (error) {
         throw error instanceof TaskFailure ? scaleOverflow(blocks.tensor, row, error) : error;
@@ -212,10 +229,10 @@ class Run {
         arena.scoped(() => {
           const own = step.inputOf(group, slab);
           if (own === null) return;
-          hessian.add(own.x, own.ldx, own.rows);
+          this.#clock.time('hessian', () => hessian.add(own.x, own.ldx, own.rows));
           if (correction === null) return;
           const float = twin!.inputOf(twin!.groups[step.groups.indexOf(group)], slab)!;
-          correction.add(float, own, twin!, step, slab);
+          this.#clock.time('correction', () => correction.add(float, own, twin!, step, slab));
         });
       }
       correction?.finish();
@@ -223,11 +240,13 @@ class Run {
       const isEmbedding = group.tensors[0] === EMBEDDING;
       const least = isEmbedding ? Math.max(damping, EMBEDDING_DAMPING) : damping;
       const factorBy = (fraction: number, order?: Int32Array) =>
-        factorHessian(team, hessian, {
-          damping: fraction,
-          tensor: group.tensors[0],
-          ...(order && { order }),
-        });
+        this.#clock.time('factor', () =>
+          factorHessian(team, hessian, {
+            damping: fraction,
+            tensor: group.tensors[0],
+            ...(order && { order }),
+          }),
+        );
       const order = actOrder ? fallingOrder(hessian.diagonal()) : undefined;
       const factor = rounding === 'gptq' ? factorBy(least, order) : null;
       const corrective = correction && factorBy(CORRECTION_DAMPING * least);

@@ -109,3 +109,10 @@ export interface ImportanceRun {
   /** What the user should know of the text, one sentence each. */
   readonly warnings: readonly string[];
 }
+
+/** What the time of a calibration goes into; forward is also whatever is none of the others. */
+export const calibrationPhases = ['forward', 'hessian', 'factor', 'correction', 'coding'] as const;
+export type CalibrationPhase = (typeof calibrationPhases)[number];
+
+/** Seconds of the clock by phase, and how many processors were busy on average. */
+export type CalibrationTimes = Readonly<Record<CalibrationPhase, number>> & { readonly coresBusy: number };

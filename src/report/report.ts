@@ -1,8 +1,10 @@
+import type { ActivationRange } from '../core/activations.ts';
 import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import type { Evaluation } from '../core/evaluation.ts';
+import type { Histogram } from '../core/histogram.ts';
 import type { PlannedTensor } from '../core/plan.ts';
-import type { RunFacts, RunResult, TensorResult } from '../core/result.ts';
+import type { RunFacts, RunHashes, RunResult, TensorResult } from '../core/result.ts';
 import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
 import { calibrationWarnings, type OutputErrors, outputErrorsOf } from './calibration.ts';
 import { type ErrorPlace, type Metrics, metricsOf } from './metrics.ts';
@@ -36,6 +38,8 @@ export interface ReportedTensor {
   /** What calibration did for it; null for a tensor without. */
   readonly calibration: TensorCalibration | null;
   readonly metrics: ReportedMetrics;
+  /** Absent where none was asked for, and of a tensor that is not quantized. */
+  readonly histogram?: Histogram;
 }
 
 /** A tensor whose rows do not divide into blocks of the type the mixture wanted. */
@@ -92,10 +96,15 @@ export interface Report {
   readonly warnings: readonly string[];
   /** In file order. */
   readonly tensors: readonly ReportedTensor[];
+  /** Absent where they were not found. */
+  readonly activations?: readonly ActivationRange[];
+  readonly hashes: RunHashes;
   /** Times, paths and host; everything else is the same for the same input and options. */
   readonly run: RunFacts & {
     /** What multiplied matrices in calibration; null for a run without. */
     readonly gemm: string | null;
+    /** The command line's words behind `quantize`; null for a run from a script. */
+    readonly command: readonly string[] | null;
   };
 }
 
@@ -106,9 +115,9 @@ export const isQuantized = (tensor: PlannedTensor): boolean =>
 /** Scales and zero points of rows are part of how weights are coded, as the scales inside blocks are: no weights. */
 const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'row-range';
 
-/** Everything that is known about a finished run. Pure. */
-export function buildReport(result: RunResult): Report {
-  const { plan, fileBytes, split, tensors, evaluation, run } = result;
+/** Everything that is known about a finished run, and the command line that asked for it. Pure. */
+export function buildReport(result: RunResult, command: readonly string[] | null = null): Report {
+  const { plan, fileBytes, split, tensors, evaluation, activations, hashes, run } = result;
   const reported = tensors.map(reportTensor);
   const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
   const { gemm = null, ...facts } = result.calibration ?? {};
@@ -144,13 +153,16 @@ export function buildReport(result: RunResult): Report {
     },
     fallbacks: tensors.flatMap(({ tensor }) => fallbackOf(tensor)),
     notes: plan.notes,
-    warnings: [...plan.warnings, ...calibrationWarnings(result)],
+    warnings: [...plan.warnings, ...(result.textWarnings ?? []), ...calibrationWarnings(result)],
     tensors: reported,
-    run: { ...run, gemm },
+    ...(activations && { activations }),
+    hashes,
+    run: { ...run, gemm, command },
   };
 }
 
-function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: TensorResult): ReportedTensor {
+function reportTensor(result: TensorResult): ReportedTensor {
+  const { tensor, bytesBefore, bytesAfter, sums, calibration, histogram } = result;
   const weights = elementsOf(tensor.shape);
   return {
     name: tensor.name,
@@ -167,6 +179,7 @@ function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: Te
     fallbackFrom: tensor.fallbackFrom ?? null,
     calibration: calibration ?? null,
     metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
+    ...(histogram && { histogram }),
   };
 }
 

@@ -85,7 +85,7 @@ it('hands the pipeline its own options and nothing else', () => {
     damp: 0.02,
     eval: 'e.txt',
     threads: 2,
-    report: 'r.json',
+    report: ['r.json'],
     json: true,
     quiet: true,
     verbose: true,

@@ -52,9 +52,11 @@ function coded(kind: Kind, threads: number, options: Partial<GptqOptions> = {}):
     ...{ model: models[kind], windows, tensors: tensorsOf(kind), embedding: null },
     ...{ rounding: 'gptq', damping: 0.01, actOrder: false, correction: 0.5 },
     ...{ stateBytes: 1 << 28, tileBytes: 1 << 28, scratchDirectory: tmpdir() },
-    onCoded: (tensor) => {
-      expect(tensors.has(tensor.name)).toBe(false);
-      tensors.set(tensor.name, { ...tensor, blocks: tensor.blocks.slice() });
+    onCoded: (step) => {
+      for (const tensor of step) {
+        expect(tensors.has(tensor.name)).toBe(false);
+        tensors.set(tensor.name, { ...tensor, blocks: tensor.blocks.slice() });
+      }
     },
     onGroup: () => {},
     ...options,
