@@ -75,7 +75,7 @@ describe('values', () => {
     });
 
   it('activations that overflow name the layer', async () => {
-    const error = await failure({ input: louder(3e38) });
+    const error = await failure({ input: louder(2e38) });
     expect(error.name).toBe('NotFiniteActivationError');
     expect(error.message).toMatch(/^the calculation of the model is not finite in layer 1\n/);
     expect(error.message).toContain('  tensor:   blk.1.ffn_gate.weight\n');
@@ -90,10 +90,10 @@ describe('values', () => {
     );
   });
 
-  it('weights whose scales no float16 holds', async () => {
+  it('a weight that no scale holds', async () => {
     const input = changed({
       edit: (name, values) => {
-        if (name === secondUp) for (const i of values.keys()) values[i] *= 1e13;
+        if (name === secondUp) values[300] = 1e9;
       },
     });
     const error = await failure({ input });
@@ -112,15 +112,19 @@ describe('texts', () => {
   });
 
   it.each([
-    ['empty', 'empty.txt', ''],
-    ['of bytes that are no text', 'bytes.txt', Buffer.from([0xff, 0xfe, 0x00, 0xd8, 0xc0, 0x80])],
-    ['of lines that are no JSON', 'lines.jsonl', '{"text": "a"}\n{"text": \n'],
-    ['of lines without text', 'numbers.jsonl', '{"number": 1}\n'],
-    ['of deep lines', 'deep.jsonl', `{"text": ${'['.repeat(100_000)}\n`],
-  ])('%s', async (_name, file, content) => {
-    const path = put(directory, file, content);
-    const error = await failure({ calibration: [path] });
-    expect(error.name).toMatch(/^(CalibrationTooShortError|TextFileError)$/);
+    ['empty', 'empty.txt', '', 'CalibrationFileError'],
+    [
+      'of bytes that are no text',
+      'bytes.txt',
+      Buffer.from([0xff, 0xfe, 0, 0xd8, 0xc0]),
+      'CalibrationTextError',
+    ],
+    ['of lines that are no JSON', 'lines.jsonl', '{"text": "a"}\n{"text": \n', 'CalibrationLineError'],
+    ['of lines without text', 'numbers.jsonl', '{"number": 1}\n', 'CalibrationLineError'],
+    ['of deep lines', 'deep.jsonl', `{"text": ${'['.repeat(100_000)}\n`, 'CalibrationLineError'],
+  ])('%s', async (_name, file, content, kind) => {
+    const error = await failure({ calibration: [put(directory, file, content)] });
+    expect(error.name).toBe(kind);
     expect(error.message).toContain(file);
     expect(error.message).toMatch(/\n {2}to do: /);
   });
