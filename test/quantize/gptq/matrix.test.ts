@@ -199,3 +199,18 @@ test.each([3e30, -1e9])('a scale beyond float16 is refused, with its place: for 
     }
   }
 });
+
+test.each(['Q4_K', 'Q4_0'] as const)('%s: columns in another order improve as others do', (type) => {
+  const team = gptqTeam();
+  const n = 512;
+  const weights = weightsOf(9, n);
+  const hessian = hessianOf(team, n);
+  const diagonal = hessian.diagonal();
+  const order = Array.from(diagonal, (_, i) => i).sort((i, j) => diagonal[j] - diagonal[i]);
+  const job = { type, hessian, factor: damped(team, hessian, order), order };
+  const once = coded(team, weights, { ...job, sweeps: 0 });
+  const swept = coded(team, weights, job);
+  expect(once.result).toBeLessThan(0.5 * once.weighted!);
+  expect(swept.result).toBeLessThan(0.995 * once.result);
+  expect(decodedBytes(type, swept.bytes, weights.length)).toEqual(swept.decoded);
+});
