@@ -91,7 +91,12 @@ export async function quantize(
 
   enter('calibrate');
   const calibrated = plan.calibration && new CalibratedRun(plan, options);
-  const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated?.decisive);
+  const key = resumeKey(
+    plan,
+    chunk,
+    { ...decisiveOptions(options), ...calibrated?.text },
+    calibrated?.decisive,
+  );
   const ranged = rangedTensors(plan.tensors, planned);
   const rangedJob: Job = {
     files,
