@@ -86,7 +86,7 @@ describe('the plan of a method that calibrates', () => {
       const waits = new Map(ours.plan.tensors.map(({ name, calibrated }) => [name, calibrated]));
       if (type !== 'IQ3_M') expect(waits.get('blk.0.ffn_down.weight')).toBe('hessian');
       expect(waits.get('blk.0.attn_norm.weight')).toBeUndefined();
-      if (type !== 'TQ2_0') expect(waits.get('token_embd.weight')).toBe('importance'); // tied
+      if (type !== 'TQ2_0') expect(waits.get('token_embd.weight')).toBe('hessian'); // tied: the output
     },
   );
 
