@@ -68,6 +68,12 @@ export class CalibratedRun {
     return this.#corpus.warnings;
   }
 
+  /** The text, for who is told that it has changed. */
+  get text(): Record<string, string> {
+    const { tokens, sha256 } = this.#corpus;
+    return { 'calibration text': `${tokens} tokens, SHA-256 ${sha256.slice(0, 16)}` };
+  }
+
   /** What decides the bytes, besides the plan and `gemm`. */
   get decisive(): unknown {
     const { context, tokens, sha256 } = this.#corpus;

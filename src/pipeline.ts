@@ -91,7 +91,7 @@ export async function quantize(
 
   enter('calibrate');
   const calibrated = plan.calibration ? new CalibratedRun(plan, options) : null;
-  const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated);
+  const key = resumeKey(plan, chunk, { ...decisiveOptions(options), ...calibrated?.text }, calibrated);
   const found = await findRanges(plan, planned, { chunk, threads, module, signal }).catch((error) => {
     throw failure(error);
   });

@@ -1,10 +1,15 @@
-import { QuantizeError } from '../core/errors.ts';
+import { type ErrorDetails, QuantizeError } from '../core/errors.ts';
 
 /** The memory a calculation was allowed is too small for its largest part. */
-export class MemoryBudgetError extends QuantizeError {}
+export class MemoryBudgetError extends QuantizeError {
+  /** Bytes that would have made room for this part, with all that was there already. */
+  readonly needed: number;
 
-/** Bytes of the largest WebAssembly memory: more of `--memory` does not go here. */
-const ADDRESSABLE = 2 ** 32;
+  constructor(summary: string, details: ErrorDetails, needed: number) {
+    super(summary, details);
+    this.needed = needed;
+  }
+}
 
 /** A stack of buffers in the memory that all threads of a team share: what was taken last is given back first. */
 export class Arena {
@@ -26,14 +31,12 @@ export class Arena {
   take(bytes: number, what: string): number {
     const at = this.#top;
     if (at + bytes > this.#end) {
-      throw new MemoryBudgetError(`no room in memory for ${what}`, {
+      const details = {
         expected: `${at + bytes} bytes in all`,
         got: `${this.#end} bytes`,
-        advice:
-          this.#end < ADDRESSABLE
-            ? 'allow more by --memory, or lower --context'
-            : 'this is all that a calculation can address: lower --context, or quantize without calibration',
-      });
+        advice: 'allow more by --memory, or lower --context',
+      };
+      throw new MemoryBudgetError(`no room in memory for ${what}`, details, at + bytes);
     }
     this.#top = aligned(at + bytes);
     this.#peak = Math.max(this.#peak, this.#top);

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { Arena, MemoryBudgetError } from './arena.ts';
+import { QuantizeError } from '../core/errors.ts';
+import { Arena } from './arena.ts';
 import { compileCompute, type Gemm, REPRODUCIBLE } from './gemm-choice.ts';
 import { openScope, type Task, type TaskModule, type TaskScope } from './scope.ts';
 import { CONTROL, type Command, failureOf, type MemberFailure, takePieces } from './team-protocol.ts';
@@ -29,12 +30,15 @@ export interface TeamOptions {
 
 const PAGE = 65_536;
 
-/** @throws MemoryBudgetError where the system has no room for it, as under `ulimit -v` */
+/** The system gives a team no memory. */
+export class SharedMemoryError extends QuantizeError {}
+
+/** @throws SharedMemoryError where the system has no room for it, as under `ulimit -v` */
 function sharedMemory(pages: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {
-    throw new MemoryBudgetError('the system gives no shared memory for the calculation', {
+    throw new SharedMemoryError('the system gives no shared memory for the calculation', {
       expected: `${pages * PAGE} bytes`,
       got: (cause as Error).message,
       advice: 'allow less by --memory',

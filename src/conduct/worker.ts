@@ -5,6 +5,7 @@ import { ForwardPass } from '../calibrate/forward/forward.ts';
 import { modelShape } from '../calibrate/forward/shape.ts';
 import type { Step } from '../calibrate/forward/step.ts';
 import { collectImportance } from '../calibrate/importance.ts';
+import { MemoryBudgetError } from '../compute/arena.ts';
 import { openGemm } from '../compute/gemm-choice.ts';
 import type { Team } from '../compute/team.ts';
 import { QuantizeError } from '../core/errors.ts';
@@ -12,7 +13,7 @@ import { evaluate } from '../evaluate/evaluate.ts';
 import type { CodedTensor } from './coded-blocks.ts';
 import { calibrateModel } from './gptq.ts';
 import type { ConductMessage, ConductorData, SentError } from './job.ts';
-import { type MemoryShares, shareMemory } from './memory.ts';
+import { inTermsOfMemory, type MemoryShares, shareMemory } from './memory.ts';
 import { openTeam } from './team.ts';
 
 const { job, taken } = workerData as ConductorData;
@@ -92,5 +93,6 @@ function sent(error: Error): SentError {
 try {
   run();
 } catch (error) {
-  post({ kind: 'failed', error: sent(error as Error) });
+  const named = error instanceof MemoryBudgetError ? inTermsOfMemory(error, job.memory) : error;
+  post({ kind: 'failed', error: sent(named as Error) });
 }

@@ -69,6 +69,14 @@ const grids = new Map(
 /** The grid of a type; undefined for a type whose codes cannot be chosen one weight at a time, and for plain numbers. */
 export const gridOf = (type: TypeName): Grid | undefined => grids.get(type);
 
+const HALF_MAX = 65_504;
+
+/** The largest magnitude that anything decodes to: beyond it no scale is stored. */
+export function reachOf({ low, high, scale }: Grid): number {
+  const most = (a: number, b: number) => Math.max(Math.abs(a), Math.abs(b));
+  return HALF_MAX * (scale.kind === 'integer' ? most(scale.low, scale.high) : 1) * most(low, high);
+}
+
 /** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
 export function writeTable(buffer: ArrayBufferLike, address: number, { table }: Grid): number {
   if (table === null) return 0;

@@ -10,6 +10,7 @@ import {
   groupPacker,
   newGroupScales,
   offsetOf,
+  reachOf,
   scaleOf,
   writeTable,
 } from './grid.ts';
@@ -80,11 +81,15 @@ function gptqCode(scope: TaskScope, index: number, [refits]: readonly number[], 
   const { width, r, inverses } = loss;
   const coder = coderOf(scope, job.type);
   const kernels = blockKernels(scope);
+  const reach = reachOf(gridOf(job.type)!);
   eachRow(index, job.rows, (row) => {
     const at = 4 * (row * n + start);
     const carried = job.errors + at;
     kernels.gptqTarget(width, job.targets + at, carried, r, 4 * width, inverses, coder.scratch, coder.target);
-    if (!Number.isFinite(coder.code(loss, refits))) {
+    const target = scope.floats(coder.target, width);
+    // What no scale can hold would be cut off, or become 0, in silence.
+    const held = target.every((value) => Math.abs(value) <= reach);
+    if (!held || !Number.isFinite(coder.code(loss, refits))) {
       const failure: ScaleFailure = { cause: 'scale', row: job.firstRow + row, column: start };
       throw Object.assign(new Error('a scale is not finite'), { failure });
     }
