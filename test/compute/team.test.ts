@@ -71,12 +71,6 @@ test('a thread that cannot begin ends every run, and keeps nobody waiting', () =
   }
 });
 
-test('beyond what can be addressed no option gives more memory', () => {
-  const most = 2 ** 32;
-  expect(() => new Arena(most - 64, most).take(128, 'a thing')).toThrow(/lower --context/);
-  expect(() => new Arena(most - 64, most).take(128, 'a thing')).not.toThrow(/--memory/);
-});
-
 test('an arena gives buffers on lines of 64 bytes and takes them back in order', () => {
   const { arena } = team(1);
   const mark = arena.mark();
