@@ -2,14 +2,17 @@ import { type ErrorDetails, QuantizeError } from '../core/errors.ts';
 
 /** The memory a calculation was allowed is too small for its largest part. */
 export class MemoryBudgetError extends QuantizeError {
-  /** Bytes that would have made room for this part, with all that was there already. */
-  readonly needed: number;
+  /** Bytes that would have made room for this part, with all that was there already; null where the system gives none. */
+  readonly needed: number | null;
 
-  constructor(summary: string, details: ErrorDetails, needed: number) {
+  constructor(summary: string, details: ErrorDetails, needed: number | null = null) {
     super(summary, details);
     this.needed = needed;
   }
 }
+
+/** Bytes of the largest WebAssembly memory: more of `--memory` does not go here. */
+const ADDRESSABLE = 2 ** 32;
 
 /** A stack of buffers in the memory that all threads of a team share: what was taken last is given back first. */
 export class Arena {
@@ -34,7 +37,10 @@ export class Arena {
       const details = {
         expected: `${at + bytes} bytes in all`,
         got: `${this.#end} bytes`,
-        advice: 'allow more by --memory, or lower --context',
+        advice:
+          at + bytes <= ADDRESSABLE
+            ? 'allow more by --memory, or lower --context'
+            : 'this is more than a calculation can address: lower --context, or quantize without calibration',
       };
       throw new MemoryBudgetError(`no room in memory for ${what}`, details, at + bytes);
     }

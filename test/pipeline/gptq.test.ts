@@ -87,6 +87,12 @@ it('gives the same file and report at one thread, and with little memory', async
   expect(other.report).toEqual(whole.report);
 });
 
+it('refuses a text that is too short to evaluate on before it begins', async () => {
+  const evalText = put(directory, 'short.txt', 'a few words');
+  await expect(run('refused.gguf', { evalText })).rejects.toThrow('does not fill one window');
+  expect(readdirSync(directory).filter((name) => name.startsWith('refused'))).toEqual([]);
+});
+
 it('gives the same tensors in several files', async () => {
   await run('split.gguf', { splitMaxTensors: 8 });
   const parts = readdirSync(directory).filter((name) => name.startsWith('split-'));
