@@ -2,10 +2,10 @@ import { type ErrorDetails, QuantizeError } from '../core/errors.ts';
 
 /** The memory a calculation was allowed is too small for its largest part. */
 export class MemoryBudgetError extends QuantizeError {
-  /** Bytes that would have made room for this part, with all that was there already. */
-  readonly needed: number;
+  /** Bytes that would have made room for this part, with all that was there already; null where the system gives none. */
+  readonly needed: number | null;
 
-  constructor(summary: string, details: ErrorDetails, needed: number) {
+  constructor(summary: string, details: ErrorDetails, needed: number | null = null) {
     super(summary, details);
     this.needed = needed;
   }

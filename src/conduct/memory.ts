@@ -12,32 +12,16 @@ export interface MemoryShares {
 }
 
 /** What the team has no room for is said in terms of what the user can change. */
-export function inTermsOfMemory(
-  { message, needed, details }: MemoryBudgetError,
-  given: number | undefined,
-): MemoryBudgetError {
-  const [summary] = message.split('\n');
+export function inTermsOfMemory(error: MemoryBudgetError, given: number | undefined): MemoryBudgetError {
+  const { message, needed, details } = error;
+  if (needed === null || needed > WASM_LIMIT) return error; // more by --memory would not help
   const { team } = shareMemory(given);
-  if (needed > WASM_LIMIT) {
-    return new MemoryBudgetError(
-      summary,
-      {
-        ...details,
-        expected: `at most ${WASM_LIMIT} bytes, which is all that threads can share`,
-        got: `${needed} bytes with what is there already`,
-        advice:
-          'the model is too large to be calibrated here: choose a method without calibration, such as kquant',
-      },
-      needed,
-    );
-  }
   return new MemoryBudgetError(
-    summary,
+    message.split('\n')[0],
     {
       ...details,
       expected: `--memory ${Math.ceil((2 * needed) / 2 ** 20)}M or more: half of it is for weights and activations`,
       got: `${Math.floor(team / 2 ** 19)}M${given === undefined ? ', half of what is free' : ''}`,
-      advice: 'allow more by --memory, or pass a shorter --context',
     },
     needed,
   );

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
-import { Arena, MemoryBudgetError } from '../../src/compute/arena.ts';
+import { MemoryBudgetError } from '../../src/compute/arena.ts';
 import type { TaskModule } from '../../src/compute/scope.ts';
 import { type TaskFailure, Team } from '../../src/compute/team.ts';
 
