@@ -15,6 +15,8 @@ export interface Evaluation {
   readonly standardError: number;
   /** The same against another model; null without one. */
   readonly base: EvaluationBase | null;
+  /** Mean bits of a weight of the model, scales included. Set with `activations`. */
+  readonly weightBits?: number;
   /** The same with quantized activations, as they were asked for. */
   readonly activations?: readonly ActivationEvaluation[];
   /** How far the outputs of each matrix are from the base's, where that was asked for. */

@@ -4,7 +4,7 @@ import { ForwardPass, stepsOf } from '../calibrate/forward/forward.ts';
 import { type ForwardModel, modelShape } from '../calibrate/forward/shape.ts';
 import type { Step } from '../calibrate/forward/step.ts';
 import { checkTensors } from '../calibrate/forward/tensors.ts';
-import { WeightSource } from '../calibrate/forward/weights.ts';
+import { typeOf, WeightSource } from '../calibrate/forward/weights.ts';
 import type { Team } from '../compute/team.ts';
 import {
   type ActivationScheme,
@@ -14,6 +14,7 @@ import {
 } from '../core/activations.ts';
 import { UsageError } from '../core/errors.ts';
 import type { ActivationEvaluation, Evaluation } from '../core/evaluation.ts';
+import { bitsPerWeight, elementsOf } from '../core/types.ts';
 import { LayerErrors } from './layers.ts';
 import { predictions } from './predictions.ts';
 import { rangesFor, requirePossible, requireSameVocabulary } from './requirements.ts';
@@ -126,11 +127,18 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
       context,
       windows: windows.length,
       ...figures,
-      ...(schemes.length > 0 && { activations: quantized }),
+      ...(schemes.length > 0 && { weightBits: meanBits(model), activations: quantized }),
       ...(errors && { layers: errors.found }),
     };
   } finally {
     reference?.close();
     team.arena.release(mark);
   }
+}
+
+/** Mean bits of a weight, scales included. */
+function meanBits({ tensors }: ForwardModel): number {
+  const counts = tensors.map(({ shape }) => elementsOf(shape));
+  const bits = tensors.reduce((sum, { source }, i) => sum + counts[i] * bitsPerWeight(typeOf(source)), 0);
+  return bits / counts.reduce((sum, count) => sum + count, 0);
 }
