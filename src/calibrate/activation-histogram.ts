@@ -91,7 +91,8 @@ export function chooseActivationRange(
     (sum, count, i) => sum + count * ((i - SIDE + 0.5) * histogram.width) ** 2,
     0,
   );
-  return { low, high, ...codes, relativeError: square > 0 ? error(grid, codes) / square : 0 };
+  const relativeError = codes.scale > 0 ? error(grid, codes) / square : 0; // without a scale all values are 0
+  return { low: low + 0, high, ...codes, relativeError };
 }
 
 type Codes = Pick<ActivationRange, 'scale' | 'zeroPoint'>;
@@ -101,7 +102,7 @@ type SquaredError = (grid: ActivationGrid, codes: Codes) => number;
 export function codesOver(grid: ActivationGrid, low: number, high: number): Codes {
   const highest = highestCode(grid);
   const scale = Math.fround((grid.symmetric ? high : high - low) / highest);
-  const zeroPoint = grid.symmetric || scale === 0 ? 0 : Math.round(-low / scale);
+  const zeroPoint = grid.symmetric || scale === 0 ? 0 : Math.round(-low / scale) + 0;
   return { scale, zeroPoint: Math.min(highest, zeroPoint) };
 }
 

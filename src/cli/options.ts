@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import type { RangeMethod } from '../core/activations.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import type { QuantizeOptions } from '../pipeline.ts';
 
@@ -15,6 +16,8 @@ export interface QuantizeFlags {
   tensorType?: { pattern: string; type: string }[];
   tokenizerPre?: string;
   imatrix?: string;
+  inputScales?: string;
+  inputScaleRange?: RangeMethod;
   includeWeights?: string[];
   excludeWeights?: string[];
   calibration?: string[];

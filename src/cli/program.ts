@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { rangeMethods } from '../core/activations.ts';
 import { roundings } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import { closest } from '../core/suggest.ts';
@@ -92,6 +93,15 @@ export function createProgram(io: Io): Command {
     .option('--imatrix <file>', 'importance matrix of llama-imatrix, GGUF or .dat')
     .option('--include-weights <text>', 'only for tensors whose name contains this (repeatable)', collect)
     .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
+    .option(
+      '--input-scales <stats>',
+      'write static scales of inputs beside the weights: of quantize calibrate',
+    )
+    .addOption(
+      new Option('--input-scale-range <kind>', 'which of their ranges (default: mse)').choices([
+        ...rangeMethods,
+      ]),
+    )
     .optionsGroup('Calibration:')
     .option(
       '--calibration <file|dir>',

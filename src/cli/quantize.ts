@@ -72,7 +72,8 @@ export async function quantizeCommand(
  * @throws UsageError
  */
 function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
-  const { output, json, report, force, imatrix, calibration = [], eval: evalText } = flags;
+  const { output, json, report, force, imatrix, inputScales, calibration = [], eval: evalText } = flags;
+  const texts = [...calibration, evalText, inputScales].filter((path) => path !== undefined);
   const jsonOnStdout = json === true || report === '-';
   const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
@@ -95,7 +96,7 @@ function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportT
           input,
           output: toStdout ? undefined : output,
           imatrix,
-          texts: evalText === undefined ? calibration : [...calibration, evalText],
+          texts,
         },
         force === true,
       ),

@@ -120,6 +120,16 @@ export interface ActivationStatistics {
 export const inputKey = (tensor: string, expert: number | null): string =>
   expert === null ? tensor : `${tensor}, expert ${expert}`;
 
+/** Whether a tensor holds static scales of the inputs of another, as llama.cpp names them. */
+export const isInputScale = (name: string): boolean => name.endsWith('.input_scale');
+
+/** Static scales of the inputs of a matrix, as they are written beside it. */
+export interface InputScale extends ActivationGrid {
+  readonly method: RangeMethod;
+  /** One, or one for each expert. */
+  readonly scales: readonly number[];
+}
+
 /** The ranges of one choice for the inputs of each matrix, by `inputKey`. */
 export function staticRanges(
   { groups }: Pick<ActivationStatistics, 'groups'>,

@@ -1,3 +1,4 @@
+import { type InputScale, isInputScale } from '../core/activations.ts';
 import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import type { Evaluation } from '../core/evaluation.ts';
@@ -35,6 +36,8 @@ export interface ReportedTensor {
   readonly fallbackFrom: TypeName | null;
   /** What calibration did for it; null for a tensor without. */
   readonly calibration: TensorCalibration | null;
+  /** Static scales of its inputs, where they were written beside it. */
+  readonly inputScale?: InputScale;
   readonly metrics: ReportedMetrics;
 }
 
@@ -103,8 +106,9 @@ export interface Report {
 export const isQuantized = (tensor: PlannedTensor): boolean =>
   holdsWeights(tensor) && (dataTypes[tensor.type].kind === 'quantized' || tensor.encoder.includes(':'));
 
-/** Scales and zero points of rows are part of how weights are coded, as the scales inside blocks are: no weights. */
-const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'row-range';
+/** Scales and zero points of rows are part of how weights are coded, as the scales inside blocks are: no weights; nor are scales of inputs. */
+const holdsWeights = ({ name, source }: PlannedTensor): boolean =>
+  source.kind !== 'row-range' && !isInputScale(name);
 
 /** Everything that is known about a finished run. Pure. */
 export function buildReport(result: RunResult): Report {
@@ -166,6 +170,7 @@ function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: Te
     reason: tensor.reason,
     fallbackFrom: tensor.fallbackFrom ?? null,
     calibration: calibration ?? null,
+    ...(tensor.inputScale && { inputScale: tensor.inputScale }),
     metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
   };
 }
