@@ -107,21 +107,23 @@ export function codesOver(grid: ActivationGrid, low: number, high: number): Code
 }
 
 /** Sum of (x - q)^2 over all values, each the middle of its bin. */
-const squaredError =
-  ({ counts, width }: Histogram): SquaredError =>
-  (grid, { scale, zeroPoint }) => {
+function squaredError({ counts, width }: Histogram): SquaredError {
+  const filled = [...counts.keys()].filter((i) => counts[i] > 0);
+  const values = Float64Array.from(filled, (i) => (i - SIDE + 0.5) * width);
+  const weights = Float64Array.from(filled, (i) => counts[i]);
+  return (grid, { scale, zeroPoint }) => {
     const highest = highestCode(grid);
     const [least, most] = grid.symmetric ? [-highest, highest] : [-zeroPoint, highest - zeroPoint];
-    const steps = scale > 0 ? width / scale : 0;
+    const inverse = scale > 0 ? 1 / scale : 0;
     let sum = 0;
-    for (let i = 0; i < counts.length; i++) {
-      if (counts[i] === 0) continue;
-      const x = i - SIDE + 0.5;
-      const code = Math.min(most, Math.max(least, Math.round(x * steps)));
-      sum += counts[i] * (x * width - code * scale) ** 2;
+    for (let i = 0; i < values.length; i++) {
+      const code = Math.floor(values[i] * inverse + 0.5);
+      const gap = values[i] - scale * (code < least ? least : code > most ? most : code);
+      sum += weights[i] * gap * gap;
     }
     return sum;
   };
+}
 
 function symmetricEnds(
   histogram: Histogram,

@@ -74,7 +74,10 @@ export function renderLayers(layers: readonly LayerError[], style: TableStyle): 
       tensorColumn,
       { head: 'type' },
       { head: 'weights only', align: 'right' },
-      ...layers[0].activations.map(({ scheme }): Column => ({ head: scheme, align: 'right' })),
+      // Where there is no room, the last that were asked for are left out.
+      ...layers[0].activations.map(
+        ({ scheme }, i, all): Column => ({ head: scheme, align: 'right', drop: all.length - i }),
+      ),
     ],
     layers.map(({ tensor, expert, type, weightsOnly, activations }) => [
       expert === null ? tensor : `${tensor} expert ${expert}`,
