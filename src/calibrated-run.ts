@@ -3,18 +3,21 @@ import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
-import type { CalibrationFacts, PlannedCalibration } from './core/calibration.ts';
+import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
 import type { ChunkTarget, TensorProgress } from './core/output.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import { bytesOf, dataTypes, elementsOf } from './core/types.ts';
 import type { CalibrationEvent } from './model-runs.ts';
 import type { QuantizeOptions } from './planned-run.ts';
 
-/** Tokens to calibrate on, and what is added to Hessians, unless the user says otherwise. */
-export const DEFAULT_TOKENS = 131_072;
+/** What is added to Hessians, unless the user says otherwise: this part of their mean diagonal. */
 const DEFAULT_DAMPING = 0.01;
+/** Tokens to calibrate on, unless the user says otherwise: so many for each column of the widest matrix, within limits. */
+const TOKENS_PER_COLUMN = 8;
+const LEAST_TOKENS = 32_768;
+const MOST_TOKENS = 131_072;
 /** Share of what inputs have lost that codes make up for (docs/gptq.md). */
-const CORRECTION = 0.5;
+const CORRECTION = 0.75;
 
 /** Where a tensor goes: the output file, and the offset in it. */
 interface Place {
@@ -42,6 +45,8 @@ export class CalibratedRun {
   readonly #options: QuantizeOptions;
   readonly #calibration: PlannedCalibration;
   #gemm = '';
+  /** Set by \`run\`. */
+  times: CalibrationTimes | null = null;
 
   /**
    * Reads the text.
@@ -102,15 +107,16 @@ export class CalibratedRun {
     const done = [...waiting].filter(isDone);
     const left = [...waiting].filter((i) => !isDone(i));
     const numbers = new Map(left.map((i) => [planned[i].name, i]));
-    const model =
-      target.kind === 'files'
+    const model = modelOf(this.#plan);
+    const coded =
+      target.kind === 'files' && done.length > 0
         ? withWritten(
-            modelOf(this.#plan),
+            model,
             done.map((i) => ({ ...planned[i], ...places[i] })),
             target.paths,
           )
-        : modelOf(this.#plan);
-    const { gemm } = await conduct(
+        : undefined;
+    const { gemm, result } = await conduct(
       {
         kind: 'gptq',
         threads,
@@ -120,6 +126,7 @@ export class CalibratedRun {
         windows: this.#corpus.windows,
         gptq: {
           ...this.#how(),
+          ...(coded && { coded }),
           rounding: this.#calibration.rounding,
           tensors: left.map((i) => calibratedTensor(planned[i])),
           embedding: embeddingType(planned),
@@ -128,16 +135,20 @@ export class CalibratedRun {
       {
         signal,
         onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }),
-        async onCoded({ name, blocks, calibration }) {
-          const i = numbers.get(name)!;
-          numbers.delete(name);
-          progress[i].calibration = calibration;
-          if (target.kind === 'files') await encode(new Map([[i, blocks]]), new Set([i]));
-          else kept.set(i, blocks);
+        async onCoded(coded) {
+          const ready = new Map<number, Uint8Array>();
+          for (const { name, blocks, calibration } of coded) {
+            const i = numbers.get(name)!;
+            numbers.delete(name);
+            progress[i].calibration = calibration;
+            (target.kind === 'files' ? ready : kept).set(i, blocks);
+          }
+          if (ready.size > 0) await encode(ready, new Set(ready.keys()));
         },
       },
     );
     this.#gemm = gemm;
+    this.times = result;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
     const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;
@@ -160,10 +171,16 @@ export function corpusOf(plan: Plan, options: QuantizeOptions): Corpus {
   return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), {
     sources: options.calibration ?? [],
     field: options.calibrationField ?? null,
-    tokens: options.calibrationTokens ?? DEFAULT_TOKENS,
+    tokens: options.calibrationTokens ?? usualTokens(plan),
     context: options.context ?? null,
     seed: options.seed ?? 0,
   });
+}
+
+/** Enough that more changed nothing (docs/gptq.md): a Hessian of n columns has n directions to see. */
+function usualTokens({ tensors }: Plan): number {
+  const columns = tensors.filter(({ shape }) => shape.length > 1).map(({ shape }) => shape[0]);
+  return Math.min(MOST_TOKENS, Math.max(LEAST_TOKENS, TOKENS_PER_COLUMN * Math.max(...columns)));
 }
 
 /** What the report says of a text. */

@@ -1,10 +1,16 @@
 /**
  * The library: what the command line is made of. `quantizeCheckpoint` is the main job, `planQuantization` its plan
- * without any work, `openCheckpoint` the reader, `buildReport` the report. Everything else is internal.
+ * without any work, `openCheckpoint` the reader, `buildReport` the report. `collectImportance` and `evaluateModel` run a
+ * model over a text; `imatrixFile` makes a file of the importance. Everything else is internal.
  */
 import { type DataType, dataTypes } from './core/types.ts';
 
-export type { CalibrationFacts, TensorCalibration } from './core/calibration.ts';
+export type {
+  CalibrationFacts,
+  CollectedImportance,
+  ImportanceRun,
+  TensorCalibration,
+} from './core/calibration.ts';
 export type { Checkpoint, CheckpointFile, StoredTensor } from './core/checkpoint.ts';
 export type { ErrorSums } from './core/error-sums.ts';
 export { type ErrorDetails, QuantizeError, UsageError } from './core/errors.ts';
@@ -14,6 +20,13 @@ export type { Plan, PlannedTensor } from './core/plan.ts';
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 export { bitsPerWeight, bytesOf, type DataType, type TypeName } from './core/types.ts';
 export {
+  type CalibrationEvent,
+  collectImportance,
+  type EvaluationOptions,
+  evaluate as evaluateModel,
+  type ImportanceOptions,
+} from './model-runs.ts';
+export {
   type PipelineEvent,
   type PlannedRun,
   planQuantization,
@@ -22,6 +35,7 @@ export {
 } from './pipeline.ts';
 export { openCheckpoint } from './read/checkpoint.ts';
 export { buildReport, type Report } from './report/report.ts';
+export { type ImatrixFacts, imatrixFile } from './write/imatrix.ts';
 
 /** The types a GGUF file can hold, by name: number in the file, values in a block, bytes of a block. */
 export const ggmlTypes: Readonly<Record<string, DataType>> = Object.fromEntries(

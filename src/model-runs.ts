@@ -60,10 +60,15 @@ export interface EvaluationOptions extends ForwardChoice {
 
 type Listener = (event: CalibrationEvent) => void;
 
-/** Importance of every matrix that is multiplied, over a text. */
+/**
+ * Importance of every matrix that is multiplied, over a text: sums of the squares of its inputs, by column. Without
+ * `calibration` the bundled text. When the signal aborts, the promise rejects with its reason.
+ *
+ * @throws UsageError, and the errors of reading the model and the text and of its forward pass
+ */
 export async function collectImportance(
   options: ImportanceOptions,
-  onEvent: Listener,
+  onEvent: Listener = () => {},
 ): Promise<ImportanceRun> {
   const { threads } = resolveResources(options);
   const { memory, gemm = 'auto', signal } = options;
@@ -104,8 +109,16 @@ export async function collectActivations(options: ActivationOptions, onEvent: Li
   return { statistics, gemm: conducted.gemm, warnings: corpus.warnings };
 }
 
-/** Perplexity of a model on a text, and its distance from a reference. */
-export async function evaluate(options: EvaluationOptions, onEvent: Listener): Promise<Evaluation> {
+/**
+ * Perplexity of a model on a text, and with `base` the distance of its predictions from those of that model. When the
+ * signal aborts, the promise rejects with its reason.
+ *
+ * @throws UsageError, and the errors of reading the models and the text and of their forward passes
+ */
+export async function evaluate(
+  options: EvaluationOptions,
+  onEvent: Listener = () => {},
+): Promise<Evaluation> {
   const { threads } = resolveResources(options);
   const { text, memory, gemm = 'auto', signal, windows: most = Number.POSITIVE_INFINITY } = options;
   const { activations, stats, layers } = options;

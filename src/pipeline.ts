@@ -18,17 +18,19 @@ import { type CalibrationEvent, type EvaluationOptions, evaluate } from './model
 import { peakResidentBytes } from './peak-memory.ts';
 import { planQuantization, type QuantizeOptions } from './planned-run.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
+import { HistogramCollector } from './quantize/histogram.ts';
 import { chunkBytes, type Job, type TensorJob } from './quantize/job.ts';
 import { jobOf, rangedTensors } from './quantize/planned-job.ts';
 import { announceEmitted, newControl, stopPool } from './quantize/pool.ts';
 import { noProgress } from './quantize/progress.ts';
 import { findRowRanges } from './quantize/row-ranges.ts';
+import { isQuantized } from './report/report.ts';
 import { resolveResources } from './resources.ts';
 import { Stopwatch } from './stopwatch.ts';
 import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
-import { resumeKey } from './write/resume-key.ts';
+import { resumeKey, sha256, sha256OfFile } from './write/resume-key.ts';
 import { fileNames } from './write/split.ts';
 import { type OutputTargets, resolveTargets } from './write/target.ts';
 
@@ -71,7 +73,7 @@ export async function quantize(
   };
   const { signal } = options;
 
-  const { plan, layout, output, inputs } = planQuantization(options, enter);
+  const { plan, layout, output, inputs, activations } = planQuantization(options, enter);
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
   requireEvaluable(options, target);
@@ -103,10 +105,14 @@ export async function quantize(
   const ranges = new Map(ranged.map(({ name }, i) => [name, found[i]]));
 
   enter('quantize');
-  const tensors = planned.map((tensor, i) => jobOf(tensor, places[i], ranges));
+  const tensors = planned.map((tensor, i) => ({
+    ...jobOf(tensor, places[i], ranges),
+    counted: options.histograms === true && isQuantized(tensor),
+  }));
   const job: Job = { files, chunk, tensors };
   const totalWeights = tensors.reduce((sum, { elements }) => sum + elements, 0);
   const progress = planned.map(noProgress);
+  const histograms = new HistogramCollector(tensors);
   const control = newControl();
   // A file is opened or refused at once; a stream may wait long for its reader.
   const announce = () => onEvent({ kind: 'plan', plan, layout, output });
@@ -128,7 +134,7 @@ export async function quantize(
   if (target.kind === 'files') announce();
   let sums: ErrorSums[];
   try {
-    const pool = { job, threads, module, target: out.target, progress, signal };
+    const pool = { job, threads, module, target: out.target, progress, histograms, signal };
     if (resume) {
       onEvent({ kind: 'resumed', doneWeights: await verifyProgress(pool), totalWeights });
       checkInterrupted(target);
@@ -167,6 +173,8 @@ export async function quantize(
     checkInterrupted(target);
     throw failure(error);
   }
+  const written = target.kind === 'files' && options.hashOutput ? target.paths : [];
+  const outputHashes = await Promise.all(written.map(sha256OfFile));
   const evaluation =
     options.evalText === undefined
       ? null
@@ -174,7 +182,8 @@ export async function quantize(
   stopwatch.stop();
 
   return {
-    plan: calibrated ? { ...plan, warnings: [...plan.warnings, ...calibrated.warnings] } : plan,
+    plan,
+    ...(calibrated && { textWarnings: calibrated.warnings }),
     output: output === '-' ? null : fileNames(output, layout)[0],
     fileBytes: layout.fileBytes,
     split: layout.split && {
@@ -191,9 +200,20 @@ export async function quantize(
       bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
       sums: sums[i],
       ...(progress[i].calibration && { calibration: progress[i].calibration }),
+      histogram: histograms.of(i),
     })),
     calibration: calibrated?.facts() ?? null,
     evaluation,
+    ...(activations && { activations }),
+    hashes: {
+      inputs: key.inputs.map(({ name, bytes, headerSha256 }) => ({ name, bytes, headerSha256 })),
+      planSha256: key.planSha256,
+      outputs: layout.files.map(({ fileBytes, header }, i) => ({
+        bytes: fileBytes,
+        headerSha256: sha256(header),
+        sha256: outputHashes[i] ?? null,
+      })),
+    },
     run: {
       startedAt: startedAt.toISOString(),
       seconds: stopwatch.seconds(),
@@ -209,6 +229,7 @@ export async function quantize(
         node: process.version,
         version,
       },
+      ...(calibrated?.times && { calibrationSeconds: calibrated.times }),
       peakRssBytes: peakResidentBytes(),
     },
   };
@@ -253,6 +274,8 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
     resume: _r,
     memory: _m,
     evalText: _e,
+    histograms: _h,
+    hashOutput: _h2,
     ...rest
   } = options;
   const { signal: _s, ...decisive } = rest;

@@ -1,12 +1,12 @@
 /** The first two stages, read and plan, which touch headers and configuration only. */
 import { forwardArchitectures } from './calibrate/forward/shape.ts';
 import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
-import type { RangeMethod } from './core/activations.ts';
+import type { ActivationRange, ActivationStatistics, RangeMethod } from './core/activations.ts';
 import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import type { Stage } from './core/result.ts';
 import type { ImportanceSource } from './plan/importance.ts';
-import { withInputScales } from './plan/input-scales.ts';
+import { reportedRanges, withInputScales } from './plan/input-scales.ts';
 import type { PlanOptions } from './plan/job.ts';
 import { makePlan } from './plan/plan.ts';
 import { canWeigh } from './quantize/format/index.ts';
@@ -40,6 +40,10 @@ export interface QuantizeOptions
   readonly force?: boolean;
   /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
   readonly resume?: boolean;
+  /** Count the weights of every quantized tensor, before and after, in histograms. */
+  readonly histograms?: boolean;
+  /** Read the output files once more for their SHA-256. */
+  readonly hashOutput?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -51,6 +55,8 @@ export interface PlannedRun {
   readonly output: string;
   /** Every file that is read: the output may be none of them. */
   readonly inputs: readonly string[];
+  /** Of the statistics that the scales of inputs are from. */
+  readonly activations?: readonly ActivationRange[];
 }
 
 /**
@@ -77,7 +83,11 @@ export function planQuantization(
     { ...options, container, canWrite, canWeigh, forwardPasses: forwardArchitectures },
     importance,
   );
-  const made = inOrderOf(container, { ...planned, tensors: scaled(planned.tensors, options) });
+  const statistics = inputStatistics(options);
+  const tensors = statistics
+    ? withInputScales(planned.tensors, statistics, options.inputScaleRange ?? 'mse')
+    : planned.tensors;
+  const made = inOrderOf(container, { ...planned, tensors });
   requireEncoders(made);
   const layout =
     container === 'gguf'
@@ -89,16 +99,22 @@ export function planQuantization(
   const { imatrix, inputScales, evalText, calibration = [] } = options;
   const texts = [imatrix, inputScales, evalText, ...calibration].filter((path) => path !== undefined);
   const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
-  return { plan, layout, output, inputs };
+  return { plan, layout, output, inputs, ...(statistics && { activations: reportedRanges(statistics) }) };
 }
 
-/** @throws UsageError, and the errors of the reader and of withInputScales */
-function scaled(
-  tensors: readonly PlannedTensor[],
-  { inputScales, inputScaleRange, pruneLayers = [], method }: QuantizeOptions,
-): readonly PlannedTensor[] {
+/**
+ * Statistics from which the scales of inputs are; null where none were asked for.
+ *
+ * @throws UsageError, and the errors of the reader
+ */
+function inputStatistics({
+  inputScales,
+  inputScaleRange,
+  pruneLayers = [],
+  method,
+}: QuantizeOptions): ActivationStatistics | null {
   if (inputScales === undefined) {
-    if (inputScaleRange === undefined) return tensors;
+    if (inputScaleRange === undefined) return null;
     throw new UsageError('--input-scale-range chooses among statistics, and there are none', {
       advice: 'pass --input-scales FILE too',
     });
@@ -110,7 +126,7 @@ function scaled(
       advice: 'leave out one of the two options; of a pruned model: prune it first, then calibrate that file',
     });
   }
-  return withInputScales(tensors, readActivationStatistics(inputScales), inputScaleRange ?? 'mse');
+  return readActivationStatistics(inputScales);
 }
 
 /** The part of a split GGUF that a tensor comes from. */

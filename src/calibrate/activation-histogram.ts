@@ -1,9 +1,4 @@
-import {
-  type ActivationGrid,
-  type ActivationRange,
-  highestCode,
-  type RangeMethod,
-} from '../core/activations.ts';
+import { type ActivationGrid, highestCode, type RangeMethod, type StaticRange } from '../core/activations.ts';
 import { affineThresholds, symmetricThreshold } from '../quantize/range/entropy.ts';
 
 /** Bins on each side of 0. */
@@ -81,7 +76,7 @@ export function chooseActivationRange(
   grid: ActivationGrid,
   method: RangeMethod,
   percent: number,
-): ActivationRange {
+): StaticRange {
   const error = squaredError(histogram);
   const [low, high] = grid.symmetric
     ? symmetricEnds(histogram, grid, method, percent, error)
@@ -95,7 +90,7 @@ export function chooseActivationRange(
   return { low: low + 0, high, ...codes, relativeError };
 }
 
-type Codes = Pick<ActivationRange, 'scale' | 'zeroPoint'>;
+type Codes = Pick<StaticRange, 'scale' | 'zeroPoint'>;
 type SquaredError = (grid: ActivationGrid, codes: Codes) => number;
 
 /** Scale and zero point of codes over low .. high, low <= 0 <= high: of a symmetric grid -high .. high. */

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import type { ActivationStatistics } from '../core/activations.ts';
+import type { GemmKind } from '../core/calibration.ts';
 import type { collectActivations } from '../model-runs.ts';
 import { STATISTICS } from '../read/activation-statistics.ts';
 import { renderActivationRanges } from '../report/activations.ts';
@@ -20,7 +21,7 @@ export interface CalibrateFlags {
   percentile?: number;
   threads?: number;
   memory?: number;
-  gemm?: 'auto' | 'wasm' | 'blas';
+  gemm?: GemmKind;
   json?: boolean;
   force?: boolean;
   quiet?: boolean;

@@ -1,4 +1,5 @@
 import { parseActivations } from '../core/activations.ts';
+import type { GemmKind } from '../core/calibration.ts';
 import type { Evaluation } from '../core/evaluation.ts';
 import type { evaluate } from '../model-runs.ts';
 import { renderEvaluation } from '../report/evaluation.ts';
@@ -18,7 +19,7 @@ export interface EvalFlags {
   layers?: boolean;
   threads?: number;
   memory?: number;
-  gemm?: 'auto' | 'wasm' | 'blas';
+  gemm?: GemmKind;
   json?: boolean;
   quiet?: boolean;
 }

@@ -37,7 +37,7 @@ export function requireInput(path: string): void {
   });
 }
 
-/** Where the JSON report goes, checked before hours of work depend on it. */
+/** Where a report goes, checked before hours of work depend on it. */
 export interface ReportTarget {
   /** Writes the whole report at once: a reader never sees half of it. */
   write(text: string): void;
@@ -71,8 +71,18 @@ export function reportTarget(
     }
   }
   if (/\.(gguf|safetensors)$/i.test(path)) {
-    throw new UsageError(`--report ${path} has the name of a model`, { advice: 'name it .json' });
+    throw new UsageError(`--report ${path} has the name of a model`, { advice: 'name it .json or .html' });
   }
+  return placeReport(path, force, modelDirectory(paths.input));
+}
+
+/**
+ * The same without the checks against what a run reads and writes; `model` is the directory in which nothing but a report
+ * is ever replaced.
+ *
+ * @throws ReportPathError
+ */
+export function placeReport(path: string, force: boolean, model: string | null): ReportTarget {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined && !existsSync(dirname(path))) {
     throw new ReportPathError('the directory for the report does not exist', {
@@ -83,7 +93,7 @@ export function reportTarget(
   if (stats?.isDirectory()) throw new ReportPathError('the report path is a directory', { file: path });
   if (stats !== undefined && !stats.isFile()) return { write: (text) => writeFileSync(path, text) };
   if (stats !== undefined && stats.size > 0 && !isReport(path)) {
-    const besideModel = sameDirectory(dirname(path), modelDirectory(paths.input)); // config.json, tokenizer.json
+    const besideModel = model !== null && sameDirectory(dirname(path), model); // config.json, tokenizer.json
     if (besideModel || !force) {
       throw new ReportPathError('the report would replace a file that is not a report', {
         file: path,
@@ -118,13 +128,15 @@ function isReport(path: string): boolean {
   const file = openSync(path, 'r');
   const length = readSync(file, start, 0, start.length, 0);
   closeSync(file);
-  return /^\{\s*"schema":\s*"gguf-quantize\/report"/.test(start.toString('utf8', 0, length));
+  return /^(\{\s*"schema":\s*"|<!doctype html>\n<!-- )gguf-quantize\/report\b/.test(
+    start.toString('utf8', 0, length),
+  );
 }
 
 const sameFile = (a: Stats, b: Stats): boolean => a.dev === b.dev && a.ino === b.ino;
 
 /** Whether two paths lead to one file, or would once both exist. */
-function samePlace(a: string, b: string): boolean {
+export function samePlace(a: string, b: string): boolean {
   const [statsA, statsB] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }));
   if (statsA !== undefined && statsB !== undefined) return sameFile(statsA, statsB);
   return sameDirectory(dirname(a), dirname(b)) && basename(a) === basename(b);

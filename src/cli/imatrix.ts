@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import type { ImportanceRun } from '../core/calibration.ts';
+import type { GemmKind, ImportanceRun } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import type { collectImportance } from '../model-runs.ts';
 import { formatBytes, formatCount, formatSeconds, printable } from '../report/format.ts';
@@ -19,7 +19,7 @@ export interface ImatrixFlags {
   seed?: number;
   threads?: number;
   memory?: number;
-  gemm?: 'auto' | 'wasm' | 'blas';
+  gemm?: GemmKind;
   json?: boolean;
   force?: boolean;
   quiet?: boolean;

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import type { RangeMethod } from '../core/activations.ts';
+import type { GemmKind } from '../core/calibration.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import type { QuantizeOptions } from '../pipeline.ts';
 
@@ -29,7 +30,7 @@ export interface QuantizeFlags {
   actOrder?: boolean;
   rounding?: 'gptq' | 'nearest';
   memory?: number;
-  gemm?: 'auto' | 'wasm' | 'blas';
+  gemm?: GemmKind;
   /** A text, evaluated after the run. */
   eval?: string;
   allowRequantize?: boolean;
@@ -47,7 +48,11 @@ export interface QuantizeFlags {
   force?: boolean;
   resume?: boolean;
   dryRun?: boolean;
-  report?: string;
+  /** Files; one that ends in .html is a page. */
+  report?: string[];
+  histograms?: boolean;
+  /** The words of the command line, for the report. */
+  command?: readonly string[];
   json?: boolean;
   quiet?: boolean;
   verbose?: boolean;
@@ -62,6 +67,7 @@ export function pipelineOptions(input: string, flags: QuantizeFlags): QuantizeOp
     eval: evalText,
     dryRun: _d,
     report: _r,
+    command: _c,
     json: _j,
     quiet: _q,
     verbose: _v,
@@ -121,6 +127,12 @@ export function parseMemory(text: string): number {
     throw new InvalidArgumentError("Expected a size in kilobytes to terabytes, as in '500M' or '2G'.");
   }
   return bytes;
+}
+
+/** Parser for implementations of matrix products. */
+export function parseGemm(text: string): GemmKind {
+  if (/^(auto|wasm|wasm-relaxed|blas|blas:.+)$/s.test(text)) return text as GemmKind;
+  throw new InvalidArgumentError('Expected auto, wasm, wasm-relaxed, blas or blas:PATH.');
 }
 
 /** Parser for K/N. */

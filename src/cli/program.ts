@@ -14,6 +14,7 @@ import {
   decimal,
   parseChunkSize,
   parseFloatType,
+  parseGemm,
   parseLayers,
   parseMemory,
   parsePart,
@@ -22,6 +23,7 @@ import {
   type QuantizeFlags,
   wholeNumber,
 } from './options.ts';
+import type { ReportFlags } from './report.ts';
 
 const MODEL = 'Hugging Face directory, .safetensors file or index, or GGUF';
 
@@ -29,7 +31,7 @@ const examples = `
 Examples:
   quantize ./Llama-3.2-1B                     to Llama-3.2-1B-Q4_K_M.gguf
   quantize model.safetensors --method absmax --bits 8 -o m.gguf
-  quantize ./model --tensor-type ffn_down=Q6_K --report report.json
+  quantize ./model --tensor-type ffn_down=Q6_K --report report.html
   quantize ./model --type Q4_0 --min-sqnr 18  exit 3 if a tensor is worse
   quantize ./model --type Q8_0 -o - | ssh host 'cat > m.gguf'
   quantize ./model --type Q4_K_M --split 2/8  one of 8 processes, see
@@ -41,14 +43,15 @@ Examples:
   quantize ./model --method gptq --type Q3_K_M --calibration notes/ --eval e.txt
   quantize imatrix ./model --text notes.txt -o imatrix.gguf
   quantize eval model-Q4_K_M.gguf --text e.txt --base ./model
+  quantize report a.json b.json -o runs.html  runs side by side
 
 Exit status:
   0 done; 1 bad input or failed run; 2 bad usage; 3 a quality bar is missed;
   129, 130, 143 interrupted by SIGHUP, SIGINT, SIGTERM; 141 by its reader
 `.trimEnd();
 
-/** The command line. Each command's code, and with it the stages, is loaded when it runs. */
-export function createProgram(io: Io): Command {
+/** The command line, whose words are `argv`. Each command's code, and with it the stages, is loaded when it runs. */
+export function createProgram(io: Io, argv: readonly string[]): Command {
   const program = new Command('quantize')
     .description('Quantize a published language model to a GGUF file that llama.cpp runs.')
     .version(version, '--version', 'print the version')
@@ -62,7 +65,7 @@ export function createProgram(io: Io): Command {
     .showHelpAfterError('(quantize --help lists the options)')
     .enablePositionalOptions();
 
-  addCommands(program, io);
+  addCommands(program, io, argv);
   program.addCommand(helpCommand(program));
 
   return program
@@ -109,7 +112,11 @@ export function createProgram(io: Io): Command {
       collect,
     )
     .option('--calibration-field <name>', 'field of JSON lines that holds the text')
-    .option('--calibration-tokens <n>', 'tokens to calibrate on (default: 131072)', wholeNumber(1))
+    .option(
+      '--calibration-tokens <n>',
+      'tokens to calibrate on (default: 32768 to 131072, by width)',
+      wholeNumber(1),
+    )
     .option('--context <n>', 'tokens in a window', wholeNumber(2))
     .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
     .option('--damp <fraction>', 'of the mean diagonal, added to it (default: 0.01)', decimal(0))
@@ -130,7 +137,12 @@ export function createProgram(io: Io): Command {
     .option('--resume', 'go on where an interrupted run of the same job stopped')
     .option('--dry-run', 'print the plan, write nothing')
     .optionsGroup('Report:')
-    .option('--report <file>', "write the error report as JSON, '-' for standard output")
+    .option(
+      '--report <file>',
+      "write the error report: a page if it ends in .html, else JSON; '-' for standard output (repeatable)",
+      collect,
+    )
+    .option('--histograms', 'histograms of every tensor in the JSON report too; a page always has them')
     .option('--json', 'the same as --report -; with --dry-run the plan as JSON')
     .option('--max-error <x>', 'exit 3 if a tensor has a larger relative error ||W-Q||^2/||W||^2', decimal(0))
     .option('--min-sqnr <dB>', 'exit 3 if a tensor has a smaller signal-to-noise ratio', decimal())
@@ -149,11 +161,11 @@ export function createProgram(io: Io): Command {
         import('./quantize.ts'),
         import('../pipeline.ts'),
       ]);
-      await quantizeCommand(model, flags, io, pipeline);
+      await quantizeCommand(model, { ...flags, command: argv }, io, pipeline);
     });
 }
 
-function addCommands(program: Command, io: Io): void {
+function addCommands(program: Command, io: Io, argv: readonly string[]): void {
   const subcommand = (name: string, description: string) =>
     program.command(name).description(description).option('--json', 'print JSON').allowExcessArguments(false);
 
@@ -196,7 +208,11 @@ function addCommands(program: Command, io: Io): void {
     .option('--to <type>', 'F32, F16 or BF16 (default: F32)', parseFloatType)
     .option('--force', 'replace an existing output')
     .option('--resume', 'go on where an interrupted run of the same job stopped')
-    .option('--report <file>', "write what the decoding lost as JSON, '-' for standard output")
+    .option(
+      '--report <file>',
+      "write what the decoding lost: a page if it ends in .html, else JSON; '-' for standard output",
+      collect,
+    )
     .option('--verbose', 'every tensor in the table, times and memory')
     .option('--quiet', 'print errors only')
     .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
@@ -208,7 +224,7 @@ function addCommands(program: Command, io: Io): void {
         import('./quantize.ts'),
         import('../pipeline.ts'),
       ]);
-      await quantizeCommand(file, { ...flags, type: to ?? 'F32', decode: true }, io, pipeline);
+      await quantizeCommand(file, { ...flags, type: to ?? 'F32', decode: true, command: argv }, io, pipeline);
     });
 
   subcommand('imatrix', 'write the importance of every matrix over a text, as llama-imatrix does')
@@ -219,7 +235,7 @@ function addCommands(program: Command, io: Io): void {
       'text, JSON lines, or a directory of them (repeatable; default: bundled)',
       collect,
     )
-    .option('--tokens <n>', 'tokens to take (default: 131072)', wholeNumber(1))
+    .option('--tokens <n>', 'tokens to take (default: 32768 to 131072, by width)', wholeNumber(1))
     .option('--context <n>', 'tokens in a window', wholeNumber(2))
     .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
     .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
@@ -289,6 +305,17 @@ function addCommands(program: Command, io: Io): void {
       await evalCommand(file, flags, io, evaluate);
     });
 
+  program
+    .command('report')
+    .description('compare runs by their JSON reports: size against quality, and the Pareto front')
+    .argument('<report...>', 'JSON reports of runs')
+    .option('-o, --output <file>', 'write a page too, .html; of one report that of its run')
+    .option('--force', 'replace a file that is not a report')
+    .action(async (paths: string[], flags: ReportFlags) => {
+      const { reportCommand } = await import('./report.ts');
+      await reportCommand(paths, flags, io);
+    });
+
   subcommand('estimate', 'print the file size in every type')
     .argument('<model>', MODEL)
     .action(async (file: string, flags: { json?: boolean }) => {
@@ -325,7 +352,10 @@ const memoryOption = (): Option =>
   ).argParser(parseMemory);
 
 const gemmOption = (): Option =>
-  new Option('--gemm <kind>', 'matrix products (default: auto)').choices(['auto', 'wasm', 'blas']);
+  new Option(
+    '--gemm <kind>',
+    'matrix products: auto (the fastest there is), wasm (the same bytes on every machine), wasm-relaxed, blas or blas:PATH (default: auto)',
+  ).argParser(parseGemm);
 
 const commandNames = (program: Command): string[] => program.commands.map((command) => command.name());
 
@@ -353,6 +383,7 @@ function requireCompatible(flags: QuantizeFlags): void {
   if (!flags.dryRun) return;
   const asked = [
     ['--report', flags.report],
+    ['--histograms', flags.histograms],
     ['--max-error', flags.maxError],
     ['--min-sqnr', flags.minSqnr],
   ].find(([, value]) => value !== undefined);

@@ -1,4 +1,4 @@
-import { UsageError } from '../core/errors.ts';
+import { type CalibrationTimes, calibrationPhases } from '../core/calibration.ts';
 import type { Plan } from '../core/plan.ts';
 import { type RunResult, stages } from '../core/result.ts';
 import type { planQuantization, quantize } from '../pipeline.ts';
@@ -6,11 +6,12 @@ import { formatBytes, formatSeconds, printable } from '../report/format.ts';
 import { buildReport, type Report } from '../report/report.ts';
 import { renderSummary, sqnr } from '../report/summary.ts';
 import { showPlan } from './dry-run.ts';
-import { isStandardOutput, type ReportTarget, reportTarget, requireInput } from './files.ts';
-import { hasColor, type Io, jsonText, styles, tableStyle } from './io.ts';
+import { requireInput } from './files.ts';
+import { hasColor, type Io, styles, tableStyle } from './io.ts';
 import { pipelineOptions, type QuantizeFlags } from './options.ts';
 import { createProgress } from './progress.ts';
 import { requireQuality } from './quality.ts';
+import { reportTargets } from './reports.ts';
 
 /** The stages, as this command needs them. */
 export interface Pipeline {
@@ -28,9 +29,12 @@ export async function quantizeCommand(
   io: Io,
   pipeline: Pipeline,
 ): Promise<void> {
-  const report = reportDestination(input, flags, io);
+  const reports = reportTargets(input, flags, io);
   requireInput(input);
-  const options = pipelineOptions(input, flags);
+  const options = {
+    ...pipelineOptions(input, flags),
+    ...(reports.page && { histograms: true, hashOutput: true }),
+  };
 
   if (flags.dryRun) {
     const { plan, layout } = pipeline.planQuantization(options);
@@ -60,54 +64,10 @@ export async function quantizeCommand(
   }
   progress.stop();
 
-  const built = buildReport(result);
+  const built = buildReport(result, flags.command);
   if (!flags.quiet) io.stderr.write(await describeRun(built, result, flags, io));
-  report?.write(jsonText(built));
+  await reports.write(built);
   requireQuality(built.tensors, flags);
-}
-
-/**
- * Where the JSON report goes, or null; refuses what would mix it with the GGUF on standard output.
- *
- * @throws UsageError
- */
-function reportDestination(input: string, flags: QuantizeFlags, io: Io): ReportTarget | null {
-  const { output, json, report, force, imatrix, inputScales, calibration = [], eval: evalText } = flags;
-  const texts = [...calibration, evalText, inputScales].filter((path) => path !== undefined);
-  const jsonOnStdout = json === true || report === '-';
-  const toStdout = output === '-' || output === '/dev/stdout';
-  if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
-    throw new UsageError('the GGUF and the JSON report cannot both go to standard output', {
-      advice: 'write one of them to a file: -o model.gguf, or --report report.json',
-    });
-  }
-  if (toStdout && io.stdout.isTTY && !flags.dryRun) {
-    throw new UsageError('a GGUF file is not for a terminal', {
-      advice: 'redirect standard output, or pass -o model.gguf',
-    });
-  }
-  const targets: ReportTarget[] = [];
-  if (jsonOnStdout) targets.push({ write: (text) => void io.stdout.write(text) });
-  if (report !== undefined && report !== '-') {
-    targets.push(
-      reportTarget(
-        report,
-        {
-          input,
-          output: toStdout ? undefined : output,
-          imatrix,
-          texts,
-        },
-        force === true,
-      ),
-    );
-  }
-  if (targets.length === 0) return null;
-  return {
-    write(text) {
-      for (const target of targets) target.write(text);
-    },
-  };
 }
 
 /** A line for each note and warning of the plan: what was chosen, whether the file runs at all, then the rest. */
@@ -117,7 +77,7 @@ function remarksOn(plan: Plan, io: Io): string[] {
   const warnings = [
     ...(plan.runnable.yes ? [] : [notRunnable(plan.runnable.reason)]),
     ...plan.warnings.slice(0, WARNINGS_SHOWN),
-    ...(more > 0 ? [`and ${more} more, all of them in the JSON report`] : []),
+    ...(more > 0 ? [`and ${more} more, all of them in the report`] : []),
   ];
   return [
     ...plan.notes.map((text) => `${bold('note:')} ${printable(text)}`),
@@ -131,6 +91,12 @@ const notRunnable = (reason: string): string => `llama.cpp cannot run this file:
 function wrote({ output, split }: RunResult): string {
   const more = split === null ? 0 : split.parts.length - 1;
   return `${output ?? 'to standard output'}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+/** Where the time of a calibration went. */
+function describeCalibration({ coresBusy, ...seconds }: CalibrationTimes): string {
+  const spent = calibrationPhases.map((phase) => `${phase} ${formatSeconds(seconds[phase])}`);
+  return `       of calibration: ${spent.join(', ')}; ${coresBusy.toFixed(1)} processors busy`;
 }
 
 /** Error table, summary and the closing line of a run. */
@@ -150,6 +116,7 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
   if (flags.verbose) {
     lines.push(
       `time   ${stages.map((stage) => `${stage} ${formatSeconds(run.seconds[stage])}`).join(', ')}`,
+      ...(run.calibrationSeconds ? [describeCalibration(run.calibrationSeconds)] : []),
       `       ${run.threads} threads, ${run.kernels} kernels, ${run.gemm === null ? '' : `${run.gemm} matrix products, `}peak memory ${formatBytes(run.peakRssBytes)}`,
     );
   }

@@ -10,7 +10,7 @@ const SIGPIPE_STATUS = 141;
 /** Runs a command line (without node and script) to its exit status. Never throws. */
 export async function run(argv: readonly string[], io: Io, interrupted?: AbortSignal): Promise<number> {
   try {
-    await createProgram(io).parseAsync(argv, { from: 'user' });
+    await createProgram(io, argv).parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
     return reportFailure(error, io, interrupted);

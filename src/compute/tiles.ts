@@ -1,8 +1,6 @@
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { QuantizeError } from '../core/errors.ts';
 import type { TaskScope } from './scope.ts';
+import { openScratchFile, readScratch, scratchFileError, writeScratch } from './scratch-file.ts';
 import { TaskFailure, type Team } from './team.ts';
 
 /** Rows and columns of a tile. */
@@ -13,9 +11,6 @@ export const TILE_BYTES = 8 * TILE_LENGTH;
 /** Tiles of one SharedArrayBuffer: 8 MiB, small enough to fit any matrix, large enough to be few. */
 const SEGMENT_TILES = 16;
 const SEGMENT_BYTES = SEGMENT_TILES * TILE_BYTES;
-
-/** The scratch file for matrices that do not fit in memory could not be made, written or read. */
-export class ScratchFileError extends QuantizeError {}
 
 /** Number of element (row, column) in its tile. */
 export const elementOf = (row: number, column: number): number =>
@@ -68,14 +63,14 @@ export class Tiles {
   load(tile: number, address: number, from = 0, count = TILE_LENGTH): void {
     const { file } = this.#handle;
     if (file === null) this.#scope.doubles(address, count).set(this.#stored(tile, from, count));
-    else transfer(readSync, file, this.#scope.bytes(address, 8 * count), tile * TILE_BYTES + 8 * from);
+    else transfer(readScratch, file, this.#scope.bytes(address, 8 * count), tile * TILE_BYTES + 8 * from);
   }
 
   /** The opposite of `load`. */
   store(tile: number, address: number, from = 0, count = TILE_LENGTH): void {
     const { file } = this.#handle;
     if (file === null) this.#stored(tile, from, count).set(this.#scope.doubles(address, count));
-    else transfer(writeSync, file, this.#scope.bytes(address, 8 * count), tile * TILE_BYTES + 8 * from);
+    else transfer(writeScratch, file, this.#scope.bytes(address, 8 * count), tile * TILE_BYTES + 8 * from);
   }
 
   #stored(tile: number, from: number, count: number): Float64Array {
@@ -85,16 +80,10 @@ export class Tiles {
   }
 }
 
-/** Reads or writes at a position of a file: `readSync` or `writeSync`. */
-type Access = (file: number, bytes: Uint8Array, offset: number, length: number, position: number) => number;
-
-function transfer(act: Access, file: number, bytes: Uint8Array, position: number): void {
+/** Reads or writes a scratch file: `readScratch` or `writeScratch`. */
+function transfer(act: typeof readScratch, file: number, bytes: Uint8Array, position: number): void {
   try {
-    for (let done = 0; done < bytes.length; ) {
-      const moved = act(file, bytes, done, bytes.length - done, position + done);
-      if (moved === 0) throw new Error('the file ended early');
-      done += moved;
-    }
+    act(file, bytes, position);
   } catch (error) {
     const failure: ScratchFailure = { scratch: (error as Error).message };
     throw Object.assign(error as Error, { failure });
@@ -119,8 +108,7 @@ let pools = 0;
 /**
  * Where the matrices of a team that outgrow its memory live: tiles in SharedArrayBuffers, or in scratch files beyond a limit.
  * Buffers that are given back are used again and never dropped before `close`, since a thread that waits collects no
- * garbage. Scratch files have no name while they are used, so that none is left behind whatever happens.
- */
+ * garbage.  */
 export class TilePool {
   readonly #team: Team;
   readonly #maxBytes: number;
@@ -156,7 +144,12 @@ export class TilePool {
     } catch (error) {
       const failure = error instanceof TaskFailure ? (error.failure as Partial<ScratchFailure>) : {};
       if (failure.scratch === undefined) throw error;
-      throw this.#scratchError('cannot use the scratch file for Hessians', failure.scratch, error);
+      throw scratchFileError(
+        this.#directory,
+        'cannot use the scratch file for Hessians',
+        failure.scratch,
+        error,
+      );
     }
   }
 
@@ -179,29 +172,8 @@ export class TilePool {
   }
 
   #inFile(bytes: number): TileStore {
-    let folder: string | undefined;
-    try {
-      folder = mkdtempSync(join(this.#directory, 'gguf-quantize-'));
-      const file = openSync(join(folder, 'tiles'), 'wx+');
-      try {
-        ftruncateSync(file, bytes);
-        const remove = removeNow(folder);
-        return this.#store({ pool: this.#number, segments: [], file }, () => {
-          closeSync(file);
-          remove();
-        });
-      } catch (error) {
-        closeSync(file);
-        throw error;
-      }
-    } catch (error) {
-      if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-      throw this.#scratchError(
-        `cannot make a scratch file of ${bytes} bytes`,
-        (error as Error).message,
-        error,
-      );
-    }
+    const scratch = openScratchFile(this.#directory, bytes);
+    return this.#store({ pool: this.#number, segments: [], file: scratch.file }, scratch.close);
   }
 
   #store(handle: TileHandle, release: () => void): TileStore {
@@ -218,26 +190,6 @@ export class TilePool {
   #everyThread(task: string, added: [number, SharedArrayBuffer][] | null): void {
     const arrived = new Int32Array(new SharedArrayBuffer(4));
     this.#team.run(task, this.#team.threads, [this.#number], { arrived, added });
-  }
-
-  #scratchError(summary: string, got: string, cause: unknown): ScratchFileError {
-    return new ScratchFileError(summary, {
-      file: this.#directory,
-      got,
-      advice: 'free space in this folder, name another by TMPDIR, or allow more memory by --memory',
-      cause,
-    });
-  }
-}
-
-/** Removes a folder with an open file in it; where the system refuses (Windows), returns how to do it later. */
-function removeNow(folder: string): () => void {
-  const remove = () => rmSync(folder, { recursive: true, force: true });
-  try {
-    remove();
-    return () => {};
-  } catch {
-    return remove;
   }
 }
 

@@ -14,8 +14,8 @@ import type {
 export interface ConductHooks {
   readonly signal: AbortSignal | undefined;
   onProgress(progress: ConductProgress): void;
-  /** Takes a coded tensor; the next but a few waits until it is done. */
-  onCoded?(coded: CodedTensor): Promise<void>;
+  /** Takes the coded tensors of a step; those of the next but one wait until it is done. */
+  onCoded?(coded: readonly CodedTensor[]): Promise<void>;
 }
 
 /** What a calculation gave, and what multiplied its matrices. */

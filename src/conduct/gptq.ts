@@ -1,11 +1,12 @@
 import { type ForwardOptions, ForwardPass } from '../calibrate/forward/forward.ts';
+import type { ForwardModel } from '../calibrate/forward/shape.ts';
 import type { InputGroup, Step } from '../calibrate/forward/step.ts';
 import type { Weight } from '../calibrate/forward/weights.ts';
 import { type Factor, factorHessian } from '../compute/factor.ts';
 import { Hessian } from '../compute/hessian.ts';
 import { TaskFailure, type Team } from '../compute/team.ts';
 import { TilePool } from '../compute/tiles.ts';
-import type { Rounding, Statistics } from '../core/calibration.ts';
+import type { CalibrationTimes, Rounding, Statistics } from '../core/calibration.ts';
 import type { QuantizeError } from '../core/errors.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { ScaleOverflowError } from '../core/weight-errors.ts';
@@ -14,6 +15,7 @@ import { type OutputErrors, quantizeMatrix } from '../quantize/gptq/matrix.ts';
 import type { ScaleFailure } from '../quantize/gptq/tasks.ts';
 import { CodedBlocks, type CodedTensor } from './coded-blocks.ts';
 import { Correction } from './correction.ts';
+import { PhaseClock } from './phases.ts';
 
 /** A tensor that calibration codes. */
 export interface CalibratedTensor {
@@ -25,6 +27,8 @@ export interface CalibratedTensor {
 }
 
 export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
+  /** The model with tensors that an earlier run has coded, of a run that resumes: what their codes decode to. Else `model`. */
+  readonly coded?: ForwardModel;
   /** Those that are to be coded; the others of the model are as they will be in the output. */
   readonly tensors: readonly CalibratedTensor[];
   /** Type of the embeddings where they are coded by themselves; null where they are looked up as they are. */
@@ -37,8 +41,8 @@ export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
   readonly correction: number;
   /** Bytes of Hessians and factors that may stay in memory. */
   readonly tileBytes: number;
-  /** Takes tensors as they become ready. */
-  onCoded(coded: CodedTensor): void;
+  /** Takes the tensors of a step as they become ready. */
+  onCoded(coded: readonly CodedTensor[]): void;
   /** Hears of each group before its inputs are gathered. */
   onGroup(group: { layer: number | null; tensors: readonly string[]; done: number; total: number }): void;
 }
@@ -51,29 +55,35 @@ export interface GptqOptions extends Omit<ForwardOptions, 'team'> {
  * @throws NotFiniteActivationError, NotPositiveDefiniteError, MemoryBudgetError, ScratchFileError, and the errors of
  *   ForwardPass
  */
-export function calibrateModel(team: Team, options: GptqOptions): void {
+export function calibrateModel(team: Team, options: GptqOptions): CalibrationTimes {
   const { arena } = team;
   const corrects = options.correction > 0 && options.rounding === 'gptq';
   const stateBytes = options.stateBytes / (corrects ? 2 : 1);
   const { embedding } = options;
   const own = new ForwardPass({
     ...options,
+    model: options.coded ?? options.model,
     team,
     stateBytes,
     ...(embedding && { onEmbeddings: (x, rows, n) => recodeAsGgml(team, x, rows, n, embedding) }),
   });
   const float = corrects ? new ForwardPass({ ...options, team, stateBytes }) : null;
-  const run = new Run(team, options, own.stepCount);
+  const clock = new PhaseClock();
+  const run = new Run(team, options, own.stepCount, clock);
   try {
-    const twins = float?.makers();
-    for (const make of own.makers()) {
-      const makeTwin = twins?.next().value;
-      arena.scoped(() => {
-        const step = make();
-        run.step(step, makeTwin?.() ?? null);
-      });
-    }
-    arena.scoped(() => run.output(own));
+    // What is not counted otherwise is the forward passes.
+    clock.time('forward', () => {
+      const twins = float?.makers();
+      for (const make of own.makers()) {
+        const makeTwin = twins?.next().value;
+        arena.scoped(() => {
+          const step = make();
+          run.step(step, makeTwin?.() ?? null);
+        });
+      }
+      arena.scoped(() => run.output(own));
+    });
+    return clock.times();
   } finally {
     run.close();
     float?.close();
@@ -81,20 +91,28 @@ export function calibrateModel(team: Team, options: GptqOptions): void {
   }
 }
 
+const EMBEDDING = 'token_embd.weight';
+/** Least damping for a token embedding that is the output too, and how much more a correction is damped (docs/gptq.md). */
+const EMBEDDING_DAMPING = 0.3;
+const CORRECTION_DAMPING = 10;
+
 /** Rows of the output matrix that are in memory at a time: as many as take this many bytes. */
 const OUTPUT_BYTES = 256 << 20;
 
 class Run {
+  readonly #clock: PhaseClock;
   readonly #team: Team;
   readonly #options: GptqOptions;
   readonly #planned: ReadonlyMap<string, CalibratedTensor>;
   readonly #pool: TilePool;
   /** Tensors some experts of which are coded. */
   readonly #begun = new Map<string, CodedBlocks>();
+  readonly #ready: CodedTensor[] = [];
   readonly #total: number;
   #done = 0;
 
-  constructor(team: Team, options: GptqOptions, steps: number) {
+  constructor(team: Team, options: GptqOptions, steps: number, clock: PhaseClock) {
+    this.#clock = clock;
     this.#team = team;
     this.#options = options;
     this.#planned = new Map(options.tensors.map((tensor) => [tensor.name, tensor]));
@@ -114,8 +132,13 @@ class Run {
       if (wanted.length > 0) this.#under(step, twin, group, (basis) => this.#codeGroup(step, wanted, basis));
       this.#done += 2 / step.groups.length;
     }
+    this.#emit();
     step.advance();
     twin?.advance();
+  }
+
+  #emit(): void {
+    if (this.#ready.length > 0) this.#options.onCoded(this.#ready.splice(0));
   }
 
   /** Codes the output matrix, some rows at a time. */
@@ -136,7 +159,8 @@ class Run {
           this.#code(weight, basis, blocks, row);
         });
       }
-      this.#options.onCoded(blocks.finished());
+      this.#ready.push(blocks.finished());
+      this.#emit();
     });
   }
 
@@ -149,14 +173,14 @@ class Run {
       this.#code(step.weights.get(name)!, basis, blocks, (expert ?? 0) * shape[1]);
       if (expert !== null && expert < (shape[2] ?? 1) - 1) continue;
       this.#begun.delete(name);
-      this.#options.onCoded(blocks.finished());
+      this.#ready.push(blocks.finished());
     }
   }
 
   /** Codes a matrix, rows `row` and following of its tensor; its weights become what the codes decode to. */
   #code(weight: Weight, basis: Basis, blocks: CodedBlocks, row: number): void {
     const { type, statistics, name } = blocks.tensor;
-    const { hessian, factor, natural, order, correction } = basis;
+    const { hessian, factor, corrective, order, correction } = basis;
     const { address: weights, rows, columns: n } = weight;
     const { arena, scope } = this.#team;
     arena.scoped(() => {
@@ -165,14 +189,16 @@ class Run {
       const common = { weights, rows, n, type, hessian, codes };
       let errors: OutputErrors;
       try {
-        if (statistics === 'importance') errors = codeAsGgml(this.#team, common);
-        else {
+        if (statistics === 'importance') {
+          errors = this.#clock.time('coding', () => codeAsGgml(this.#team, common));
+        } else {
           let targets = weights;
           if (correction !== null) {
             targets = arena.takeFloats(rows * n, `targets of ${name}`);
-            correction.target(weight, natural!, targets);
+            this.#clock.time('correction', () => correction.target(weight, corrective!, targets));
           }
-          errors = quantizeMatrix(this.#team, { ...common, targets, factor, ...(order && { order }) });
+          const job = { ...common, targets, factor, ...(order && { order }) };
+          errors = this.#clock.time('coding', () => quantizeMatrix(this.#team, job));
         }
       } catch (error) {
         throw error instanceof TaskFailure ? scaleOverflow(blocks.tensor, row, error) : error;
@@ -203,21 +229,30 @@ class Run {
         arena.scoped(() => {
           const own = step.inputOf(group, slab);
           if (own === null) return;
-          hessian.add(own.x, own.ldx, own.rows);
+          this.#clock.time('hessian', () => hessian.add(own.x, own.ldx, own.rows));
           if (correction === null) return;
           const float = twin!.inputOf(twin!.groups[step.groups.indexOf(group)], slab)!;
-          correction.add(float, own, twin!, step, slab);
+          this.#clock.time('correction', () => correction.add(float, own, twin!, step, slab));
         });
       }
       correction?.finish();
-      const factorBy = (order?: Int32Array) =>
-        factorHessian(team, hessian, { damping, tensor: group.tensors[0], ...(order && { order }) });
+      // Rows of a token embedding are looked up as well, whatever the inputs of the output are.
+      const isEmbedding = group.tensors[0] === EMBEDDING;
+      const least = isEmbedding ? Math.max(damping, EMBEDDING_DAMPING) : damping;
+      const factorBy = (fraction: number, order?: Int32Array) =>
+        this.#clock.time('factor', () =>
+          factorHessian(team, hessian, {
+            damping: fraction,
+            tensor: group.tensors[0],
+            ...(order && { order }),
+          }),
+        );
       const order = actOrder ? fallingOrder(hessian.diagonal()) : undefined;
-      const factor = rounding === 'gptq' ? factorBy(order) : null;
-      const natural = correction === null ? null : order === undefined ? factor : factorBy();
+      const factor = rounding === 'gptq' ? factorBy(least, order) : null;
+      const corrective = correction && factorBy(CORRECTION_DAMPING * least);
       const deadChannels = hessian.deadChannels().length;
-      use({ group, hessian, factor, natural, order, correction, deadChannels });
-      if (natural !== factor) natural?.free();
+      use({ group, hessian, factor, corrective, order, correction, deadChannels });
+      corrective?.free();
       factor?.free();
       hessian.free();
     });
@@ -234,8 +269,8 @@ interface Basis {
   readonly hessian: Hessian;
   /** In the order of processing; null where weights are rounded each by itself. */
   readonly factor: Factor | null;
-  /** In the natural order, for the correction. */
-  readonly natural: Factor | null;
+  /** For the correction, more damped. */
+  readonly corrective: Factor | null;
   readonly order: Int32Array | undefined;
   readonly correction: Correction | null;
   readonly deadChannels: number;

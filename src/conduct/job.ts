@@ -1,6 +1,6 @@
 import type { ForwardModel } from '../calibrate/forward/shape.ts';
 import type { ActivationGroup } from '../core/activations.ts';
-import type { CollectedImportance } from '../core/calibration.ts';
+import type { CalibrationTimes, CollectedImportance } from '../core/calibration.ts';
 import type { ErrorDetails } from '../core/errors.ts';
 import type { Evaluation } from '../core/evaluation.ts';
 import type { EvaluationOptions } from '../evaluate/evaluate.ts';
@@ -24,7 +24,7 @@ export type ConductJob =
       readonly kind: 'gptq';
       readonly gptq: Pick<
         GptqOptions,
-        'tensors' | 'embedding' | 'rounding' | 'damping' | 'actOrder' | 'correction'
+        'tensors' | 'coded' | 'embedding' | 'rounding' | 'damping' | 'actOrder' | 'correction'
       >;
     })
   | (Common & { readonly kind: 'importance' })
@@ -35,9 +35,9 @@ export type ConductJob =
         readonly base: ForwardModel | null;
       });
 
-/** What it gives in the end; GPTQ gives its tensors on the way. */
+/** What it gives in the end; GPTQ gives its tensors on the way, and says where the time went. */
 export interface Results {
-  readonly gptq: null;
+  readonly gptq: CalibrationTimes;
   readonly importance: readonly CollectedImportance[];
   readonly activations: readonly ActivationGroup[];
   readonly evaluation: Omit<Evaluation, 'text'>;
@@ -65,12 +65,12 @@ export interface SentError {
 
 export type ConductMessage =
   | ({ readonly kind: 'progress' } & ConductProgress)
-  | { readonly kind: 'coded'; readonly coded: CodedTensor }
+  | { readonly kind: 'coded'; readonly coded: readonly CodedTensor[] }
   | { readonly kind: 'done'; readonly result: unknown; readonly gemm: string; readonly note: string | null }
   | { readonly kind: 'failed'; readonly error: SentError };
 
 export interface ConductorData {
   readonly job: ConductJob;
-  /** One number: tensors that were taken and written. */
+  /** One number: messages of coded tensors that were taken, and all in them written. */
   readonly taken: Int32Array;
 }

@@ -19,8 +19,8 @@ import { openTeam } from './team.ts';
 const { job, taken } = workerData as ConductorData;
 const post = (message: ConductMessage) => parentPort!.postMessage(message);
 
-/** Coded tensors that may wait to be written. */
-const WAITING = 4;
+/** Steps whose coded tensors may wait to be written. */
+const WAITING = 1;
 
 function run(): void {
   const gemm = openGemm(job.gemm);
@@ -42,14 +42,13 @@ function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
     post({ kind: 'progress', layer: layer === null ? layers + 1 : layer + 1, layers, step, done, total });
   switch (job.kind) {
     case 'gptq':
-      calibrateModel(team, {
+      return calibrateModel(team, {
         ...common,
         ...job.gptq,
         tileBytes: tiles,
         onCoded: deliver,
         onGroup: ({ layer, tensors, done, total }) => report(layer, shortNames(tensors), done, total),
       });
-      return null;
     case 'importance':
     case 'activations': {
       const pass = new ForwardPass({ ...common, team });
@@ -79,8 +78,8 @@ function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
 
 let delivered = 0;
 
-/** Sends a tensor, and waits while too many are on their way. */
-function deliver(coded: CodedTensor): void {
+/** Sends tensors, and waits while too many are on their way. */
+function deliver(coded: readonly CodedTensor[]): void {
   post({ kind: 'coded', coded });
   delivered++;
   for (let seen = Atomics.load(taken, 0); delivered - seen > WAITING; seen = Atomics.load(taken, 0)) {

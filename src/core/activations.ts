@@ -77,7 +77,7 @@ export function activationsName(scheme: ActivationScheme): string {
 }
 
 /** A static range, and the codes over it. */
-export interface ActivationRange {
+export interface StaticRange {
   /** What codes reach; of a symmetric grid -high .. high. */
   readonly low: number;
   readonly high: number;
@@ -103,7 +103,7 @@ export interface ActivationGroup {
   readonly max: number;
   readonly ranges: readonly (ActivationGrid & {
     readonly method: RangeMethod;
-    readonly range: ActivationRange;
+    readonly range: StaticRange;
   })[];
 }
 
@@ -135,8 +135,8 @@ export function staticRanges(
   { groups }: Pick<ActivationStatistics, 'groups'>,
   grid: ActivationGrid,
   method: RangeMethod,
-): Map<string, ActivationRange> {
-  const found = new Map<string, ActivationRange>();
+): Map<string, StaticRange> {
+  const found = new Map<string, StaticRange>();
   for (const { tensors, expert, ranges } of groups) {
     const own = ranges.find(
       (each) => each.method === method && each.bits === grid.bits && each.symmetric === grid.symmetric,
@@ -145,4 +145,19 @@ export function staticRanges(
     for (const tensor of tensors) found.set(inputKey(tensor, expert), own.range);
   }
   return found;
+}
+
+/**
+ * Ranges of the inputs of one tensor over the calibration text: largest magnitudes, beyond which a value is clipped,
+ * by four ways of choosing them. In units of the activations.
+ */
+export interface ActivationRange {
+  /** Name of the tensor whose inputs they are. */
+  readonly tensor: string;
+  readonly absmax: number;
+  readonly percentile: number;
+  /** Of least mean squared error. */
+  readonly mse: number;
+  /** Of least Kullback-Leibler divergence. */
+  readonly entropy: number;
 }

@@ -15,12 +15,13 @@ export interface PlannedCalibration {
 }
 
 /**
- * What calibration did for one tensor. X are the inputs it was multiplied with, H = X^T X, E = W - Q.
+ * What calibration did for one tensor. X are the inputs it was multiplied with, H = X^T X, E = T - Q with T what the codes
+ * should come near: the weights W, or what makes up for what the inputs have lost.
  */
 export interface TensorCalibration {
   /** Inputs seen: rows of X. For stacked experts, the fewest that any of them saw. */
   readonly tokens: number;
-  /** What was added to the diagonal of H, as a fraction of its mean. 0 where only importance was taken. */
+  /** What was added to the diagonal of H, as a fraction of its mean. 0 where H was not factored. */
   readonly damping: number;
   /** How often the damping was raised because H could not be factored. */
   readonly escalations: number;
@@ -28,10 +29,7 @@ export interface TensorCalibration {
   readonly condition: number | null;
   /** Input channels that were 0 in every input: their weights count for nothing. */
   readonly deadChannels: number;
-  /**
-   * Relative output errors tr(E H E^T) / tr(W H W^T) with the undamped H; of tensors with importance alone, with the
-   * diagonal of H only.
-   */
+  /** Relative output errors tr(E H E^T) / tr(T H T^T) with the undamped H. */
   readonly outputError: {
     /** Of ggml's own coding onto the same type, which asks no statistics; null where it was not computed. */
     readonly nearest: number | null;
@@ -81,12 +79,15 @@ export interface CorpusChoice {
   readonly seed?: number;
 }
 
+/** Implementations of matrix products, and a choice among them (`openGemm`); `blas:` is followed by the path of a library. */
+export type GemmKind = 'auto' | 'wasm' | 'wasm-relaxed' | 'blas' | `blas:${string}`;
+
 /** Options of everything that runs the model. */
 export interface ForwardChoice {
   /** Bytes that activations and Hessians may take in memory; what is beyond goes to scratch files. */
   readonly memory?: number;
-  /** What multiplies matrices; auto is the faster of those there are. */
-  readonly gemm?: 'auto' | 'wasm' | 'blas';
+  /** What multiplies matrices; auto is the fastest of those there are. */
+  readonly gemm?: GemmKind;
 }
 
 /** Sums that make up an importance matrix, for one tensor. */
@@ -106,3 +107,10 @@ export interface ImportanceRun {
   /** What the user should know of the text, one sentence each. */
   readonly warnings: readonly string[];
 }
+
+/** What the time of a calibration goes into; forward is also whatever is none of the others. */
+export const calibrationPhases = ['forward', 'hessian', 'factor', 'correction', 'coding'] as const;
+export type CalibrationPhase = (typeof calibrationPhases)[number];
+
+/** Seconds of the clock by phase, and how many processors were busy on average. */
+export type CalibrationTimes = Readonly<Record<CalibrationPhase, number>> & { readonly coresBusy: number };

@@ -1,6 +1,8 @@
-import type { CalibrationFacts, TensorCalibration } from './calibration.ts';
+import type { ActivationRange } from './activations.ts';
+import type { CalibrationFacts, CalibrationTimes, TensorCalibration } from './calibration.ts';
 import type { ErrorSums } from './error-sums.ts';
 import type { Evaluation } from './evaluation.ts';
+import type { Histogram } from './histogram.ts';
 import type { Plan, PlannedTensor } from './plan.ts';
 
 /** The stages of a run, in order; the report is made of its result. */
@@ -18,6 +20,25 @@ export interface TensorResult {
   readonly sums: ErrorSums;
   /** Set for a tensor that was calibrated. */
   readonly calibration?: TensorCalibration;
+  /** Set for a quantized tensor where histograms were asked for. */
+  readonly histogram?: Histogram | undefined;
+}
+
+/** SHA-256 hashes, in hex, of what went in and what came out. A header is all that lies before the tensors' data. */
+export interface RunHashes {
+  readonly inputs: readonly {
+    readonly name: string;
+    readonly bytes: number;
+    readonly headerSha256: string;
+  }[];
+  /** Of the plan's tensors: name, shape, type, coding, place in the input. */
+  readonly planSha256: string;
+  /** Each file that was written; the hash of the whole file where it was asked for, and is no stream. */
+  readonly outputs: readonly {
+    readonly bytes: number;
+    readonly headerSha256: string;
+    readonly sha256: string | null;
+  }[];
 }
 
 /** What may differ between two runs of the same input and options. */
@@ -39,6 +60,8 @@ export interface RunFacts {
     /** Version of this package. */
     readonly version: string;
   };
+  /** Where the time of a calibration went; absent without one. */
+  readonly calibrationSeconds?: CalibrationTimes;
   readonly peakRssBytes: number;
 }
 
@@ -64,5 +87,10 @@ export interface RunResult {
   readonly calibration: CalibrationFacts | null;
   /** Null where none was asked for. */
   readonly evaluation: Evaluation | null;
+  /** Set where the ranges of activations were found. */
+  readonly activations?: readonly ActivationRange[];
+  readonly hashes: RunHashes;
+  /** What is to be said of the calibration text, one sentence each. */
+  readonly textWarnings?: readonly string[];
   readonly run: RunFacts;
 }

@@ -2,10 +2,10 @@ import { isTernary } from '../calibrate/forward/activations.ts';
 import type { ForwardModel, ModelShape } from '../calibrate/forward/shape.ts';
 import { typeOf } from '../calibrate/forward/weights.ts';
 import {
-  type ActivationRange,
   type ActivationScheme,
   type ActivationStatistics,
   activationsName,
+  type StaticRange,
   staticRanges,
 } from '../core/activations.ts';
 import { UsageError } from '../core/errors.ts';
@@ -55,7 +55,7 @@ export function requirePossible({ model, base, activations = [], statistics, lay
 export const rangesFor = (
   scheme: ActivationScheme,
   statistics: ActivationStatistics | null,
-): ReadonlyMap<string, ActivationRange> | null =>
+): ReadonlyMap<string, StaticRange> | null =>
   scheme.kind === 'static' && statistics !== null ? staticRanges(statistics, scheme, scheme.range) : null;
 
 /** @throws UsageError */

@@ -1,6 +1,6 @@
 /**
  * Entry of the WebAssembly module: re-exports the kernels, named `quantize_<encoder>`, `dequantize_<type>`,
- * `measure`, `range` and `checksum`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on
+ * `measure`, `range`, `histogram` and `checksum`. Addresses are byte offsets into the exported memory; everything from `arenaBase()` on
  * belongs to the host. n counts weights and must be a multiple of the type's block size; buffers are 16-byte aligned
  * and do not overlap.
  */
@@ -8,6 +8,7 @@ export * from './checksum';
 export * from './float';
 export * from './fp4';
 export * from './full-range';
+export * from './histogram';
 export * from './iq1_m';
 export * from './iq1_s';
 export * from './iq2';

@@ -31,9 +31,9 @@ interface AssignedStatistics {
 }
 
 /**
- * The statistics that each tensor waits for: the Hessian for a matrix of a block and for output.weight, where its type's
- * codes are chosen one by one; importance for types of codebooks, and for a token embedding that is also the output. An
- * untied token embedding is looked up, never multiplied: it gets none. `takes` says which codings follow importance.
+ * The statistics that each tensor waits for: the Hessian for a matrix of a block and for the output, which may be the token
+ * embedding, where its type's codes are chosen one by one; importance for types of codebooks. An untied token embedding is
+ * looked up, never multiplied: it gets none. `takes` says which codings follow importance.
  *
  * @throws ImportanceRequiredError for a tensor that cannot be coded without importance and has none
  */
@@ -49,7 +49,7 @@ export function assignStatistics(
     const { name } = tensor;
     if (type === tensor.keep || dataTypes[type].kind !== 'quantized') continue;
     const isOutput = name === 'output.weight' || (tied && name === 'token_embd.weight');
-    if (takesGptq(type) && (blockOf(name) !== null || name === 'output.weight')) {
+    if (takesGptq(type) && (blockOf(name) !== null || isOutput)) {
       statistics.set(name, 'hessian');
     } else if ((blockOf(name) !== null || isOutput) && takes(type)) {
       statistics.set(name, 'importance');

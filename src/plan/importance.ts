@@ -181,7 +181,7 @@ function refuse(
       {
         file,
         advice:
-          'make the matrix from more text (llama-imatrix), or give these tensors a larger type by --tensor-type',
+          'make the matrix from more text (quantize imatrix --tokens), or give these tensors a larger type by --tensor-type',
       },
     );
   }

@@ -1,4 +1,5 @@
 import {
+  type ActivationRange,
   type ActivationStatistics,
   inputKey,
   isInputScale,
@@ -16,6 +17,21 @@ const LOADED = /^blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down)(_exps)?)\
 
 /** Codes of these scales. */
 const GRID = { bits: 8, symmetric: true } as const;
+
+/** Ranges of 8-bit codes around 0 for the inputs of every matrix, as the report has them; of experts the widest. */
+export function reportedRanges(statistics: ActivationStatistics): ActivationRange[] {
+  const found = new Map<string, Record<RangeMethod, number>>();
+  for (const { tensors, ranges } of statistics.groups) {
+    for (const tensor of tensors) {
+      const own = found.get(tensor) ?? { absmax: 0, percentile: 0, mse: 0, entropy: 0 };
+      for (const { bits, symmetric, method, range } of ranges) {
+        if (bits === GRID.bits && symmetric) own[method] = Math.max(own[method], range.high);
+      }
+      found.set(tensor, own);
+    }
+  }
+  return [...found].map(([tensor, ranges]) => ({ tensor, ...ranges }));
+}
 
 /**
  * Adds to the matrices of a plan the static scales of their inputs, for int8 codes around 0: F32 tensors as llama.cpp names

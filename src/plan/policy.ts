@@ -259,9 +259,8 @@ function requireNoImportance(name: string, type: TypeName, mixture: Mixture): vo
         '--imatrix FILE (token embeddings and output.weight need none, ' +
         `unless they are ${[...impossibleAlone].join(', ')})`,
       advice:
-        'make one by llama.cpp: quantize this model to --type F16, then ' +
-        'llama-imatrix -m <that file> -f <some text> -o imatrix.gguf, then --imatrix imatrix.gguf; ' +
-        'or choose a larger type, such as Q2_K, Q3_K_S or IQ4_XS',
+        'make one by `quantize imatrix <this model> -o imatrix.gguf` and pass --imatrix imatrix.gguf (those of llama-imatrix ' +
+        'do too); or let the run calibrate by --method gptq; or choose a larger type, such as Q2_K, Q3_K_S or IQ4_XS',
     },
   );
 }

@@ -2,6 +2,7 @@ import type { ErrorSums } from '../core/error-sums.ts';
 import type { ChunkTarget, EncodedChunk, TensorProgress } from '../core/output.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf } from '../core/types.ts';
+import type { HistogramCollector } from './histogram.ts';
 import { ChunkIndex, encodedBytes, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
 import { newControl, runPool } from './pool.ts';
@@ -16,6 +17,8 @@ export interface EncodeOptions {
   readonly signal: AbortSignal | undefined;
   /** How far each tensor is, kept up to date; chunks that are done are left alone. */
   readonly progress: readonly TensorProgress[];
+  /** Takes the histograms of the tensors that are counted. */
+  readonly histograms: HistogramCollector;
   /** The tensors to encode now, by their number in the job; all unless told. */
   readonly only?: ReadonlySet<number>;
   onChunk(chunk: EncodedChunk): void;
@@ -41,8 +44,9 @@ export async function encodeTensors(options: EncodeOptions): Promise<ErrorSums[]
     ...options,
     phase: 'encode',
     skip,
-    onDone(number, done) {
+    onDone(number, { histogram, ...done }) {
       const { tensor, start, count } = index.locate(number);
+      if (histogram) options.histograms.add(tensor, histogram, count);
       const { name, encoder, elements, file, offset } = job.tensors[tensor];
       addChunk(progress[tensor], start / job.chunk, done, elements);
       options.onChunk({
@@ -67,7 +71,7 @@ export async function encodeTensors(options: EncodeOptions): Promise<ErrorSums[]
 export async function verifyProgress(
   options: Omit<EncodeOptions, 'control' | 'onChunk' | 'onProgress'>,
 ): Promise<number> {
-  const { job, progress, signal } = options;
+  const { job, progress, histograms, signal } = options;
   if (weightsDone(job, progress) === 0) return 0;
   const index = new ChunkIndex(job);
   const checksums = progress.map(() => new Map<number, number>());
@@ -76,14 +80,17 @@ export async function verifyProgress(
     phase: 'verify',
     skip: doneChunks(job, progress).map((done) => 1 - done),
     control: newControl(),
-    onDone(number, { checksum }) {
-      const { tensor, start } = index.locate(number);
+    onDone(number, { checksum, histogram }) {
+      const { tensor, start, count } = index.locate(number);
+      if (histogram) histograms.add(tensor, histogram, count);
       checksums[tensor].set(start / job.chunk, checksum);
     },
   });
   if (!signal?.aborted) {
     progress.forEach((tensor, i) => {
-      if (!agrees(tensor, checksums[i])) forget(tensor);
+      if (agrees(tensor, checksums[i])) return;
+      forget(tensor);
+      histograms.forget(i);
     });
   }
   return weightsDone(job, progress);

@@ -24,6 +24,8 @@ export interface TensorJob {
   readonly ranges?: RowRanges;
   /** Importance of each column, expert after expert, in shared memory. */
   readonly importance?: Float32Array;
+  /** Whether its weights are counted in a histogram. */
+  readonly counted?: boolean;
   /** All its blocks, in shared memory, where calibration has coded it already: they are measured and written. */
   readonly blocks?: Uint8Array;
 }

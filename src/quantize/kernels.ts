@@ -6,6 +6,7 @@ import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf, type TypeName } from '../core/types.ts';
 import { checksum } from './checksum.ts';
 import { decoders, encoders, weightedEncoders } from './format/index.ts';
+import { countBins } from './histogram.ts';
 import { decodeZeroPoint, encodeZeroPoint, rangeOf, type ZeroPoint } from './zero-point.ts';
 
 /**
@@ -44,6 +45,8 @@ export interface Kernels {
    * scratch). The first two are finite exactly when every x, every q is.
    */
   measure(x: number, q: number, n: number, out: number): void;
+  /** Counts n float32 at x in the bins of a `ChunkCounter`, at counts; `scale` is a power of two. */
+  histogram(x: number, n: number, scale: number, counts: number): void;
   /** Checksum of `length` bytes. */
   checksum(bytes: number, length: number): number;
 }
@@ -113,6 +116,7 @@ export function simdKernels(module: WebAssembly.Module, bytes: number): Kernels 
       void exports.dequantize_I8_zero_point(src, dst, n, scale, zeroPoint),
     range: (x, n, out) => void exports.range(x, n, out),
     measure: (x, q, n, out) => void exports.measure(x, q, n, out),
+    histogram: (x, n, scale, counts) => void exports.histogram(x, n, scale, counts),
     checksum: (bytes, length) => exports.checksum(bytes, length) >>> 0,
   };
 }
@@ -147,6 +151,9 @@ export function scalarKernels(bytes: number): Kernels {
     },
     measure(x, q, n, out) {
       measure(floats(x, n), floats(q, n), new Float64Array(buffer, out, 5));
+    },
+    histogram(x, n, scale, counts) {
+      countBins(floats(x, n), scale, new Uint32Array(buffer, counts));
     },
     checksum: (bytes, length) => checksum(new Uint8Array(buffer, bytes, length)),
   };

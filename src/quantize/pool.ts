@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import type { ChunkTarget, EncodedSums } from '../core/output.ts';
+import type { ChunkHistogram } from './histogram.ts';
 import { ChunkIndex, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
 
@@ -32,9 +33,9 @@ export interface WorkerData {
 
 /**
  * `encode`: checksum and sums. `range`: minimum and maximum of each row touched in place of the sums. `verify`: the
- * checksum only.
+ * checksum only. `encode` and `verify` add the histogram of a tensor that is counted.
  */
-export type ChunkDone = EncodedSums;
+export type ChunkDone = EncodedSums & { readonly histogram?: ChunkHistogram };
 
 export type ChunkFailureCause =
   /** A weight is NaN or infinite; a block decodes to something that is. */

@@ -10,7 +10,8 @@ import { SUMS_PER_TILE } from '../core/output.ts';
 import { type BlockEncoder, typeOfEncoder } from '../core/plan.ts';
 import { forEachRowPiece, segmentsOf } from '../core/segments.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
-import { ChunkIndex, chunkBytes, storedType, type TensorJob } from './job.ts';
+import { ChunkCounter, type ChunkHistogram, HISTOGRAM_BYTES } from './histogram.ts';
+import { ChunkIndex, chunkBytes, type RowRanges, storedType, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL } from './pool.ts';
@@ -36,6 +37,8 @@ interface Arena extends WeightedArena {
   q: number;
   /** Results of the measure and range kernels. */
   out: number;
+  /** HISTOGRAM_BYTES, if a tensor is counted. */
+  histogram: number;
 }
 
 const aligned = (bytes: number) => Math.ceil(bytes / 16) * 16;
@@ -46,14 +49,17 @@ function layOutArena(): Arena {
   const weighted = job.tensors.filter(({ importance }) => importance !== undefined);
   const rows = Math.max(0, ...weighted.filter(needsWholeRows).map((tensor) => rowFloats(tensor.rowLength)));
   const row = Math.max(0, ...weighted.map(({ rowLength }) => rowLength));
-  const total =
-    aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + aligned(4 * rows) + aligned(4 * row);
+  const counters = job.tensors.some(({ counted }) => counted) ? HISTOGRAM_BYTES : 0;
+  const weightedBytes = aligned(4 * rows) + aligned(4 * row);
+  const total = aligned(sizes.stored) + aligned(sizes.coded) + 2 * tile + 128 + weightedBytes + counters;
   const kernels = allocate(total);
   const stored = kernels.base;
   const encoded = stored + aligned(sizes.stored);
   const x = encoded + aligned(sizes.coded);
   const [q, out] = [x + tile, x + 2 * tile];
-  return { kernels, stored, encoded, x, q, out, rows: out + 128, importance: out + 128 + aligned(4 * rows) };
+  const [wholeRows, histogram] = [out + 128, out + 128 + weightedBytes];
+  const importance = wholeRows + aligned(4 * rows);
+  return { kernels, stored, encoded, x, q, out, rows: wholeRows, importance, histogram };
 }
 
 function allocate(bytes: number): Kernels {
@@ -79,7 +85,9 @@ function run(): void {
       const chunk = index.locate(number);
       tensor = job.tensors[chunk.tensor];
       if (data.phase === 'verify') {
-        post({ kind: 'done', number, ...checksumOf(tensor, chunk.start, chunk.count, arena, output) });
+        const done = checksumOf(tensor, chunk.start, chunk.count, arena, output);
+        const counted = tensor.counted && recount(tensor, chunk.start, chunk.count, arena, inputs);
+        post({ kind: 'done', number, ...done, ...(counted && { histogram: counted }) });
         continue;
       }
       const span = spanOf(tensor, chunk.start, chunk.count);
@@ -188,6 +196,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   const bytes = new Uint8Array(kernels.buffer);
   const span = spanOf(tensor, start, count);
   const lead = start - span.start; // weights loaded before the chunk's own
+  const counter = tensor.counted ? new ChunkCounter(kernels, tensor, arena.histogram, out) : null;
   const codeWeighted =
     tensor.importance && weightedCoder(tensor, tensor.importance, span, arena, requireFinite);
 
@@ -204,8 +213,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       forEachRowPiece(tensor.rowLength, start + done, n, (row, piece, length) => {
         const parameters = { scale: scales[row], zeroPoint: zeroPoints[row] };
         kernels.quantizeZeroPoint(weights + 4 * piece, to + piece, length, parameters);
-        kernels.dequantizeZeroPoint(to + piece, q + 4 * piece, length, parameters);
       });
+      decodeRows(tensor, tensor.ranges, start + done, n, to, q, kernels);
     } else {
       if (tensor.blocks) bytes.set(blocksOf(tensor.blocks, coded, start + done, n), to);
       else if (codeWeighted) codeWeighted(start + done, n, weights);
@@ -227,9 +236,10 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       maxError = tileMax;
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
     }
+    counter?.take(weights, q, start + done, n);
   }
   const checksum = kernels.checksum(arena.encoded + bytesOf(coded, lead), bytesOf(coded, count));
-  return { checksum, sums, maxError, maxErrorAt };
+  return { checksum, sums, maxError, maxErrorAt, ...(counter && { histogram: counter.finish() }) };
 
   function requireFinite(weights: number, from: number, first: number, n: number): void {
     kernels.measure(weights, weights, n, out);
@@ -237,6 +247,22 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const xs = new Float32Array(kernels.buffer, weights, n);
     if (!Number.isFinite(sumX2)) refuseWeight(xs, first, storedFloats(type, from, weights, n, kernels));
   }
+}
+
+/** Int8 codes of n weights from `start` on to float32, each row by its own scale and zero point. */
+function decodeRows(
+  { rowLength }: TensorJob,
+  { scales, zeroPoints }: RowRanges,
+  start: number,
+  n: number,
+  codes: number,
+  q: number,
+  kernels: Kernels,
+): void {
+  forEachRowPiece(rowLength, start, n, (row, piece, length) => {
+    const parameters = { scale: scales[row], zeroPoint: zeroPoints[row] };
+    kernels.dequantizeZeroPoint(codes + piece, q + 4 * piece, length, parameters);
+  });
 }
 
 /** The blocks of n weights from `start` on. */
@@ -265,6 +291,31 @@ function checksumOf(
     done += read;
   }
   return { checksum: kernels.checksum(encoded, done), sums: new Float64Array(), maxError: 0, maxErrorAt: 0 };
+}
+
+/** The histogram of a chunk whose blocks `checksumOf` has read; what it reads of them may be damaged. */
+function recount(
+  tensor: TensorJob,
+  start: number,
+  count: number,
+  arena: Arena,
+  inputs: Map<number, number>,
+): ChunkHistogram {
+  const { kernels, x, q } = arena;
+  const type = storedType(tensor.source);
+  const coded = typeOfEncoder(tensor.encoder);
+  const counter = new ChunkCounter(kernels, tensor, arena.histogram, arena.out);
+  load(tensor, start, count, arena, inputs);
+  for (let done = 0; done < count; done += SUM_RANGE) {
+    const n = Math.min(SUM_RANGE, count - done);
+    const from = arena.stored + bytesOf(type, done);
+    if (type !== 'F32') kernels.dequantize(type, from, x, n);
+    const to = arena.encoded + bytesOf(coded, done);
+    if (tensor.ranges) decodeRows(tensor, tensor.ranges, start + done, n, to, q, kernels);
+    else kernels.dequantize(coded, to, q, n);
+    counter.take(type === 'F32' ? from : x, q, start + done, n);
+  }
+  return counter.finish();
 }
 
 /** Names the first weight that is not finite as float32, by its value as stored. */

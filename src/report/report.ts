@@ -1,9 +1,10 @@
-import { type InputScale, isInputScale } from '../core/activations.ts';
+import { type ActivationRange, type InputScale, isInputScale } from '../core/activations.ts';
 import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import type { Evaluation } from '../core/evaluation.ts';
+import type { Histogram } from '../core/histogram.ts';
 import type { PlannedTensor } from '../core/plan.ts';
-import type { RunFacts, RunResult, TensorResult } from '../core/result.ts';
+import type { RunFacts, RunHashes, RunResult, TensorResult } from '../core/result.ts';
 import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
 import { calibrationWarnings, type OutputErrors, outputErrorsOf } from './calibration.ts';
 import { type ErrorPlace, type Metrics, metricsOf } from './metrics.ts';
@@ -39,6 +40,8 @@ export interface ReportedTensor {
   /** Static scales of its inputs, where they were written beside it. */
   readonly inputScale?: InputScale;
   readonly metrics: ReportedMetrics;
+  /** Absent where none was asked for, and of a tensor that is not quantized. */
+  readonly histogram?: Histogram;
 }
 
 /** A tensor whose rows do not divide into blocks of the type the mixture wanted. */
@@ -95,10 +98,15 @@ export interface Report {
   readonly warnings: readonly string[];
   /** In file order. */
   readonly tensors: readonly ReportedTensor[];
+  /** Absent where they were not found. */
+  readonly activations?: readonly ActivationRange[];
+  readonly hashes: RunHashes;
   /** Times, paths and host; everything else is the same for the same input and options. */
   readonly run: RunFacts & {
     /** What multiplied matrices in calibration; null for a run without. */
     readonly gemm: string | null;
+    /** The command line's words behind `quantize`; null for a run from a script. */
+    readonly command: readonly string[] | null;
   };
 }
 
@@ -110,9 +118,9 @@ export const isQuantized = (tensor: PlannedTensor): boolean =>
 const holdsWeights = ({ name, source }: PlannedTensor): boolean =>
   source.kind !== 'row-range' && !isInputScale(name);
 
-/** Everything that is known about a finished run. Pure. */
-export function buildReport(result: RunResult): Report {
-  const { plan, fileBytes, split, tensors, evaluation, run } = result;
+/** Everything that is known about a finished run, and the command line that asked for it. Pure. */
+export function buildReport(result: RunResult, command: readonly string[] | null = null): Report {
+  const { plan, fileBytes, split, tensors, evaluation, activations, hashes, run } = result;
   const reported = tensors.map(reportTensor);
   const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
   const { gemm = null, ...facts } = result.calibration ?? {};
@@ -148,13 +156,16 @@ export function buildReport(result: RunResult): Report {
     },
     fallbacks: tensors.flatMap(({ tensor }) => fallbackOf(tensor)),
     notes: plan.notes,
-    warnings: [...plan.warnings, ...calibrationWarnings(result)],
+    warnings: [...plan.warnings, ...(result.textWarnings ?? []), ...calibrationWarnings(result)],
     tensors: reported,
-    run: { ...run, gemm },
+    ...(activations && { activations }),
+    hashes,
+    run: { ...run, gemm, command },
   };
 }
 
-function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: TensorResult): ReportedTensor {
+function reportTensor(result: TensorResult): ReportedTensor {
+  const { tensor, bytesBefore, bytesAfter, sums, calibration, histogram } = result;
   const weights = elementsOf(tensor.shape);
   return {
     name: tensor.name,
@@ -172,6 +183,7 @@ function reportTensor({ tensor, bytesBefore, bytesAfter, sums, calibration }: Te
     calibration: calibration ?? null,
     ...(tensor.inputScale && { inputScale: tensor.inputScale }),
     metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
+    ...(histogram && { histogram }),
   };
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { QuantizeError } from '../core/errors.ts';
@@ -54,6 +54,13 @@ export function resumeKey(
 
 export const sha256 = (bytes: Uint8Array | string): string =>
   createHash('sha256').update(bytes).digest('hex');
+
+/** SHA-256 of a whole file, in hex. */
+export async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 4 << 20 })) hash.update(chunk);
+  return hash.digest('hex');
+}
 
 /** Typed arrays by their bytes, bigints by their digits. */
 function digestible(_key: string, value: unknown): unknown {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, test, vi } from 'vitest';
 import { ForwardPass } from '../../src/calibrate/forward/forward.ts';
 import { ForwardMetadataError, type ForwardModel } from '../../src/calibrate/forward/shape.ts';
@@ -8,6 +8,7 @@ import { NotFiniteActivationError, type Step } from '../../src/calibrate/forward
 import { ForwardTensorError } from '../../src/calibrate/forward/tensors.ts';
 import { collectImportance } from '../../src/calibrate/importance.ts';
 import { MemoryBudgetError } from '../../src/compute/arena.ts';
+import { ScratchFileError } from '../../src/compute/scratch-file.ts';
 import type { Team } from '../../src/compute/team.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
@@ -113,9 +114,7 @@ describe.each(['dense', 'experts'] as const)('%s', (kind) => {
       [2, kind === 'dense' ? 2_000_000 : 4_000_000], // the first slab only
     ]) {
       const other = threads === 2 ? crew : team(threads);
-      const before = readdirSync(tmpdir()).filter((name) => name.startsWith('quantize-states-'));
       expect(digest(logitsOf(other, model(), windows, stateBytes))).toBe(expected);
-      expect(readdirSync(tmpdir()).filter((name) => name.startsWith('quantize-states-'))).toEqual(before);
     }
   });
 
@@ -299,17 +298,14 @@ test('a step has its turn once', () => {
   pass.close();
 });
 
-test('a pass that fails leaves no scratch file behind once closed', () => {
-  const before = readdirSync(tmpdir());
-  const pass = new ForwardPass({
-    team: crew,
-    model: dense,
-    windows: windowsOf(1, 8),
-    stateBytes: 0,
-    scratchDirectory: tmpdir(),
-  });
+test('a scratch file has no name, and one that cannot be is an error', () => {
+  const scratchDirectory = temporaryDirectory();
+  const options = { team: crew, model: dense, windows: windowsOf(1, 8), stateBytes: 0, scratchDirectory };
+  const pass = new ForwardPass(options);
   expect(pass.scratchBytes).toBe(4 * 8 * 256);
+  if (process.platform !== 'win32') expect(readdirSync(scratchDirectory)).toEqual([]);
   pass.close();
-  const left = readdirSync(tmpdir()).filter((name) => name.startsWith('quantize-states-'));
-  expect(left.filter((name) => !before.includes(name))).toEqual([]);
+  expect(readdirSync(scratchDirectory)).toEqual([]);
+  const nowhere = { ...options, scratchDirectory: join(scratchDirectory, 'missing') };
+  expect(() => new ForwardPass(nowhere)).toThrow(ScratchFileError);
 });

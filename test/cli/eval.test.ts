@@ -24,7 +24,7 @@ async function command(found: Evaluation, flags: Partial<EvalFlags> = {}) {
   await evalCommand(model, { text, ...flags }, fake.io, async (options, onEvent) => {
     calls.push(options);
     fake.advance(2);
-    onEvent({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
+    onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
     return found;
   });
   return { fake, calls };

@@ -45,9 +45,9 @@ async function command(flags: Partial<ImatrixFlags> = {}, fake = fakeIo()) {
   const calls: ImportanceOptions[] = [];
   await imatrixCommand(model, { output, ...flags }, fake.io, async (options, onEvent) => {
     calls.push(options);
-    onEvent({ kind: 'calibration', layer: 1, layers: 2, step: 'attn_q', done: 0, total: 10 });
+    onEvent?.({ kind: 'calibration', layer: 1, layers: 2, step: 'attn_q', done: 0, total: 10 });
     fake.advance(12);
-    onEvent({ kind: 'calibration', layer: 2, layers: 2, step: 'ffn_down', done: 5, total: 10 });
+    onEvent?.({ kind: 'calibration', layer: 2, layers: 2, step: 'ffn_down', done: 5, total: 10 });
     return run;
   });
   return { fake, calls };

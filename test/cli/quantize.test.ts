@@ -161,7 +161,7 @@ describe('a run that calibrates', () => {
 
 describe('the JSON report', () => {
   it('alone is on stdout with --json, or --report -', async () => {
-    for (const flags of [{ json: true }, { report: '-' }, { json: true, report: '-' }]) {
+    for (const flags of [{ json: true }, { report: ['-'] }, { json: true, report: ['-'] }]) {
       const { fake } = await runWith(flags);
       expect(JSON.parse(fake.stdout())).toMatchObject({ schema: 'gguf-quantize/report', version: 1 });
       expect(fake.stderr()).toContain('wrote out.gguf');
@@ -170,19 +170,19 @@ describe('the JSON report', () => {
 
   it('goes to a file whole, leaving nothing beside it', async () => {
     const path = join(directory, 'r.json');
-    await runWith({ report: path, quiet: true });
+    await runWith({ report: [path], quiet: true });
     const text = readFileSync(path, 'utf8');
     expect(JSON.parse(text).model.tensors).toBe(2);
     expect(text.endsWith('}\n')).toBe(true);
     expect(readdirSync(directory).sort()).toEqual(['model.safetensors', 'r.json']);
-    await runWith({ report: path, quiet: true }); // a report may be replaced
+    await runWith({ report: [path], quiet: true }); // a report may be replaced
   });
 
   it('goes through a link', async () => {
     const [path, link] = [join(directory, 'r.json'), join(directory, 'link.json')];
     writeFileSync(path, '');
     symlinkSync(path, link);
-    await runWith({ report: link });
+    await runWith({ report: [link] });
     expect(readFileSync(path, 'utf8')).toContain('gguf-quantize/report');
   });
 
@@ -190,43 +190,43 @@ describe('the JSON report', () => {
     mkdirSync(join(directory, 'reports'));
     const path = join(directory, 'reports/notes.txt');
     writeFileSync(path, 'mine');
-    await expect(runWith({ report: path })).rejects.toThrow(ReportPathError);
+    await expect(runWith({ report: [path] })).rejects.toThrow(ReportPathError);
     expect(readFileSync(path, 'utf8')).toBe('mine');
-    await runWith({ report: path, force: true });
+    await runWith({ report: [path], force: true });
     expect(readFileSync(path, 'utf8')).toContain('gguf-quantize/report');
   });
 
   it('does not replace what lies beside the model even with --force', async () => {
     const path = join(directory, 'config.json');
     writeFileSync(path, '{"hidden_size": 1}');
-    await expect(runWith({ report: path, force: true })).rejects.toThrow(ReportPathError);
+    await expect(runWith({ report: [path], force: true })).rejects.toThrow(ReportPathError);
     expect(readFileSync(path, 'utf8')).toBe('{"hidden_size": 1}');
   });
 
   it.each([
-    ['the input', () => ({ report: model, force: true }), UsageError],
+    ['the input', () => ({ report: [model], force: true }), UsageError],
     [
       'the input by a link',
       () => {
         symlinkSync(model, join(directory, 'link.json'));
-        return { report: join(directory, 'link.json'), force: true };
+        return { report: [join(directory, 'link.json')], force: true };
       },
       UsageError,
     ],
-    ['the output', () => ({ output: join(directory, 'o'), report: `${directory}/./o` }), UsageError],
+    ['the output', () => ({ output: join(directory, 'o'), report: [`${directory}/./o`] }), UsageError],
     [
       'the text it is calibrated on',
-      () => ({ calibration: [join(directory, 't.txt')], report: join(directory, 't.txt'), force: true }),
+      () => ({ calibration: [join(directory, 't.txt')], report: [join(directory, 't.txt')], force: true }),
       UsageError,
     ],
     [
       'the text it is evaluated on',
-      () => ({ eval: join(directory, 't.txt'), report: join(directory, 't.txt'), force: true }),
+      () => ({ eval: join(directory, 't.txt'), report: [join(directory, 't.txt')], force: true }),
       UsageError,
     ],
-    ['a model', () => ({ report: join(directory, 'x.gguf') }), UsageError],
-    ['a directory', () => ({ report: directory }), ReportPathError],
-    ['a directory that is not there', () => ({ report: join(directory, 'no/r.json') }), ReportPathError],
+    ['a model', () => ({ report: [join(directory, 'x.gguf')] }), UsageError],
+    ['a directory', () => ({ report: [directory] }), ReportPathError],
+    ['a directory that is not there', () => ({ report: [join(directory, 'no/r.json')] }), ReportPathError],
   ])('never goes to %s', async (_name, flags, error) => {
     const { pipeline, calls } = fakePipeline();
     await expect(quantizeCommand(model, flags(), fakeIo().io, pipeline)).rejects.toThrow(error);
@@ -236,7 +236,7 @@ describe('the JSON report', () => {
 });
 
 describe('standard output', () => {
-  it.each([{ json: true }, { report: '-' }])('cannot hold GGUF and %j', async (flags) => {
+  it.each([{ json: true }, { report: ['-'] }])('cannot hold GGUF and %j', async (flags) => {
     await expect(runWith({ output: '-', ...flags })).rejects.toThrow(UsageError);
   });
 
@@ -252,7 +252,7 @@ describe('quality bars', () => {
   it('end the run after the report is written', async () => {
     const path = join(directory, 'r.json');
     const fake = fakeIo();
-    await expect(runWith({ report: path, minSqnr: 20 }, {}, fake)).rejects.toThrow(QualityError);
+    await expect(runWith({ report: [path], minSqnr: 20 }, {}, fake)).rejects.toThrow(QualityError);
     expect(readFileSync(path, 'utf8')).toContain('gguf-quantize/report');
     expect(fake.stderr()).toContain('wrote out.gguf');
   });

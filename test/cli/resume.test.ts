@@ -12,7 +12,7 @@ import { chunksIn, journalOf, outputsOf, reportOf } from '../support/runs.ts';
 const { directory, model } = generatedCheckpoint();
 const at = (name: string) => join(directory, name);
 /** A job of many chunks. */
-const job = [model, '--type', 'Q3_K_M', '--threads', '2', '--chunk-size', '65536'];
+const job = [model, '--type', 'Q3_K_M', '--threads', '2', '--chunk-size', '65536', '--histograms'];
 
 /** Starts a run and kills it as soon as its journal for an output file says that a chunk is done. */
 async function kill(journaled: string, argv: readonly string[]) {

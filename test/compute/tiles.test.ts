@@ -2,14 +2,8 @@ import { closeSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import {
-  elementOf,
-  ScratchFileError,
-  TILE_BYTES,
-  TILE_LENGTH,
-  TilePool,
-  Tiles,
-} from '../../src/compute/tiles.ts';
+import { ScratchFileError } from '../../src/compute/scratch-file.ts';
+import { elementOf, TILE_BYTES, TILE_LENGTH, TilePool, Tiles } from '../../src/compute/tiles.ts';
 import { closeTeams, linearTeam } from './linear-team.ts';
 
 let directory: string;

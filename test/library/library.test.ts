@@ -1,9 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   buildReport,
+  collectImportance,
+  evaluateModel,
   ggmlTypes,
+  imatrixFile,
   openCheckpoint,
   planQuantization,
   QuantizeError,
@@ -27,6 +30,34 @@ describe('the library', () => {
     expect(result.fileBytes).toBe(planQuantization({ input: model, type: 'Q4_K_M' }).layout.fileBytes);
     expect(new Set(seen)).toEqual(new Set(['stage', 'plan', 'progress']));
     expect(buildReport(result).tensors.length).toBe(openCheckpoint(model).tensors.size);
+  });
+
+  it('collects importance, which the main job takes from a file', async () => {
+    const { entries, corpus } = await collectImportance({
+      input: model,
+      ...{ calibrationTokens: 512, context: 128, threads: 1 },
+    });
+    expect(corpus).toMatchObject({ tokens: 512, windows: 4, context: 128 });
+    const imatrix = join(directory, 'imatrix.gguf');
+    const facts = { datasets: [corpus.corpus], chunks: corpus.windows, chunkSize: corpus.context };
+    writeFileSync(imatrix, imatrixFile(entries, facts));
+    const { plan } = planQuantization({ input: model, type: 'Q4_K', imatrix });
+    const weighed = plan.tensors.filter(({ importance }) => importance).map(({ name }) => name);
+    expect(weighed.length).toBe(entries.length);
+    expect(new Set(weighed)).toEqual(new Set(entries.map(({ name }) => name)));
+  });
+
+  it('evaluates a model, against another form of it', async () => {
+    const input = join(directory, 'q2.gguf');
+    await quantizeCheckpoint({ input: model, output: input, type: 'Q2_K', threads: 1 });
+    const common = { text: 'fixtures/text/eval.txt', context: 128, windows: 2, threads: 1 };
+    const alone = await evaluateModel({ ...common, input: model });
+    const { tokens, perplexity, base } = await evaluateModel({ ...common, input, base: model });
+    expect(alone.base).toBe(null);
+    expect(tokens).toBe(2 * 63);
+    expect(base?.perplexity).toBeCloseTo(alone.perplexity, 3);
+    expect(perplexity).not.toBeCloseTo(alone.perplexity, 1);
+    expect(base?.divergence.mean).toBeGreaterThan(0.01);
   });
 
   it('throws what users can cause as QuantizeError, wrong options as UsageError', async () => {

@@ -38,7 +38,7 @@ const settings: Partial<QuantizeOptions>[] = [
 describe.each(schemes.map((scheme) => [JSON.stringify(scheme), scheme] as const))('%s', (_name, scheme) => {
   const convert = conversions(sotu);
   const outcome = async (options: Partial<QuantizeOptions>) => {
-    const { path, result } = await convert({ ...scheme, ...options });
+    const { path, result } = await convert({ ...scheme, ...options, histograms: true });
     const { run, ...report } = buildReport(result);
     return { file: sha256(readFileSync(path)), report: JSON.stringify(report), run };
   };

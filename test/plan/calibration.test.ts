@@ -94,11 +94,11 @@ describe('statistics', () => {
     expect(statistics.has('blk.0.ffn_gate_inp.weight')).toBe(false);
   });
 
-  it('importance for an embedding that is also the output', () => {
-    const { statistics } = assign({ ...dense, tied: true }, 'Q4_K_M');
-    expect(statistics.get('token_embd.weight')).toBe('importance');
-    // ggml's Q8_0 follows none.
-    expect(assign({ ...dense, tied: true }, 'Q8_0').statistics.has('token_embd.weight')).toBe(false);
+  it('the Hessian for an embedding that is also the output', () => {
+    for (const type of ['Q4_K_M', 'Q8_0'] as const) {
+      const { statistics } = assign({ ...dense, tied: true }, type);
+      expect(statistics.get('token_embd.weight')).toBe('hessian');
+    }
   });
 
   it('importance for types of codebooks in a mixture, and the plan says so', () => {

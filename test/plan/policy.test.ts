@@ -117,7 +117,9 @@ describe('fallbacks', () => {
 describe('importance', () => {
   it('is asked for by tensor', () => {
     expect(() => choose(dense, 'IQ2_XXS')).toThrow(ImportanceRequiredError);
-    expect(() => choose(dense, 'Q2_K_S')).toThrow(/blk\.0\.attn_k\.weight[\s\S]*llama-imatrix/);
+    expect(() => choose(dense, 'Q2_K_S')).toThrow(
+      /blk\.0\.attn_k\.weight[\s\S]*quantize imatrix[\s\S]*--method gptq/,
+    );
     expect(choose(dense, 'IQ2_XXS', { importance: true }).byName.get('blk.0.attn_q.weight')!.type).toBe(
       'IQ2_XXS',
     );

@@ -99,6 +99,11 @@ export const result = (
   ),
   calibration: null,
   evaluation: null,
+  hashes: {
+    inputs: [{ name: 'model.safetensors', bytes: 4096, headerSha256: '12' }],
+    planSha256: '34',
+    outputs: [{ bytes: 5000, headerSha256: '56', sha256: null }],
+  },
   run: {
     startedAt: '2025-01-02T03:04:05.000Z',
     seconds: { read: 0.01, plan: 0.02, calibrate: 0, quantize: 1.2, write: 0.1, total: 1.33 },

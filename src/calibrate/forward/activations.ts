@@ -2,11 +2,11 @@ import { multiply } from '../../compute/gemm.ts';
 import type { Placed } from '../../compute/tasks.ts';
 import type { Team } from '../../compute/team.ts';
 import {
-  type ActivationRange,
   type ActivationScheme,
   activationsName,
   highestCode,
   inputKey,
+  type StaticRange,
 } from '../../core/activations.ts';
 import { UsageError } from '../../core/errors.ts';
 import type { Operations } from '../../core/evaluation.ts';
@@ -43,7 +43,7 @@ interface Coding {
 export class Activations {
   readonly scheme: ActivationScheme;
   readonly #team: Team;
-  readonly #ranges: ReadonlyMap<string, ActivationRange> | null;
+  readonly #ranges: ReadonlyMap<string, StaticRange> | null;
   /** Coded copies of inputs that are still in the arena. */
   readonly #coded = new WeakMap<GroupInput, Map<string, Placed>>();
   readonly #operations = { additions: 0, zeros: 0, multiplications: 0, ternary: 0, float: 0 };
@@ -51,7 +51,7 @@ export class Activations {
   #floatMatrices = new Set<string>();
 
   /** `ranges`: for the scheme `static`, by `inputKey`. */
-  constructor(team: Team, scheme: ActivationScheme, ranges: ReadonlyMap<string, ActivationRange> | null) {
+  constructor(team: Team, scheme: ActivationScheme, ranges: ReadonlyMap<string, StaticRange> | null) {
     this.#team = team;
     this.scheme = scheme;
     this.#ranges = ranges;

@@ -1,8 +1,10 @@
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
-
-/** `readSync` or `writeSync`. */
-type Transfer = (file: number, bytes: Uint8Array, offset: number, length: number, position: number) => number;
+import {
+  openScratchFile,
+  readScratch,
+  type ScratchFile,
+  scratchFileError,
+  writeScratch,
+} from '../../compute/scratch-file.ts';
 
 /**
  * Hidden states of all tokens between two steps: for each slab a matrix of float32, in memory as far as `budget` bytes go, the
@@ -11,12 +13,12 @@ type Transfer = (file: number, bytes: Uint8Array, offset: number, length: number
 export class StateStore {
   readonly #memory: Float32Array[] = [];
   readonly #offsets: number[] = [];
-  readonly #directory: string | null = null;
-  readonly #file: number = -1;
+  readonly #directory: string;
+  readonly #scratch: ScratchFile | null;
   /** Bytes in the scratch file. */
   readonly scratchBytes: number;
 
-  /** `sizes`: floats of each slab. `directory`: where a scratch file may be made. */
+  /** `sizes`: floats of each slab. `directory`: where a scratch file may be made. @throws ScratchFileError */
   constructor(sizes: readonly number[], budget: number, directory: string) {
     let left = budget;
     let end = 0;
@@ -30,40 +32,44 @@ export class StateStore {
       }
     }
     this.scratchBytes = end;
-    if (end === 0) return;
-    this.#directory = mkdtempSync(join(directory, 'quantize-states-'));
-    this.#file = openSync(join(this.#directory, 'states'), 'wx+');
-    ftruncateSync(this.#file, end);
+    this.#directory = directory;
+    this.#scratch = end === 0 ? null : openScratchFile(directory, end);
   }
 
-  /** Fills `to` with the states of a slab. */
+  /** Fills `to` with the states of a slab. @throws ScratchFileError */
   read(slab: number, to: Float32Array): void {
     const kept = this.#memory[slab];
     if (kept !== undefined) to.set(kept);
-    else this.#transfer(slab, to, readSync);
+    else this.#transfer(slab, to, readScratch);
   }
 
+  /** Keeps the states of a slab. @throws ScratchFileError */
   write(slab: number, from: Float32Array): void {
     const kept = this.#memory[slab];
     if (kept !== undefined) kept.set(from);
-    else this.#transfer(slab, from, writeSync);
+    else this.#transfer(slab, from, writeScratch);
   }
 
-  #transfer(slab: number, floats: Float32Array, act: Transfer): void {
+  #transfer(slab: number, floats: Float32Array, act: typeof readScratch): void {
     const { buffer, byteOffset, byteLength } = floats;
-    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-    const offset = this.#offsets[slab - this.#memory.length];
-    for (let done = 0; done < bytes.length; ) {
-      const moved = act(this.#file, bytes, done, bytes.length - done, offset + done);
-      if (moved === 0) throw new Error(`the scratch file of hidden states in ${this.#directory} ended early`);
-      done += moved;
+    try {
+      act(
+        this.#scratch!.file,
+        new Uint8Array(buffer, byteOffset, byteLength),
+        this.#offsets[slab - this.#memory.length],
+      );
+    } catch (error) {
+      throw scratchFileError(
+        this.#directory,
+        'cannot use the scratch file for hidden states',
+        (error as Error).message,
+        error,
+      );
     }
   }
 
-  /** Removes the scratch file. */
+  /** Gives the scratch file back. */
   close(): void {
-    if (this.#directory === null) return;
-    closeSync(this.#file);
-    rmSync(this.#directory, { recursive: true });
+    this.#scratch?.close();
   }
 }

@@ -285,3 +285,27 @@ export function gptqDescend(
   }
   return moves;
 }
+
+export function gptqPartner(width: usize, row: usize, change: f32, moves: usize, gains: usize, out: usize): i32 {
+  const by = f32x4.splat(change + change);
+  let best = f32x4.splat(-Infinity), place = i32x4.splat(0);
+  let index = i32x4(0, 1, 2, 3);
+  const four = i32x4.splat(4), down = i32x4.splat(256);
+  for (let at: usize = 0; at < width << 2; at += 16) {
+    const coupled = f32x4.mul(by, v128.load(row + at));
+    const a = f32x4.sub(v128.load(gains + at), f32x4.mul(coupled, v128.load(moves + at)));
+    const b = f32x4.sub(v128.load(gains + at, 1024), f32x4.mul(coupled, v128.load(moves + at, 1024)));
+    const second = f32x4.gt(b, a);
+    const gain = v128.bitselect(b, a, second);
+    const better = f32x4.gt(gain, best);
+    best = v128.bitselect(gain, best, better);
+    place = v128.bitselect(i32x4.add(index, v128.and(second, down)), place, better);
+    index = i32x4.add(index, four);
+  }
+  let gain = f32x4.extract_lane(best, 0), found = i32x4.extract_lane(place, 0);
+  if (f32x4.extract_lane(best, 1) > gain) { gain = f32x4.extract_lane(best, 1); found = i32x4.extract_lane(place, 1); }
+  if (f32x4.extract_lane(best, 2) > gain) { gain = f32x4.extract_lane(best, 2); found = i32x4.extract_lane(place, 2); }
+  if (f32x4.extract_lane(best, 3) > gain) { gain = f32x4.extract_lane(best, 3); found = i32x4.extract_lane(place, 3); }
+  store<f32>(out, gain);
+  return found;
+}

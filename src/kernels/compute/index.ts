@@ -17,6 +17,7 @@ export {
   gptqDescend,
   gptqFeedback,
   gptqFit,
+  gptqPartner,
   gptqProduct,
   gptqScan,
   gptqTarget,

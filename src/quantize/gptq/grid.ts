@@ -69,12 +69,26 @@ const grids = new Map(
 /** The grid of a type; undefined for a type whose codes cannot be chosen one weight at a time, and for plain numbers. */
 export const gridOf = (type: TypeName): Grid | undefined => grids.get(type);
 
+/** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
+export function writeTable(buffer: ArrayBufferLike, address: number, { table }: Grid): number {
+  if (table === null) return 0;
+  const steps = table.slice(1).map((value, i) => value - table[i]);
+  const floats = new Float32Array(buffer, address, 48);
+  floats.set(table);
+  floats.set(
+    steps.map((step, i) => table[i] + step / 2),
+    16,
+  );
+  floats.set(steps, 32);
+  return address;
+}
+
 /** float32 to the nearest float16, as a number. */
 export const roundToHalf = (x: number): number => fromFloat16(toFloat16(x));
 
 /**
  * The scales of one row's group of columns as they will be stored: scale s = d * scales[s] and offset s = -(dmin * mins[s]).
- * Under 'half' d is 1 and the scales are float16 values; for minima so, with dmin = -1, as Q4_1 adds its minimum.
+ * Under 'half' d is 1 and the scales are float16 values; minima then go with dmin = -1, as Q4_1 adds its minimum.
  */
 export interface GroupScales {
   d: number;
@@ -83,9 +97,9 @@ export interface GroupScales {
   readonly mins: Float64Array;
 }
 
-export const newGroupScales = (): GroupScales => ({
+export const newGroupScales = ({ min }: Grid): GroupScales => ({
   d: 1,
-  dmin: -1,
+  dmin: min?.kind === 'half' ? -1 : 1,
   scales: new Float64Array(16),
   mins: new Float64Array(16),
 });
@@ -100,8 +114,8 @@ export function copyGroupScales(from: GroupScales, to: GroupScales): void {
 /** What a decoder multiplies levels with, float32. */
 export const scaleOf = ({ d, scales }: GroupScales, s: number): number => Math.fround(d * scales[s]);
 
-/** What a decoder adds, float32. */
-export const offsetOf = ({ dmin, mins }: GroupScales, s: number): number => 0 - Math.fround(dmin * mins[s]);
+/** What a decoder adds, float32; -0, which changes no number, where it adds nothing. */
+export const offsetOf = ({ dmin, mins }: GroupScales, s: number): number => -Math.fround(dmin * mins[s]);
 
 /** Code of each level of a grid, as the packers expect it. */
 function codeOfLevel({ type, low, table }: Grid): (level: number) => number {

@@ -8,41 +8,27 @@ import {
   roundToHalf,
   scaleOf,
 } from './grid.ts';
+import type { GroupCurvature, GroupLoss } from './loss.ts';
+import { PAIR_BYTES, PairDescent } from './pairs.ts';
 import type { BlockKernels } from './scalar.ts';
 import { fitSteps, searchStep } from './steps.ts';
-import { type FreeFit, type Metric, SEARCH_BYTES, type StoredFit, SubBlockSearch } from './sub-block.ts';
+import {
+  type FreeFit,
+  type Metric,
+  MOST_ROUNDS,
+  SEARCH_BYTES,
+  type StoredFit,
+  SubBlockSearch,
+} from './sub-block.ts';
 
 /** A vector of a group: 256 float32. */
 const VECTOR = 4 * GROUP_WIDTH;
 /** Bytes of scratch of a GroupCoder. */
-export const GROUP_BYTES = SEARCH_BYTES + 16 * VECTOR;
+export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES;
 
-/** The loss ||(t - q) R||^2 of a group: addresses of R (width x width, float32) and of what is known of it. */
-export interface GroupLoss {
-  readonly width: number;
-  readonly r: number;
-  /** 1 / R_jj. */
-  readonly inverses: number;
-  /** 1 R_ss of each sub-block s. */
-  readonly ones: number;
-  /** E[x_j^2], the weights of the plain search. */
-  readonly importance: number;
-}
-
-/** The matrix H of a group's loss when all other columns stay: addresses. */
-export interface GroupCurvature {
-  readonly width: number;
-  /** width x width. */
-  readonly h: number;
-  /** 1 / H_jj. */
-  readonly reciprocals: number;
-  /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
-  readonly factors: number;
-  /** Their 1 / R_jj. */
-  readonly inverses: number;
-  /** 1 R_ss of each. */
-  readonly ones: number;
-}
+/** Other d and dmin that a first pass tries, as multiples of what the search of steps found. */
+const OTHER_STEPS = [0.97, 1.03, 0.94, 1.06].map((by) => [by, 1] as const);
+const OTHER_STEPS_WITH_MIN = [...OTHER_STEPS, ...OTHER_STEPS.map(([by]) => [1, by] as const)];
 
 const at = (buffer: ArrayBufferLike, address: number) => new Float32Array(buffer, address, GROUP_WIDTH);
 
@@ -54,6 +40,7 @@ export class GroupCoder {
   readonly #kernels: BlockKernels;
   readonly #grid: Grid;
   readonly #search: SubBlockSearch;
+  readonly #pairs: PairDescent;
   readonly #memory: Float32Array;
   readonly #address: {
     readonly [name in
@@ -73,8 +60,8 @@ export class GroupCoder {
   readonly #levels: Float32Array;
   readonly #best = { levels: new Float32Array(GROUP_WIDTH), decoded: new Float32Array(GROUP_WIDTH) };
   /** Scales of the group, what `code` found and `improve` starts from and changes. */
-  readonly scales = newGroupScales();
-  readonly #trial = newGroupScales();
+  readonly scales: GroupScales;
+  readonly #trial: GroupScales;
   readonly #free: readonly FreeFit[] = Array.from({ length: 16 }, () => ({
     ...{ scale: 0, offset: 0, scaleCurvature: 0, offsetCurvature: 0 },
   }));
@@ -86,6 +73,8 @@ export class GroupCoder {
   constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
     this.#kernels = kernels;
     this.#grid = grid;
+    this.scales = newGroupScales(grid);
+    this.#trial = newGroupScales(grid);
     this.#search = new SubBlockSearch(kernels, buffer, scratch, grid);
     this.#memory = new Float32Array(buffer);
     const vectors = scratch + SEARCH_BYTES;
@@ -95,10 +84,16 @@ export class GroupCoder {
       ...{ weights: vector(4), sums: vector(5), scratch: vector(6), carried: vector(7) },
     };
     this.#images = [vector(8), vector(9), vector(10)];
+    this.#pairs = new PairDescent(kernels, buffer, vector(11), grid);
     this.#target = at(buffer, this.#address.target);
     this.#levels = at(buffer, this.#address.levels);
     this.#decoded = at(buffer, this.#address.decoded);
     this.#errors = at(buffer, this.#address.errors);
+  }
+
+  /** Before it is used again, after others have used the scratch. */
+  prepare(): void {
+    this.#search.prepare();
   }
 
   /** Address of the group's target, which `code` reads. */
@@ -116,11 +111,6 @@ export class GroupCoder {
     return this.#decoded;
   }
 
-  /** Address of the same. */
-  get decodedAt(): number {
-    return this.#address.decoded;
-  }
-
   /** Scratch of 256 float32 for the caller, between calls. */
   get scratch(): number {
     return this.#address.scratch;
@@ -132,25 +122,36 @@ export class GroupCoder {
    */
   code(loss: GroupLoss, refits: number): number {
     const { scales } = this;
+    const trial = this.#trial;
     this.#searchFree(loss);
     this.#chooseSteps(loss.width);
-    let best = this.#pass(loss, null, scales);
+    copyGroupScales(scales, trial);
+    let best = this.#pass(loss, null, scales, Number.POSITIVE_INFINITY);
     if (this.#grid.scale.kind === 'half') return best;
-    for (let refit = 0; refit < refits; refit++) {
+    const { d, dmin } = scales;
+    this.#keep(loss.width);
+    const take = (held: GroupScales | null): boolean => {
+      const found = this.#pass(loss, held, trial, 0.99999 * best);
+      if (Number.isNaN(found)) {
+        this.#restore(loss.width);
+        return false;
+      }
+      best = found;
+      copyGroupScales(trial, scales);
       this.#keep(loss.width);
-      copyGroupScales(scales, this.#trial);
-      if (!this.#refit(loss)) break;
+      return true;
+    };
+    for (const [byD, byDmin] of this.#grid.min === null ? OTHER_STEPS : OTHER_STEPS_WITH_MIN) {
+      trial.d = roundToHalf(d * byD);
+      trial.dmin = roundToHalf(dmin * byDmin);
+      take(null);
+    }
+    for (let refit = 0; refit < refits && this.#refit(loss); refit++) {
       for (let s = 0; s * this.#grid.sub < loss.width; s++) {
         this.#free[s].scale = scaleOf(scales, s);
         this.#free[s].offset = offsetOf(scales, s);
       }
-      const found = this.#pass(loss, scales, this.#trial);
-      if (!(found < 0.99999 * best)) {
-        this.#restore(loss.width);
-        break;
-      }
-      best = found;
-      copyGroupScales(this.#trial, scales);
+      if (!take(scales)) break;
     }
     return best;
   }
@@ -211,9 +212,9 @@ export class GroupCoder {
 
   /**
    * Codes all sub-blocks in order with the d and dmin of `to`, whose scales and minima it writes. Each has the target that the
-   * errors of those before it leave. `held` competes.
+   * errors of those before it leave. `held` competes. Returns the loss, NaN as soon as it is not below `bound`.
    */
-  #pass(loss: GroupLoss, held: GroupScales | null, to: GroupScales): number {
+  #pass(loss: GroupLoss, held: GroupScales | null, to: GroupScales, bound: number): number {
     const { width } = loss;
     const { sub } = this.#grid;
     const { target, carried, sums, scratch, errors } = this.#address;
@@ -236,8 +237,9 @@ export class GroupCoder {
       this.#search.aim(scratch, metric);
       const { scale, offset } = this.#free[s];
       const stored = held && { scale: held.scales[s], min: held.mins[s] };
-      this.#search.stored(to, scale, offset, stored, 3, this.#fit);
+      this.#search.stored(to, scale, offset, stored, MOST_ROUNDS, Number.POSITIVE_INFINITY, this.#fit);
       total += this.#accept(to, s);
+      if (!(total < bound)) return Number.NaN;
       const after = first + sub;
       for (let j = first; j < after; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
       const rest = width - after;
@@ -255,7 +257,7 @@ export class GroupCoder {
     const { sub } = this.#grid;
     to.scales[s] = scale;
     to.mins[s] = min;
-    this.#levels.set(this.#search.levels, s * sub);
+    for (let j = 0; j < sub; j++) this.#levels[s * sub + j] = this.#search.levels[j];
     this.#decode(to, s);
     return loss;
   }
@@ -301,6 +303,7 @@ export class GroupCoder {
       fitSteps(dot(sums, sums), dot(sums, scratch), dot(scratch, scratch), dot(sums, c), dot(scratch, c)),
     );
     if (d === 0 || (d === scales.d && dmin === scales.dmin)) return false;
+    copyGroupScales(scales, this.#trial);
     this.#trial.d = d;
     this.#trial.dmin = dmin;
     return true;
@@ -320,8 +323,8 @@ export class GroupCoder {
   }
 
   /**
-   * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes, at
-   * last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
+   * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes,
+   * then pairs of codes, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
    * columns, kept up to date. Returns whether anything changed.
    */
   improve(curvature: GroupCurvature, gradient: number): boolean {
@@ -349,6 +352,7 @@ export class GroupCoder {
       );
       if (moves > 0) changed = true;
     }
+    if (this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded)) changed = true;
     if (this.#grid.scale.kind === 'integer' && this.#improveSteps(curvature, gradient)) changed = true;
     return changed;
   }
@@ -372,9 +376,17 @@ export class GroupCoder {
     this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, metric.inverses, sums, scratch);
     this.#search.aim(scratch, metric);
     const stored = { scale: this.scales.scales[s], min: this.scales.mins[s] };
-    this.#search.stored(this.scales, scaleOf(this.scales, s), offsetOf(this.scales, s), stored, 1, this.#fit);
+    this.#search.stored(
+      this.scales,
+      scaleOf(this.scales, s),
+      offsetOf(this.scales, s),
+      stored,
+      1,
+      0.9999 * held,
+      this.#fit,
+    );
     if (!(this.#fit.loss < 0.9999 * held)) return false;
-    this.#errors.set(this.#decoded.subarray(first, first + sub), first);
+    for (let j = first; j < first + sub; j++) this.#errors[j] = this.#decoded[j];
     this.#accept(this.scales, s);
     for (let j = first; j < first + sub; j++) this.#errors[j] -= this.#decoded[j];
     this.#kernels.gptqCombine(sub, width, errors + 4 * first, h + 4 * width * first, 4 * width, gradient);
@@ -382,18 +394,15 @@ export class GroupCoder {
   }
 
   #improveSteps({ width, h }: GroupCurvature, gradient: number): boolean {
-    const { scales, scratch } = { scales: this.scales, scratch: this.#address.scratch };
-    const { errors, sums } = this.#address;
+    const { scales } = this;
+    const { errors, sums, scratch } = this.#address;
     const [a, b] = this.#images;
     this.#patterns(width);
     const stride = 4 * width;
-    for (const [from, to] of [
-      [a, sums],
-      [b, scratch],
-    ]) {
-      this.#memory.fill(0, to / 4, to / 4 + width);
-      this.#kernels.gptqCombine(width, width, from, h, stride, to);
-    }
+    this.#memory.fill(0, sums / 4, sums / 4 + width);
+    this.#memory.fill(0, scratch / 4, scratch / 4 + width);
+    this.#kernels.gptqCombine(width, width, a, h, stride, sums);
+    if (this.#grid.min !== null) this.#kernels.gptqCombine(width, width, b, h, stride, scratch);
     const dot = (x: number, y: number) => this.#dot(x, y, width);
     const [aa, ab, bb] = [dot(a, sums), dot(b, sums), dot(b, scratch)];
     const [ag, bg] = [dot(a, gradient), dot(b, gradient)];

@@ -1,6 +1,34 @@
 import type { TaskScope } from '../../compute/scope.ts';
 import type { Grid } from './grid.ts';
-import type { GroupCurvature, GroupLoss } from './group.ts';
+
+/** The loss ||(t - q) R||^2 of a group: addresses of R (width x width, float32) and of what is known of it. */
+export interface GroupLoss {
+  readonly width: number;
+  readonly r: number;
+  /** 1 / R_jj. */
+  readonly inverses: number;
+  /** 1 R_ss of each sub-block s. */
+  readonly ones: number;
+  /** E[x_j^2], the weights of the plain search. */
+  readonly importance: number;
+}
+
+/** The matrix H of a group's loss when all other columns stay: addresses. */
+export interface GroupCurvature {
+  readonly width: number;
+  /** width x width. */
+  readonly h: number;
+  /** 1 / H_jj. */
+  readonly reciprocals: number;
+  /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
+  readonly factors: number;
+  /** Their 1 / R_jj. */
+  readonly inverses: number;
+  /** 1 R_ss of each. */
+  readonly ones: number;
+  /** Largest |H_ij|, j not i, of each row i. */
+  readonly couplings: number;
+}
 
 /** What the losses of groups are made from: numbers of the columns, in the order of processing. */
 export interface ColumnFacts {
@@ -13,7 +41,7 @@ export interface ColumnFacts {
 
 /** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns. */
 export const lossBytes = (width: number): number => 4 * width * (width + 3);
-export const curvatureBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3);
+export const curvatureBytes = (width: number, sub: number): number => 4 * width * (width + sub + 4);
 
 /**
  * Loss of the group of columns from `start` on, at `address`. `panel` is the address of rows start .. start + width - 1
@@ -90,15 +118,18 @@ export function writeCurvature(
   const vector = (i: number) => factorsAt + 4 * width * (sub + i);
   const curvature: GroupCurvature = {
     ...{ width, h: address, factors: factorsAt },
-    ...{ reciprocals: vector(0), inverses: vector(1), ones: vector(2) },
+    ...{ reciprocals: vector(0), inverses: vector(1), ones: vector(2), couplings: vector(3) },
   };
-  const [reciprocals, inverses] = [curvature.reciprocals, curvature.inverses].map((a) =>
-    scope.floats(a, width),
-  );
+  const { reciprocals: r, inverses: i, couplings: c } = curvature;
+  const [reciprocals, inverses, couplings] = [r, i, c].map((a) => scope.floats(a, width));
   const factors = scope.floats(factorsAt, width * sub);
   for (let i = 0; i < width; i++) {
     h.set(scope.floats(rows + 4 * (i * n + start), width), i * width);
     reciprocals[i] = 1 / h[i * (width + 1)];
+    couplings[i] = 0;
+    for (let j = 0; j < width; j++) {
+      if (j !== i) couplings[i] = Math.max(couplings[i], Math.abs(h[i * width + j]));
+    }
   }
   for (let first = 0; first < width; first += sub) {
     const factor = upperFactor(sub, (i, j) => h[(first + i) * width + first + j]);

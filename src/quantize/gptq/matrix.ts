@@ -54,7 +54,7 @@ export interface OutputErrors {
   readonly weighted: number | null;
 }
 
-export const DEFAULT_SWEEPS = 4;
+export const DEFAULT_SWEEPS = 2;
 export const DEFAULT_REFITS = 3;
 
 /** Whether codes of the type can be chosen one weight at a time, as `quantizeMatrix` does. */

@@ -1,8 +1,10 @@
-import { type Grid, type GroupScales, roundToHalf } from './grid.ts';
+import { type Grid, type GroupScales, roundToHalf, writeTable } from './grid.ts';
 import type { BlockKernels } from './scalar.ts';
 
 /** Candidates that the kernels judge at a time. */
 const LANES = 8;
+/** Most steps from neighbour to neighbour. */
+export const MOST_ROUNDS = 3;
 /** Inverse scales that the plain search tries, a multiple of LANES: ggml's own search has 37 of them under importance. */
 const SCAN = 40;
 /** Bytes of scratch of a search: candidates, sums, losses, table; sums and levels of eight candidates; image; levels. */
@@ -73,7 +75,9 @@ export class SubBlockSearch {
   readonly #batchScale = new Float64Array(LANES);
   readonly #batchMin = new Float64Array(LANES);
   #batch = 0;
-  readonly #tried: number[] = [];
+  /** Scales and minima that were in a batch, in pairs: of `rounds` + 1 batches at most. */
+  readonly #tried = new Float64Array(2 * LANES * (MOST_ROUNDS + 1));
+  #triedCount = 0;
 
   /** Takes SEARCH_BYTES at `scratch`. */
   constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
@@ -96,6 +100,11 @@ export class SubBlockSearch {
     this.#image = floats(image, grid.sub);
     this.levels = floats(image + 1024, grid.sub);
     this.#memory = new Float32Array(buffer);
+  }
+
+  /** Puts what must be in the scratch there again, after others have used it. */
+  prepare(): void {
+    writeTable(this.#memory.buffer, this.#at.table, this.#grid);
   }
 
   /** What is searched next: the address of the sub-block's target, and its loss. */
@@ -266,7 +275,8 @@ export class SubBlockSearch {
 
   /**
    * Best scale and minimum that can be stored, d and dmin of `group` being given, near a free scale and offset; `held`, if any,
-   * is what is stored now and competes. `rounds` bounds the steps from neighbour to neighbour. Levels go to `levels`.
+   * is what is stored now and competes. `rounds`, MOST_ROUNDS at most, bounds the steps from neighbour to neighbour; there are none when the first
+   * candidates leave `bound` or more. Levels go to `levels`.
    */
   stored(
     group: GroupScales,
@@ -274,10 +284,11 @@ export class SubBlockSearch {
     offset: number,
     held: { readonly scale: number; readonly min: number } | null,
     rounds: number,
+    bound: number,
     fit: StoredFit,
   ): void {
     fit.loss = Number.POSITIVE_INFINITY;
-    this.#tried.length = 0;
+    this.#triedCount = 0;
     this.#batch = 0;
     if (held !== null) this.#propose(held.scale, held.min);
     this.#proposeFree(group, scale, offset);
@@ -285,7 +296,7 @@ export class SubBlockSearch {
     this.#proposeNeighbours(this.#batchScale[start], this.#batchMin[start]);
     for (let round = 0; ; round++) {
       const best = this.#judge(group, fit);
-      if (best < 0 || round === rounds) return;
+      if (best < 0 || round === rounds || fit.loss >= bound) return;
       this.#fitLanes();
       this.#solve(best);
       this.#batch = 0;
@@ -300,7 +311,7 @@ export class SubBlockSearch {
     for (let lane = 0; lane < LANES; lane++) {
       const from = Math.min(lane, this.#batch - 1);
       this.#candidates[lane] = Math.fround(group.d * this.#batchScale[from]);
-      this.#candidates[LANES + lane] = 0 - Math.fround(group.dmin * this.#batchMin[from]);
+      this.#candidates[LANES + lane] = -Math.fround(group.dmin * this.#batchMin[from]);
     }
     const { r, stride, inverses } = this.#metric;
     const { low, high } = this.#grid;
@@ -343,16 +354,16 @@ export class SubBlockSearch {
   #proposeNeighbours(scale: number, min: number): void {
     const { scale: stored, min: minimum } = this.#grid;
     if (stored.kind === 'half') {
-      for (const [byScale, byMin] of minimum === null ? RELATIVE : RELATIVE_WITH_MIN) {
-        this.#propose(roundToHalf(scale * (1 + byScale)), roundToHalf(min * (1 + byMin)));
+      const steps = minimum === null ? RELATIVE : RELATIVE_WITH_MIN;
+      for (let i = 0; i < steps.length; i += 2) {
+        this.#propose(roundToHalf(scale * (1 + steps[i])), roundToHalf(min * (1 + steps[i + 1])));
       }
       return;
     }
     // A step of a scale of 8 bits changes little.
     const step = stored.high >= 127 ? 2 : 1;
-    for (const [byScale, byMin] of minimum === null ? ALONG : AROUND) {
-      this.#propose(scale + step * byScale, min + byMin);
-    }
+    const steps = minimum === null ? ALONG : AROUND;
+    for (let i = 0; i < steps.length; i += 2) this.#propose(scale + step * steps[i], min + steps[i + 1]);
   }
 
   #propose(scale: number, min: number): void {
@@ -361,41 +372,23 @@ export class SubBlockSearch {
     if (minimum?.kind === 'integer' && (min < minimum.low || min > minimum.high)) return;
     if (this.#batch === LANES || !Number.isFinite(scale) || !Number.isFinite(min)) return;
     const tried = this.#tried;
-    for (let i = 0; i < tried.length; i += 2) if (tried[i] === scale && tried[i + 1] === min) return;
-    tried.push(scale, min);
+    for (let i = 0; i < this.#triedCount; i += 2) if (tried[i] === scale && tried[i + 1] === min) return;
+    tried[this.#triedCount++] = scale;
+    tried[this.#triedCount++] = min;
     this.#batchScale[this.#batch] = scale;
     this.#batchMin[this.#batch++] = min;
   }
 }
 
-/** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
-export function writeTable(buffer: ArrayBufferLike, address: number, { table }: Grid): number {
-  if (table === null) return 0;
-  const steps = table.slice(1).map((value, i) => value - table[i]);
-  const floats = new Float32Array(buffer, address, 48);
-  floats.set(table);
-  floats.set(
-    steps.map((step, i) => table[i] + step / 2),
-    16,
-  );
-  floats.set(steps, 32);
-  return address;
-}
+// Neighbours: changes of scale and minimum in turn, in steps or, of what has float16 of its own, relative.
+const AROUND = [1, 0, -1, 0, 0, 1, 0, -1, 1, 1, -1, -1, 1, -1, -1, 1];
+const ALONG = [1, 0, -1, 0, 2, 0, -2, 0, 3, 0, -3, 0];
+const RELATIVE = [0.007, 0, -0.007, 0, 0.015, 0, -0.015, 0, 0.03, 0, -0.03, 0, 0.06, 0];
+const RELATIVE_WITH_MIN = [0.01, 0, -0.01, 0, 0.03, 0, -0.03, 0, 0, 0.01, 0, -0.01, 0, 0.03];
 
-const AROUND = [
-  ...[[1, 0] as const, [-1, 0] as const, [0, 1] as const, [0, -1] as const],
-  ...[[1, 1] as const, [-1, -1] as const, [1, -1] as const, [-1, 1] as const],
-];
-const ALONG = [1, -1, 2, -2, 3, -3].map((step) => [step, 0] as const);
-const RELATIVE = [0.007, -0.007, 0.015, -0.015, 0.03, -0.03, 0.06].map((step) => [step, 0] as const);
-const RELATIVE_WITH_MIN = [
-  ...[0.01, -0.01, 0.03, -0.03].map((step) => [step, 0] as const),
-  ...[0.01, -0.01, 0.03].map((step) => [0, step] as const),
-];
-
-/** Nearest integer of low..high; 0 for NaN, which 0 / 0 gives. */
+/** Nearest integer of low..high, never -0; 0 for NaN, which 0 / 0 gives. */
 const codeOf = (x: number, low: number, high: number): number =>
-  Number.isNaN(x) ? 0 : Math.max(low, Math.min(high, Math.round(x)));
+  Number.isNaN(x) ? 0 : Math.max(low, Math.min(high, Math.round(x))) + 0;
 
 /**
  * Inverse scale number `at` of SCAN for values around zero: the one of largest magnitude, `peak`, goes to near one end of
@@ -404,9 +397,10 @@ const codeOf = (x: number, low: number, high: number): number =>
 function inverseAround({ low, high, table }: Grid, peak: number, at: number): number {
   const levels = table?.length ?? high - low + 1;
   const reach = levels <= 3 ? 0.6 : levels <= 8 ? 0.3 : levels <= 32 ? 0.16 : 0.04;
-  const both = low !== -high; // on a grid that is even about 0 both ends are the same
-  const half = both ? SCAN / 2 : SCAN;
-  const end = at < half ? low : high;
-  const step = ((at % half) - (half >> 1)) / (half >> 1);
-  return (end * (1 + reach * step)) / peak;
+  // On a grid that is even about 0 both ends are the same, and scales are positive.
+  const even = low === -high;
+  const count = even ? SCAN : SCAN / 2;
+  const end = even || at >= count ? high : low;
+  const step = ((at % count) - (count >> 1)) / (count >> 1);
+  return (end * (1 + reach * step)) / (even ? Math.abs(peak) : peak);
 }

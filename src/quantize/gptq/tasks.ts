@@ -4,11 +4,20 @@ import type { BlockEncoder } from '../../core/plan.ts';
 import { bytesOf, type TypeName } from '../../core/types.ts';
 import { canWeigh } from '../format/index.ts';
 import { kernelsOf } from '../kernels.ts';
-import { GROUP_WIDTH, gridOf, groupPacker, newGroupScales, offsetOf, scaleOf } from './grid.ts';
-import { GroupCoder, type GroupCurvature, type GroupLoss } from './group.ts';
+import {
+  GROUP_WIDTH,
+  type GroupScales,
+  gridOf,
+  groupPacker,
+  newGroupScales,
+  offsetOf,
+  scaleOf,
+  writeTable,
+} from './grid.ts';
+import { GroupCoder } from './group.ts';
+import type { GroupCurvature, GroupLoss } from './loss.ts';
 import type { BlockKernels } from './scalar.ts';
 import { type CodedRows, levelsOf, loadGroup, storeGroup } from './state.ts';
-import { writeTable } from './sub-block.ts';
 
 /** Rows of a piece. */
 const PIECE_ROWS = 8;
@@ -44,8 +53,19 @@ export interface ScaleFailure {
 
 const blockKernels = (scope: TaskScope): BlockKernels => scope.compute as unknown as BlockKernels;
 
-const coderOf = (scope: TaskScope, type: TypeName): GroupCoder =>
-  new GroupCoder(blockKernels(scope), scope.memory.buffer as ArrayBufferLike, scope.scratch, gridOf(type)!);
+/** The thread's coder for a type. It has many small buffers, so it is made once. */
+function coderOf(scope: TaskScope, type: TypeName): GroupCoder {
+  const name = `coder of ${type}`;
+  const kept = scope.kept.get(name) as GroupCoder | undefined;
+  if (kept !== undefined) {
+    kept.prepare();
+    return kept;
+  }
+  const { memory, scratch } = scope;
+  const made = new GroupCoder(blockKernels(scope), memory.buffer as ArrayBufferLike, scratch, gridOf(type)!);
+  scope.kept.set(name, made);
+  return made;
+}
 
 function eachRow(index: number, rows: number, act: (row: number) => void): void {
   for (let row = index * PIECE_ROWS; row < Math.min(rows, (index + 1) * PIECE_ROWS); row++) act(row);
@@ -151,8 +171,9 @@ function gptqOrdered(scope: TaskScope, index: number, _args: readonly number[], 
 
 /** Scale and offset of every sub-block of a row. */
 function rangesOf(scope: TaskScope, job: Slab, row: number): { scale: Float64Array; offset: Float64Array } {
-  const { sub } = gridOf(job.type)!;
-  const group = newGroupScales();
+  const grid = gridOf(job.type)!;
+  const { sub } = grid;
+  const group = newGroupScales(grid);
   const count = Math.ceil(job.n / sub);
   const [scale, offset] = [new Float64Array(count), new Float64Array(count)];
   for (let start = 0; start < job.n; start += GROUP_WIDTH) {
@@ -206,15 +227,11 @@ function eachDecoded(
   scope: TaskScope,
   slab: Slab,
   row: number,
-  visit: (
-    start: number,
-    decoded: Float32Array,
-    group: ReturnType<typeof newGroupScales>,
-    levels: Float32Array,
-  ) => void,
+  visit: (start: number, decoded: Float32Array, group: GroupScales, levels: Float32Array) => void,
 ): void {
-  const { sub } = gridOf(slab.type)!;
-  const group = newGroupScales();
+  const grid = gridOf(slab.type)!;
+  const { sub } = grid;
+  const group = newGroupScales(grid);
   for (let start = 0; start < slab.n; start += GROUP_WIDTH) {
     const levels = new Float32Array(Math.min(GROUP_WIDTH, slab.n - start));
     loadGroup(scope, slab, row, start, group, levels);

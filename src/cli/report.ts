@@ -1,0 +1,97 @@
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { UsageError } from '../core/errors.ts';
+import { version } from '../core/version.ts';
+import { formatBytes, formatError, printable } from '../report/format.ts';
+import { parseReport } from '../report/read-report.ts';
+import { type Comparison, compareRuns } from '../report/side-by-side.ts';
+import { sqnr } from '../report/summary.ts';
+import { renderTable } from '../report/table.ts';
+import { placeReport, requireInput, samePlace } from './files.ts';
+import { hasColor, type Io, styles, tableStyle } from './io.ts';
+import { isPage } from './reports.ts';
+
+/** Options of `quantize report`, as commander hands them over. */
+export interface ReportFlags {
+  output?: string;
+  force?: boolean;
+}
+
+/**
+ * `quantize report A.json B.json ...`: a table of the runs on standard output, the Pareto front marked; with -o a page,
+ * of one report that of its run.
+ *
+ * @throws UsageError, InputNotFoundError, ReportFileError, ReportPathError
+ */
+export async function reportCommand(paths: readonly string[], flags: ReportFlags, io: Io): Promise<void> {
+  const { output } = flags;
+  if (output !== undefined && !isPage(output)) {
+    throw new UsageError(`-o ${output} is not the name of a page`, { advice: 'name it .html' });
+  }
+  const replaced = paths.find((path) => output !== undefined && samePlace(output, path));
+  if (replaced !== undefined) throw new UsageError(`-o and a report to read are the same file: ${replaced}`);
+  const target = output === undefined ? null : placeReport(output, flags.force === true, null);
+  const named = paths.map((path) => {
+    requireInput(path);
+    return { name: nameOf(path, paths), report: parseReport(readFileSync(path, 'utf8'), path) };
+  });
+  const comparison = compareRuns(named);
+  const { yellow } = styles(hasColor(io.stderr, io.env));
+  for (const text of comparison.warnings) io.stderr.write(`${yellow('warning:')} ${text}\n`);
+  io.stdout.write(`${renderRuns(comparison, io)}\n`);
+  if (target === null) return;
+  if (named.length === 1) {
+    const { renderRunPage } = await import('../report/html/run-page.ts');
+    target.write(renderRunPage(named[0].report));
+  } else {
+    const { renderSideBySidePage } = await import('../report/html/side-by-side-page.ts');
+    target.write(renderSideBySidePage(comparison, version));
+  }
+  io.stderr.write(`wrote ${printable(output!)}\n`);
+}
+
+/** The name of a file without its ending, or its path where another file has the same. */
+function nameOf(path: string, paths: readonly string[]): string {
+  const name = basename(path);
+  return paths.filter((other) => basename(other) === name).length > 1 ? path : name.replace(/\.json$/i, '');
+}
+
+function renderRuns({ runs, measure }: Comparison, io: Io): string {
+  const evaluated = runs.some(({ report }) => report.model.evaluation !== null);
+  const table = renderTable(
+    [
+      { head: 'run', cut: 'late' },
+      { head: 'type' },
+      { head: 'method', drop: 1 },
+      { head: 'bits', align: 'right' },
+      { head: 'file', align: 'right' },
+      { head: 'rel. error', align: 'right' },
+      { head: 'SQNR', align: 'right', drop: 2 },
+      ...(evaluated
+        ? [
+            { head: 'perplexity', align: 'right' as const },
+            { head: 'KL, nat', align: 'right' as const },
+          ]
+        : []),
+      { head: 'front' },
+    ],
+    runs.map(({ name, report: { model }, best }) => [
+      name,
+      model.fileType,
+      model.method,
+      model.bitsPerWeight.toFixed(2),
+      formatBytes(model.fileBytes),
+      formatError(model.metrics.relativeError),
+      sqnr(model.metrics),
+      ...(evaluated
+        ? [
+            model.evaluation?.perplexity.toFixed(3) ?? '',
+            model.evaluation?.base ? formatError(model.evaluation.base.divergence.mean) : '',
+          ]
+        : []),
+      best ? '*' : '',
+    ]),
+    tableStyle(io.stdout, io.env),
+  );
+  return `${table}\n\n* on the Pareto front of file size and ${measure}`;
+}

@@ -1,0 +1,93 @@
+import { formatBytes, formatError } from '../format.ts';
+import type { ComparedRun, Comparison } from '../side-by-side.ts';
+import { sqnr } from '../summary.ts';
+import { html, type Markup } from './markup.ts';
+import { renderPage, scrolling, section } from './page.ts';
+
+/** Runs side by side as a page: size against quality, and a table. Pure. */
+export function renderSideBySidePage(comparison: Comparison, version: string): string {
+  const { runs, measure, warnings } = comparison;
+  const best = runs.filter((run) => run.best);
+  const title = `${runs.length} runs side by side`;
+  const body = html`<header>
+<p class="kicker">Quantization report</p>
+<h1>${title}</h1>
+<p class="lead">Of ${runs.length} runs <b>${best.length}</b> ${best.length === 1 ? 'is' : 'are'} on the Pareto front: no other is as small and as good. Quality is the ${measure === 'KL divergence' ? 'KL divergence from the unquantized model, in nat' : 'relative error of the weights'}.</p>
+${warnings.map((text) => html`<p class="warn">${text}</p>`)}
+</header>
+${section('Size against quality', 'Lower left is better. The line joins the runs on the front; numbers are those of the table.', renderPlot(comparison))}
+${section('Runs', null, renderRuns(comparison))}`;
+  return renderPage(title, body, version);
+}
+
+/** Runs by file size and, on a logarithmic scale, error. An error of 0 lies on the lowest line. */
+function renderPlot({ runs, measure }: Comparison): Markup {
+  const sizes = runs.map(({ report }) => report.model.fileBytes);
+  const known = runs.map(({ error }) => error).filter((error) => error > 0 && Number.isFinite(error));
+  const [least, most] = known.length > 0 ? [Math.min(...known), Math.max(...known)] : [1e-3, 1];
+  const x = scaleOf(Math.min(...sizes), Math.max(...sizes));
+  const y = scaleOf(Math.log(least), Math.log(most));
+  const places = runs.map((run, i) => ({
+    run,
+    number: i + 1,
+    left: x(run.report.model.fileBytes),
+    bottom: y(Math.log(Math.min(most, Math.max(least, run.error)))),
+  }));
+  const front = places.filter(({ run }) => run.best);
+  const line = front.map(({ left, bottom }) => `${left} ${round(100 - bottom)}`).join('L');
+  // A line for each power of ten that lies between.
+  const decades = Array.from({ length: 20 }, (_, i) => 10 ** (i - 15)).filter(
+    (value) => value >= least && value <= most,
+  );
+  return html`<figure>
+<p class="soft">${measure}</p>
+<div class="plot" role="group" aria-label="File size against ${measure}; the table below has the figures">
+${decades.map((value) => html`<span class="grid" aria-hidden="true" style="bottom:${y(Math.log(value))}%"><span>${value.toExponential(0)}</span></span>`)}
+<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"><path class="front" d="M${line}"/></svg>
+${places.map(
+  ({ run, number, left, bottom }) =>
+    html`<a class="dot${run.best ? ' best' : ''}" href="#run${number}" style="left:${left}%;bottom:${bottom}%" title="${describe(run)}" aria-label="${describe(run)}">${number}</a>
+`,
+)}</div>
+<div class="axis" aria-hidden="true">${[...new Set([Math.min(...sizes), Math.max(...sizes)])].map((size) => html`<i style="left:${x(size)}%">${formatBytes(size)}</i>`)}<span class="middle">file size</span></div>
+</figure>`;
+}
+
+const describe = ({ name, report, error }: ComparedRun): string =>
+  `${name}: ${report.model.fileType}, ${formatBytes(report.model.fileBytes)}, ${formatError(error)}`;
+
+/** Values to percent of the plot, with room at both ends; the middle where there is one value. */
+const scaleOf =
+  (low: number, high: number) =>
+  (value: number): number =>
+    high > low ? round(10 + (80 * (value - low)) / (high - low)) : 50;
+
+const round = (value: number): number => Math.round(100 * value) / 100;
+
+function renderRuns({ runs }: Comparison): Markup {
+  const evaluated = runs.some(({ report }) => report.model.evaluation !== null);
+  const heads = [
+    ...['bits a weight', 'file', 'relative error', 'SQNR'],
+    ...(evaluated ? ['perplexity', 'KL divergence, nat'] : []),
+  ];
+  return scrolling(
+    'Runs',
+    html`<table class="list"><thead><tr><th scope="col" class="num">no.</th><th scope="col">run</th><th scope="col">type</th><th scope="col">method</th>${heads.map((head) => html`<th scope="col" class="num">${head}</th>`)}<th scope="col">front</th></tr></thead>
+<tbody>${runs.map(({ name, report: { model }, best }, i) => {
+      const figures = [
+        model.bitsPerWeight.toFixed(2),
+        formatBytes(model.fileBytes),
+        formatError(model.metrics.relativeError),
+        sqnr(model.metrics),
+        ...(evaluated
+          ? [
+              model.evaluation?.perplexity.toFixed(3) ?? '–',
+              model.evaluation?.base ? formatError(model.evaluation.base.divergence.mean) : '–',
+            ]
+          : []),
+      ];
+      return html`<tr id="run${i + 1}"><td class="num">${i + 1}</td><th scope="row">${name}</th><td>${model.fileType}</td><td>${model.method}</td>${figures.map((figure) => html`<td class="num">${figure}</td>`)}<td>${best ? html`<span class="yes">front</span>` : null}</td></tr>
+`;
+    })}</tbody></table>`,
+  );
+}

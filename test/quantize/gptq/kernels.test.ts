@@ -1,0 +1,145 @@
+import { describe, expect, test } from 'vitest';
+import { compileCompute, REPRODUCIBLE } from '../../../src/compute/gemm-choice.ts';
+import { openScope } from '../../../src/compute/scope.ts';
+import { type Grid, gridOf, writeTable } from '../../../src/quantize/gptq/grid.ts';
+import { type BlockKernels, scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
+import { gaussian } from '../../support/random.ts';
+
+const BYTES = 64 * 65_536;
+const memory = new WebAssembly.Memory({ initial: BYTES / 65_536, maximum: 65_536, shared: true });
+const { compute } = openScope({
+  ...{ memory, module: compileCompute(REPRODUCIBLE) },
+  ...{ thread: 0, threads: 1, scratch: 0, scratchBytes: 0, packing: 0, quantization: null, blas: null },
+});
+const twins = new ArrayBuffer(BYTES);
+const sides = [
+  { kernels: compute as unknown as BlockKernels, buffer: memory.buffer as ArrayBufferLike },
+  { kernels: scalarBlockKernels(twins), buffer: twins },
+];
+
+/** Places for vectors and matrices, a largest matrix of floats apart. */
+const SLOT = 65_536;
+const SLOTS = 13;
+const [R, H, X, Y, Z, T, W, C, S, OUT, LEVELS, DECODED, TABLE] = Array.from(
+  { length: SLOTS },
+  (_, i) => 65_536 + 4 * SLOT * i,
+);
+const normal = Float32Array.from({ length: SLOTS * SLOT + 100 }, gaussian(1));
+
+/**
+ * Fills the places with normal numbers (others for each seed), R and H with matrices of `stride` bytes a row, T with the grid's table; runs `act` on
+ * kernels and twins, and compares what they return and `count` floats at each of `results`.
+ */
+function agree(
+  seed: number,
+  width: number,
+  stride: number,
+  grid: Grid,
+  results: readonly (readonly [address: number, count: number])[],
+  act: (kernels: BlockKernels, table: number) => unknown,
+): void {
+  const answers = sides.map(({ kernels, buffer }) => {
+    new Float32Array(buffer, 65_536, SLOTS * SLOT).set(normal.subarray(seed, seed + SLOTS * SLOT));
+    const row = (matrix: number, i: number) => new Float32Array(buffer, matrix + stride * i, width);
+    for (let i = 0; i < width; i++) {
+      row(R, i).fill(0, 0, i);
+      row(R, i)[i] = 3 + Math.abs(row(R, i)[i]);
+      row(H, i)[i] = 40;
+      for (let j = 0; j < i; j++) row(H, j)[i] = row(H, i)[j];
+    }
+    const returned = act(kernels, writeTable(buffer, TABLE, grid));
+    return [returned, ...results.map(([address, count]) => [...new Float32Array(buffer, address, count)])];
+  });
+  expect(answers[0]).toEqual(answers[1]);
+}
+
+const grids = [gridOf('Q3_K')!, gridOf('Q4_K')!, gridOf('IQ4_XS')!];
+
+describe.each([16, 32, 64, 256])('%i columns', (width) => {
+  const vector = (address: number) => [address, width] as const;
+  const [plain] = grids;
+
+  test.each([4 * width, 1024])('sums over rows that are %i bytes apart', (stride) => {
+    agree(1, width, stride, plain, [vector(OUT)], (kernels) => {
+      kernels.gptqCombine(width, width, X, H, stride, OUT);
+    });
+    agree(2, width, stride, plain, [[OUT, width]], (kernels) => {
+      kernels.gptqCombine(12, width - 4, X, H + 16, stride, OUT + 16);
+    });
+    agree(3, width, stride, plain, [vector(OUT)], (kernels) => {
+      kernels.gptqProduct(width, X, R, stride, OUT);
+    });
+  });
+
+  test.each([4 * width, 1024])('triangular systems, rows %i bytes apart', (stride) => {
+    agree(4, width, stride, plain, [vector(OUT), vector(S)], (kernels) => {
+      kernels.gptqTarget(width, X, Y, R, stride, Z, S, OUT);
+    });
+    agree(5, width, stride, plain, [vector(OUT)], (kernels) => {
+      kernels.gptqBacksolve(width, Y, R, stride, Z, OUT);
+    });
+  });
+
+  test.each(grids)('searches onto $type', (grid) => {
+    const { low, high } = grid;
+    const stride = 4 * width;
+    agree(6, width, stride, grid, [[OUT, 24]], (kernels, table) => {
+      kernels.gptqScan(width, X, W, C, low, high, table, OUT);
+    });
+    agree(
+      7,
+      width,
+      stride,
+      grid,
+      [
+        [OUT, 8],
+        [LEVELS, 8 * width],
+      ],
+      (kernels, table) => {
+        kernels.gptqTry(width, X, R, stride, Z, C, low, high, table, S, LEVELS, OUT);
+      },
+    );
+    agree(8, width, stride, grid, [[OUT, 24]], (kernels) => {
+      kernels.gptqFit(width, X, Y, LEVELS, R, stride, S, OUT);
+    });
+  });
+
+  test.each(grids)('codes onto $type', (grid) => {
+    const { low, high } = grid;
+    const stride = 4 * width;
+    agree(9, width, stride, grid, [vector(LEVELS), vector(DECODED)], (kernels, table) => {
+      kernels.gptqFeedback(width, X, R, stride, Z, W, Y, low, high, table, S, LEVELS, DECODED);
+    });
+    const changed = [vector(LEVELS), vector(DECODED), vector(T)];
+    for (const scale of [0.5, 0.0078125, -0.25, 0]) {
+      agree(10, width, stride, grid, changed, (kernels, table) => {
+        const half = width / 2;
+        const args = [width, H, Z, scale, 0.125, low, high, table, T, LEVELS, DECODED] as const;
+        return [kernels.gptqDescend(0, half, ...args), kernels.gptqDescend(half, width, ...args)];
+      });
+    }
+  });
+});
+
+test.each([32, 256])('partners of %i columns', (width) => {
+  for (const change of [0.25, -0.0625, 0]) {
+    agree(12, width, 4 * width, grids[0], [[OUT, 1]], (kernels) => {
+      return Array.from({ length: width }, (_, i) =>
+        kernels.gptqPartner(width, H + 4 * width * i, change, X, Y, OUT),
+      );
+    });
+  }
+});
+
+test('numbers that are not finite take the same way', () => {
+  for (const grid of grids) {
+    const { low, high } = grid;
+    agree(11, 16, 64, grid, [[LEVELS, 8 * 16]], (kernels, table) => {
+      const side = sides.find((candidate) => candidate.kernels === kernels)!;
+      const candidates = new Float32Array(side.buffer, C, 16);
+      candidates.set([0, Number.POSITIVE_INFINITY, Number.NaN, 1e-45, -0, 3e38, 1, 2]);
+      candidates.set([0, 0, 0, 0, 0, 0, Number.POSITIVE_INFINITY, Number.NaN], 8);
+      kernels.gptqTry(16, X, R, 64, Z, C, low, high, table, S, LEVELS, OUT);
+    });
+  }
+});

@@ -1,0 +1,83 @@
+import type { Histogram } from '../../src/core/histogram.ts';
+import type { PlannedTensor } from '../../src/core/plan.ts';
+import type { RunResult } from '../../src/core/result.ts';
+import { elementsOf } from '../../src/core/types.ts';
+import { buildReport, type Report } from '../../src/report/report.ts';
+import { uniform } from './random.ts';
+import { calibrated, calibrationFacts, evaluation, plan, planned, result, sums } from './results.ts';
+
+/** A histogram of bell form: 2 * `half` bins over -1 .. 1. */
+export function bell(weights: number, half = 100, seed = 1): Histogram {
+  const next = uniform(seed);
+  const counts = () =>
+    Array.from({ length: 2 * half }, (_, i) =>
+      Math.round(((weights / half) * Math.exp(-8 * ((i - half) / half) ** 2) * (0.5 + next())) / 1.3),
+    );
+  return {
+    binWidth: 1 / half,
+    first: -half,
+    counted: weights,
+    before: { min: -1.25, max: 1.5, below: 2, above: 7, counts: counts() },
+    after: { min: -0.9, max: 0.95, below: 0, above: 0, counts: counts() },
+    group: { start: 64, weights: 32, values: [-0.75, -0.5, 0, 0.25, 0.5, 2] },
+  };
+}
+
+const kinds = [
+  'attn_q',
+  'attn_k',
+  'attn_v',
+  'attn_output',
+  'ffn_gate',
+  'ffn_up',
+  'ffn_down',
+  'ssm_in',
+  'ssm_out',
+];
+
+/** Report of a model of `layers` layers of nine quantized tensors and a norm, with everything a report can have. */
+export function wholeReport(layers: number, over: Partial<RunResult> = {}): Report {
+  const tensors: PlannedTensor[] = [
+    planned({ name: 'token_embd.weight', shape: [4096, 32_000], type: 'Q6_K', encoder: 'Q6_K' }),
+  ];
+  for (let layer = 0; layer < layers; layer++) {
+    kinds.forEach((kind, i) => {
+      const type = i % 4 === 2 ? 'Q6_K' : i === 5 ? 'Q5_0' : 'Q4_K';
+      const name = `blk.${layer}.${kind}.weight`;
+      const fallback = i === 5 ? { fallbackFrom: 'Q4_K' as const } : {};
+      tensors.push(planned({ name, shape: [4096, 4096], type, encoder: type, ...fallback }));
+    });
+    tensors.push(
+      planned({ name: `blk.${layer}.attn_norm.weight`, shape: [4096], type: 'F32', encoder: 'F32' }),
+    );
+  }
+  const made = result(
+    tensors.map((tensor, i) => [
+      tensor,
+      sums(elementsOf(tensor.shape), tensor.type === 'F32' ? 0 : 0.02 + 0.001 * (i % 17), i),
+    ]),
+  );
+  return buildReport(
+    {
+      ...made,
+      plan: plan({
+        tensors,
+        method: 'gptq',
+        notes: ['Q4_K_M was chosen.'],
+        warnings: ['a tensor was left out: <x>'],
+      }),
+      tensors: made.tensors.map((tensor, i) =>
+        tensor.tensor.type === 'F32'
+          ? tensor
+          : { ...tensor, calibration: calibrated(), histogram: bell(tensor.sums.count, 100, i) },
+      ),
+      calibration: calibrationFacts(),
+      evaluation: evaluation(),
+      activations: [
+        { tensor: 'blk.0.attn_q.weight', absmax: 12.5, percentile: 7.25, mse: 6.125, entropy: 5.0625 },
+      ],
+      ...over,
+    },
+    ['my model', '--method', 'gptq', '--report', "it's.html"],
+  );
+}
