@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { collectActivations } from '../../src/model-runs.ts';
 import { STATISTICS } from '../../src/read/activation-statistics.ts';
 import { readGguf } from '../../src/read/gguf.ts';
+import { buildReport } from '../../src/report/report.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { forwardModel, forwardTeam, logitsOf } from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
@@ -37,6 +38,13 @@ it.skipIf(engineDirectory === null).each(['dense', 'experts'])('input scales: %s
     ({ bits, symmetric, method }) => bits === 8 && symmetric && method === 'mse',
   )!;
   expect(scale.tensor.source).toEqual({ kind: 'values', values: [range.scale] });
+
+  const report = buildReport(result);
+  const tensor = report.tensors.find(({ name }) => name === 'blk.0.attn_q.weight')!;
+  expect(tensor.inputScale).toEqual({ bits: 8, symmetric: true, method: 'mse', scales: [range.scale] });
+  expect(report.activations!.find((each) => each.tensor === tensor.name)!.mse).toBe(range.high);
+  // Scales of inputs are no weights.
+  expect(report.model.weights).toBe(buildReport((await convert({ type: 'Q8_0' })).result).model.weights);
 
   const tokens = Int32Array.from({ length: 20 }, (_, i) => 3 + 5 * i);
   const [with_, plain] = [path, without].map((file) => {
