@@ -1,12 +1,17 @@
+import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { collectActivationRanges } from '../../src/calibrate/activation-ranges.ts';
 import { Activations } from '../../src/calibrate/forward/activations.ts';
 import type { ForwardModel } from '../../src/calibrate/forward/shape.ts';
 import type { Team } from '../../src/compute/team.ts';
-import { type ActivationStatistics, parseActivations } from '../../src/core/activations.ts';
+import { type ActivationStatistics, activationsName, parseActivations } from '../../src/core/activations.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { evaluate } from '../../src/evaluate/evaluate.ts';
+import { evaluate as evaluateModel } from '../../src/model-runs.ts';
+import { STATISTICS } from '../../src/read/activation-statistics.ts';
+import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
@@ -94,6 +99,30 @@ describe('a model with quantized activations', () => {
       /blk\.0\.attn_q\.weight/,
     );
   });
+});
+
+it('is run by the command over statistics from a file', async () => {
+  const { path } = await convert({ type: 'Q4_K_M' });
+  const stats = join(temporaryDirectory(), 'stats.json');
+  writeFileSync(stats, JSON.stringify({ ...STATISTICS, ...statistics }));
+  const text = join(repository, 'fixtures/text/eval.txt');
+  const found = await evaluateModel(
+    {
+      input: path,
+      base: sotu,
+      text,
+      context: 64,
+      windows: 3,
+      threads: 2,
+      activations: schemes,
+      stats,
+      layers: true,
+    },
+    () => {},
+  );
+  expect(found.activations!.map(({ scheme }) => scheme)).toEqual(schemes.map(activationsName));
+  expect(found.weightBits).toBeCloseTo(5.1, 1);
+  expect(found.layers).toHaveLength(29);
 });
 
 describe('BitLinear', () => {
