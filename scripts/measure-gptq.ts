@@ -23,7 +23,7 @@ import { Llama } from '../test/engine/llama.ts';
 import { quantizeModel } from '../test/engine/quantize.ts';
 import { imatrixBytes } from '../test/support/imatrix-writer.ts';
 import { divergenceRatio, type Quality, ReferenceLogits } from './reference-logits.ts';
-import { replaceTable } from './tables.ts';
+import { replaceTable } from './tables.js';
 
 const CONTEXT = 256;
 const WINDOWS = 100;

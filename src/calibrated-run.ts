@@ -1,6 +1,7 @@
 import { type Corpus, readCorpus } from './calibrate/corpus.ts';
 import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
+import { openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
 import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
@@ -44,20 +45,22 @@ export class CalibratedRun {
   readonly #corpus: Corpus;
   readonly #options: QuantizeOptions;
   readonly #calibration: PlannedCalibration;
-  #gemm = '';
-  /** Set by \`run\`. */
+  /** What multiplies matrices. */
+  readonly gemm: string;
+  /** Set by `run`, unless an earlier run has coded everything. */
   times: CalibrationTimes | null = null;
 
   /**
-   * Reads the text.
+   * Reads the text, and finds what multiplies matrices.
    *
-   * @throws the errors of openTokenizer and readCorpus
+   * @throws the errors of openTokenizer, readCorpus and openGemm
    */
   constructor(plan: Plan, options: QuantizeOptions) {
     this.#plan = plan;
     this.#options = options;
     this.#calibration = plan.calibration!;
     this.#corpus = corpusOf(plan, options);
+    this.gemm = openGemm(options.gemm ?? 'auto').name;
   }
 
   /** What the user should know of the text. */
@@ -65,22 +68,20 @@ export class CalibratedRun {
     return this.#corpus.warnings;
   }
 
-  /** What decides the bytes, besides the plan. */
+  /** What decides the bytes, besides the plan and `gemm`. */
   get decisive(): unknown {
     const { context, tokens, sha256 } = this.#corpus;
-    const { gemm = 'auto', seed = 0 } = this.#options;
-    return { context, tokens, sha256, gemm, seed, ...this.#how(), ...this.#calibration };
+    const { seed = 0 } = this.#options;
+    return { context, tokens, sha256, seed, ...this.#how(), ...this.#calibration };
   }
 
   #how() {
-    const { damp = DEFAULT_DAMPING, actOrder = false } = this.#options;
-    return { damping: damp, actOrder, correction: CORRECTION };
+    const { damp = DEFAULT_DAMPING, correction = CORRECTION, actOrder = false } = this.#options;
+    return { damping: damp, actOrder, correction };
   }
 
-  /** After `run`. */
   facts(): CalibrationFacts {
-    const { damping, actOrder } = this.#how();
-    return { ...factsOf(this.#corpus, this.#options, this.#gemm), ...this.#calibration, damping, actOrder };
+    return { ...factsOf(this.#corpus, this.#options, this.gemm), ...this.#calibration, ...this.#how() };
   }
 
   /**
@@ -116,7 +117,8 @@ export class CalibratedRun {
             target.paths,
           )
         : undefined;
-    const { gemm, result } = await conduct(
+    if (left.length === 0) return kept;
+    const { result } = await conduct(
       {
         kind: 'gptq',
         threads,
@@ -147,7 +149,6 @@ export class CalibratedRun {
         },
       },
     );
-    this.#gemm = gemm;
     this.times = result;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);

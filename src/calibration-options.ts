@@ -9,6 +9,8 @@ export interface CalibrationOptions extends CorpusChoice, ForwardChoice {
   readonly rounding?: Rounding;
   /** Added to the diagonal of each Hessian, as a fraction of its mean. */
   readonly damp?: number;
+  /** Share of what the inputs of a matrix have lost that its codes make up for; 0 saves the second pass of the float model. */
+  readonly correction?: number;
   /** Columns in the order of falling diagonal. */
   readonly actOrder?: boolean;
   /** Text to evaluate the result on. */
@@ -71,6 +73,7 @@ function requireNoneWithoutMethod(options: CalibrationOptions): void {
     ['--calibration-tokens', options.calibrationTokens],
     ['--seed', options.seed],
     ['--damp', options.damp],
+    ['--correction', options.correction],
     ['--act-order', options.actOrder],
     ['--rounding', options.rounding],
     // An evaluation runs the model too.
@@ -90,7 +93,14 @@ function requireNoneWithoutMethod(options: CalibrationOptions): void {
   });
 }
 
-function requireNumbers({ calibrationTokens, context, seed, damp, memory }: CalibrationOptions): void {
+function requireNumbers({
+  calibrationTokens,
+  context,
+  seed,
+  damp,
+  correction,
+  memory,
+}: CalibrationOptions): void {
   const whole = (name: string, value: number | undefined, least: number, most = Number.MAX_SAFE_INTEGER) => {
     if (value === undefined || (Number.isSafeInteger(value) && value >= least && value <= most)) return;
     throw new UsageError(`${name} is out of range`, {
@@ -102,6 +112,12 @@ function requireNumbers({ calibrationTokens, context, seed, damp, memory }: Cali
   whole('--context', context, 2);
   whole('--seed', seed, 0, MAX_SEED);
   whole('--memory', memory, 1);
+  if (correction !== undefined && !(correction >= 0 && correction <= 1)) {
+    throw new UsageError('--correction is out of range', {
+      expected: 'a share of what inputs have lost, from 0 to 1',
+      got: String(correction),
+    });
+  }
   if (damp !== undefined && !(damp >= 0 && damp <= 1)) {
     throw new UsageError('--damp is out of range', {
       expected: 'a fraction of the mean diagonal, from 0 to 1',

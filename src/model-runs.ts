@@ -1,4 +1,5 @@
 import { readCorpus } from './calibrate/corpus.ts';
+import { modelShape } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
 import { conduct } from './conduct/conductor.ts';
@@ -125,11 +126,7 @@ export async function evaluate(
   const statistics = stats === undefined ? null : readActivationStatistics(stats);
   const plan = planOf(options.input);
   const base = options.base === undefined ? null : modelOf(planOf(options.base));
-  const { metadata, checkpoint } = plan;
-  const { windows } = readCorpus(metadata, openTokenizer(metadata, checkpoint.path), {
-    ...{ sources: [text], field: null, tokens: null, seed: 0 },
-    context: options.context ?? null,
-  });
+  const windows = windowsOf(plan, options);
   const conducted = await conduct(
     {
       ...{ kind: 'evaluation', threads, memory, gemm, base },
@@ -140,6 +137,24 @@ export async function evaluate(
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
   return { text, ...conducted.result };
+}
+
+type EvaluationText = Pick<EvaluationOptions, 'text' | 'context'>;
+
+/**
+ * Refuses what `evaluate` would refuse in a plan's output, before that is made.
+ *
+ * @throws the errors of modelShape, openTokenizer and readCorpus
+ */
+export function requireEvaluation(plan: Plan, options: EvaluationText): void {
+  modelShape(modelOf(plan));
+  windowsOf(plan, options);
+}
+
+/** All of a text. */
+function windowsOf({ metadata, checkpoint }: Plan, { text, context }: EvaluationText): readonly Int32Array[] {
+  const options = { sources: [text], field: null, tokens: null, seed: 0, context: context ?? null };
+  return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), options).windows;
 }
 
 /** A model of any kind as it is: what its tensors are called, where their values lie, what its metadata says. */

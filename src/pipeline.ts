@@ -14,7 +14,7 @@ import type { RunResult, Stage } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
-import { type CalibrationEvent, type EvaluationOptions, evaluate } from './model-runs.ts';
+import { type CalibrationEvent, type EvaluationOptions, evaluate, requireEvaluation } from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import { planQuantization, type QuantizeOptions } from './planned-run.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
@@ -76,7 +76,7 @@ export async function quantize(
   const { plan, layout, output, inputs, activations } = planQuantization(options, enter);
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
-  requireEvaluable(options, target);
+  requireEvaluable(options, target, plan);
   const { files } = plan.checkpoint;
   const checkInterrupted = (opened: OutputTargets | null) => {
     if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
@@ -90,8 +90,8 @@ export async function quantize(
     );
 
   enter('calibrate');
-  const calibrated = plan.calibration && new CalibratedRun(plan, options);
-  const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated?.decisive);
+  const calibrated = plan.calibration ? new CalibratedRun(plan, options) : null;
+  const key = resumeKey(plan, chunk, decisiveOptions(options), calibrated);
   const ranged = rangedTensors(plan.tensors, planned);
   const rangedJob: Job = {
     files,
@@ -235,9 +235,13 @@ export async function quantize(
   };
 }
 
-/** @throws UsageError where the output cannot be read again, and is to be */
-function requireEvaluable({ evalText }: QuantizeOptions, { kind }: OutputTargets): void {
-  if (evalText === undefined || kind === 'files') return;
+/** @throws UsageError where the output cannot be read again, and is to be; the errors of requireEvaluation */
+function requireEvaluable({ evalText, context }: QuantizeOptions, { kind }: OutputTargets, plan: Plan): void {
+  if (evalText === undefined) return;
+  if (kind === 'files') {
+    requireEvaluation(plan, { text: evalText, ...(context !== undefined && { context }) });
+    return;
+  }
   throw new UsageError('--eval reads the output again, and a stream is gone', {
     advice: 'write a file by -o, or leave out --eval',
   });
@@ -273,6 +277,7 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
     force: _f,
     resume: _r,
     memory: _m,
+    gemm: _g,
     evalText: _e,
     histograms: _h,
     hashOutput: _h2,

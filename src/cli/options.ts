@@ -27,6 +27,7 @@ export interface QuantizeFlags {
   context?: number;
   seed?: number;
   damp?: number;
+  correction?: number;
   actOrder?: boolean;
   rounding?: 'gptq' | 'nearest';
   memory?: number;

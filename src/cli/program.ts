@@ -120,6 +120,11 @@ export function createProgram(io: Io, argv: readonly string[]): Command {
     .option('--context <n>', 'tokens in a window', wholeNumber(2))
     .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
     .option('--damp <fraction>', 'of the mean diagonal, added to it (default: 0.01)', decimal(0))
+    .option(
+      '--correction <share>',
+      'of what inputs have lost, made up for; 0: less memory (default: 0.75)',
+      decimal(0),
+    )
     .option('--act-order', 'round the columns with the largest inputs first')
     .addOption(
       new Option('--rounding <kind>', 'how codes are chosen (default: gptq)').choices([...roundings]),

@@ -131,7 +131,8 @@ function createMeter(now: () => number) {
   let progress = { doneWeights: 0, totalWeights: 0, tensor: '' };
   let resumed = 0; // weights that were done before
   let calibration: CalibrationEvent | null = null; // while it is what goes on
-  let calibrationStarted: number | null = null; // stages alternate under it
+  let calibrationStarted = 0; // stages alternate under it
+  let calibrationDone = Number.POSITIVE_INFINITY;
   return {
     update(event: PipelineEvent): void {
       if (event.kind === 'stage') {
@@ -141,7 +142,8 @@ function createMeter(now: () => number) {
         calibration = null;
       } else if (event.kind === 'calibration') {
         calibration = event;
-        calibrationStarted ??= now();
+        if (event.done < calibrationDone) calibrationStarted = now(); // the first event, or an evaluation follows
+        calibrationDone = event.done;
       } else if (event.kind === 'resumed') {
         resumed = event.doneWeights;
         started = now();
@@ -150,7 +152,7 @@ function createMeter(now: () => number) {
       }
     },
     describe(): string {
-      if (calibration !== null) return describeCalibration(calibration, (now() - calibrationStarted!) / 1000);
+      if (calibration !== null) return describeCalibration(calibration, (now() - calibrationStarted) / 1000);
       const { doneWeights, totalWeights, tensor } = progress;
       if (totalWeights === 0) return stage;
       const seconds = (now() - started) / 1000;

@@ -3,6 +3,9 @@ import { QuantizeError } from '../core/errors.ts';
 /** The memory a calculation was allowed is too small for its largest part. */
 export class MemoryBudgetError extends QuantizeError {}
 
+/** Bytes of the largest WebAssembly memory: more of `--memory` does not go here. */
+const ADDRESSABLE = 2 ** 32;
+
 /** A stack of buffers in the memory that all threads of a team share: what was taken last is given back first. */
 export class Arena {
   readonly #end: number;
@@ -26,7 +29,10 @@ export class Arena {
       throw new MemoryBudgetError(`no room in memory for ${what}`, {
         expected: `${at + bytes} bytes in all`,
         got: `${this.#end} bytes`,
-        advice: 'allow more by --memory, or lower --context',
+        advice:
+          this.#end < ADDRESSABLE
+            ? 'allow more by --memory, or lower --context'
+            : 'this is all that a calculation can address: lower --context, or quantize without calibration',
       });
     }
     this.#top = aligned(at + bytes);

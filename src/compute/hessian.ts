@@ -64,12 +64,7 @@ export class Hessian {
 
   /** Channels that were zero in every row. */
   deadChannels(): number[] {
-    return channelsWhere(this.diagonal(), (value) => value === 0);
-  }
-
-  /** Channels in which a value was not finite, or too large for its square to be a float32. */
-  notFiniteChannels(): number[] {
-    return channelsWhere(this.diagonal(), (value) => !Number.isFinite(value));
+    return [...this.diagonal().entries()].flatMap(([channel, value]) => (value === 0 ? channel : []));
   }
 
   /** Writes H[start .. start + count, 0 .. n) to an address: float32, row-major, undamped. */
@@ -148,9 +143,3 @@ export function tileDiagonal(team: Team, pool: TilePool, tiles: TileHandle, heig
 /** Rows of n columns that fit when packed, in whole slabs, at least one. */
 const rowsOf = (bytes: number, n: number): number =>
   SLAB * Math.max(1, Math.floor(bytes / packedRowBytes(n) / SLAB));
-
-function channelsWhere(diagonal: Float64Array, test: (value: number) => boolean): number[] {
-  const found: number[] = [];
-  for (const [channel, value] of diagonal.entries()) if (test(value)) found.push(channel);
-  return found;
-}

@@ -8,7 +8,9 @@ export const CONTROL = {
   busy: 2,
   /** Not 0: the team is closed. */
   stop: 3,
-  slots: 4,
+  /** Workers that wait for commands, or could not be made ready for them and have said why. */
+  ready: 4,
+  slots: 5,
 } as const;
 
 /** What all threads do next. */

@@ -1,7 +1,7 @@
 /** A thread of a team: waits for a command, takes pieces of it, waits again. */
 import { pathToFileURL } from 'node:url';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { openScope, type ScopeOptions, type Task, type TaskModule } from './scope.ts';
+import { openScope, type ScopeOptions, type Task, type TaskModule, type TaskScope } from './scope.ts';
 import { CONTROL, type Command, failureOf, takePieces } from './team-protocol.ts';
 
 const {
@@ -16,14 +16,28 @@ const {
   modules: string[];
 };
 
-const scope = openScope(options);
 const tasks = new Map<string, Task>();
-for (const path of modules) {
-  const module: TaskModule = await import(pathToFileURL(path).href);
-  for (const [name, task] of Object.entries(module.tasks)) tasks.set(name, task);
+
+/** Null where the conductor was told why there is none. */
+async function prepare(): Promise<TaskScope | null> {
+  try {
+    const scope = openScope(options);
+    for (const path of modules) {
+      const module: TaskModule = await import(pathToFileURL(path).href);
+      for (const [name, task] of Object.entries(module.tasks)) tasks.set(name, task);
+    }
+    return scope;
+  } catch (error) {
+    port.postMessage(failureOf(error));
+    return null;
+  }
 }
 
-for (let seen = 0; ; ) {
+const scope = await prepare();
+Atomics.add(control, CONTROL.ready, 1);
+Atomics.notify(control, CONTROL.ready);
+
+for (let seen = 0; scope !== null; ) {
   Atomics.wait(control, CONTROL.generation, seen);
   if (Atomics.load(control, CONTROL.stop) !== 0) break;
   const received = receiveMessageOnPort(port) as { message: Command } | undefined;

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { Arena } from './arena.ts';
+import { Arena, MemoryBudgetError } from './arena.ts';
 import { compileCompute, type Gemm, REPRODUCIBLE } from './gemm-choice.ts';
 import { openScope, type Task, type TaskModule, type TaskScope } from './scope.ts';
 import { CONTROL, type Command, failureOf, type MemberFailure, takePieces } from './team-protocol.ts';
@@ -29,6 +29,20 @@ export interface TeamOptions {
 
 const PAGE = 65_536;
 
+/** @throws MemoryBudgetError where the system has no room for it, as under `ulimit -v` */
+function sharedMemory(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    throw new MemoryBudgetError('the system gives no shared memory for the calculation', {
+      expected: `${pages * PAGE} bytes`,
+      got: (cause as Error).message,
+      advice: 'allow less by --memory',
+      cause,
+    });
+  }
+}
+
 /**
  * Threads that work on one shared memory under one conductor. The conductor is the thread that calls: `run` blocks it, and it
  * takes pieces of the work as the others do. So a calculation reads as a sequence of runs, and whatever its pieces write is
@@ -43,10 +57,13 @@ export class Team {
   readonly #ports: MessagePort[] = [];
   readonly #workers: Worker[] = [];
   readonly #tasks = new Map<string, Task>();
+  /** Whether the other threads are known to be ready; what kept one of them from that. */
+  #ready = false;
+  #broken: MemberFailure | null = null;
 
   constructor({ threads, bytes, scratchBytes, modules, quantization, gemm = REPRODUCIBLE }: TeamOptions) {
     const pages = Math.min(65_536, Math.ceil(bytes / PAGE));
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    const memory = sharedMemory(pages);
     const module = compileCompute(gemm);
     this.#control = new Int32Array(new SharedArrayBuffer(4 * CONTROL.slots));
     const shared = { memory, module, threads, scratchBytes, quantization, blas: gemm.blas };
@@ -90,7 +107,8 @@ export class Team {
    * Executes pieces 0 .. count - 1 of a task over all threads and returns when all are done. `payload` is cloned for each
    * thread, so it should be small.
    *
-   * @throws TaskFailure for a piece that failed with `failure`; the error itself of any other, which is a bug
+   * @throws TaskFailure for a piece that failed with `failure`; the error itself of any other, which is a bug, and so is
+   *   a thread that could not be made ready
    */
   run(name: string, count: number, args: readonly number[] = [], payload: unknown = null): void {
     const task = this.#tasks.get(name);
@@ -100,6 +118,7 @@ export class Team {
     // One piece needs no one else.
     const helpers = count > 1 ? this.#ports.length : 0;
     if (helpers > 0) {
+      this.#requireHelpers();
       Atomics.store(control, CONTROL.busy, helpers);
       const command: Command = { name, count, args, payload };
       for (const port of this.#ports) port.postMessage(command);
@@ -117,14 +136,41 @@ export class Team {
       for (let busy = helpers; busy > 0; busy = Atomics.load(control, CONTROL.busy)) {
         Atomics.wait(control, CONTROL.busy, busy);
       }
-      for (const port of this.#ports) {
-        const answer = receiveMessageOnPort(port) as { message: MemberFailure } | undefined;
-        failure ??= answer?.message ?? null;
-      }
+      failure ??= this.#firstFailure();
     }
     if (failure === null) return;
     if (failure.failure !== undefined) throw new TaskFailure(name, failure.failure);
     throw new Error(failure.message, { cause: failure.stack });
+  }
+
+  /**
+   * Waits until the other threads are there. One that is not would never take its share, nor say so: the thread that conducts hears
+   * no events while it waits.
+   */
+  #requireHelpers(): void {
+    const control = this.#control;
+    if (!this.#ready) {
+      const count = this.#ports.length;
+      for (let ready = Atomics.load(control, CONTROL.ready); ready < count; ) {
+        Atomics.wait(control, CONTROL.ready, ready);
+        ready = Atomics.load(control, CONTROL.ready);
+      }
+      this.#ready = true;
+      this.#broken = this.#firstFailure();
+    }
+    if (this.#broken === null) return;
+    const { message, stack } = this.#broken;
+    throw new Error(`a thread could not be made ready: ${message}`, { cause: stack });
+  }
+
+  /** Takes what the other threads said went wrong, at most one message each. */
+  #firstFailure(): MemberFailure | null {
+    let failure: MemberFailure | null = null;
+    for (const port of this.#ports) {
+      const answer = receiveMessageOnPort(port) as { message: MemberFailure } | undefined;
+      failure ??= answer?.message ?? null;
+    }
+    return failure;
   }
 
   /** Ends the other threads. */

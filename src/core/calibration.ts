@@ -61,6 +61,8 @@ export interface CalibrationFacts {
   readonly actOrder: boolean;
   /** The damping asked for, a fraction of the mean diagonal. */
   readonly damping: number;
+  /** Share of what the inputs of matrices have lost that codes make up for (docs/gptq.md). */
+  readonly correction: number;
   /** What multiplied matrices: "wasm", "wasm-relaxed" or "blas: <library>". */
   readonly gemm: string;
 }
@@ -103,7 +105,7 @@ export interface CollectedImportance {
 /** An importance matrix that was collected, and on what. */
 export interface ImportanceRun {
   readonly entries: readonly CollectedImportance[];
-  readonly corpus: Omit<CalibrationFacts, 'method' | 'rounding' | 'actOrder' | 'damping'>;
+  readonly corpus: Omit<CalibrationFacts, 'method' | 'rounding' | 'actOrder' | 'damping' | 'correction'>;
   /** What the user should know of the text, one sentence each. */
   readonly warnings: readonly string[];
 }

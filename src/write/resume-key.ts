@@ -17,6 +17,8 @@ export interface ResumeKey {
   readonly planSha256: string;
   /** SHA-256 of the header of this output file: metadata, and the cut into files. */
   readonly headerSha256: string;
+  /** What multiplies the matrices of a calibration, whose numbers depend on it a little; null where none is. */
+  readonly gemm: string | null;
   /** Options as given: they say why plans differ, and decide nothing themselves. */
   readonly options: Readonly<Record<string, unknown>>;
 }
@@ -33,21 +35,26 @@ interface InputKey {
 /** The journal beside the output belongs to another job. */
 export class ResumeMismatchError extends QuantizeError {}
 
-/**
- * The key of a run, the header of each output file apart. `more`: what decides the bytes besides the plan, as a calibration
- * does.
- */
+/** What a calibration adds to a plan in deciding the bytes. */
+interface Calibration {
+  readonly gemm: string;
+  /** All the rest. */
+  readonly decisive: unknown;
+}
+
+/** The key of a run, the header of each output file apart. */
 export function resumeKey(
   plan: Plan,
   chunk: number,
   options: Readonly<Record<string, unknown>>,
-  more: unknown = null,
+  calibration: Calibration | null = null,
 ): Omit<ResumeKey, 'headerSha256'> {
   return {
     version,
     chunk,
     inputs: inputKeys(plan.checkpoint),
-    planSha256: sha256(JSON.stringify([plan.tensors, more], digestible)),
+    planSha256: sha256(JSON.stringify([plan.tensors, calibration?.decisive ?? null], digestible)),
+    gemm: calibration?.gemm ?? null,
     options,
   };
 }
@@ -113,6 +120,7 @@ export function differences(then: ResumeKey, now: ResumeKey): string[] {
     compare(`modification time of ${input.name}`, time(before.modified), time(input.modified));
     if (before.headerSha256 !== input.headerSha256) found.push(`header of ${input.name}`);
   });
+  compare('--gemm', then.gemm, now.gemm);
   const samePlan = then.planSha256 === now.planSha256 && then.headerSha256 === now.headerSha256;
   if (samePlan || found.length > 0) return found;
   for (const name of new Set([...Object.keys(then.options), ...Object.keys(now.options)])) {

@@ -223,6 +223,12 @@ describe('what it refuses, it names', () => {
       /head_count[\s\S]*four/,
     ],
     [
+      'llama.attention.head_count_kv',
+      { type: 'UINT32', value: 3 },
+      ForwardMetadataError,
+      /head_count_kv: a divisor of the 4 heads[\s\S]*3/,
+    ],
+    [
       'llama.rope.dimension_count',
       { type: 'UINT32', value: 32 },
       ForwardMetadataError,

@@ -130,6 +130,11 @@ describe('on a terminal', () => {
     expect(shown.text).toBe('layer 3/32  50 %  3.0 s left  ffn_down');
     progress.handle({ kind: 'stage', stage: 'write' });
     expect(shown.text).toBe('write');
+    // The evaluation behind it has a time of its own.
+    progress.handle({ kind: 'calibration', layer: 1, layers: 32, step: 'attention', done: 0, total: 4 });
+    fake.advance(2);
+    progress.handle({ kind: 'calibration', layer: 1, layers: 32, step: 'feed-forward', done: 1, total: 4 });
+    expect(shown.text).toBe('layer 1/32  25 %  6.0 s left  feed-forward');
   });
 
   it('steps aside for a line', () => {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
-import { MemoryBudgetError } from '../../src/compute/arena.ts';
+import { Arena, MemoryBudgetError } from '../../src/compute/arena.ts';
 import type { TaskModule } from '../../src/compute/scope.ts';
 import { type TaskFailure, Team } from '../../src/compute/team.ts';
 
@@ -58,6 +58,23 @@ test('what a task refuses comes with what it said, and the team goes on', () => 
 test('a bug is thrown as it is', () => {
   expect(() => team(2).run('crash', 10)).toThrow('a bug');
   expect(() => team(1).run('nothing', 1)).toThrow('no task is named nothing');
+});
+
+test('a thread that cannot begin ends every run, and keeps nobody waiting', () => {
+  const lame = new Team({
+    ...{ threads: 3, bytes: 1 << 22, scratchBytes: 1024, quantization: null },
+    modules: [{ specifier: `${path}.none`, module }],
+  });
+  open.push(lame);
+  for (let round = 0; round < 2; round++) {
+    expect(() => lame.run('refuse', 3)).toThrow(/could not be made ready[\s\S]*tasks\.js\.none/);
+  }
+});
+
+test('beyond what can be addressed no option gives more memory', () => {
+  const most = 2 ** 32;
+  expect(() => new Arena(most - 64, most).take(128, 'a thing')).toThrow(/lower --context/);
+  expect(() => new Arena(most - 64, most).take(128, 'a thing')).not.toThrow(/--memory/);
 });
 
 test('an arena gives buffers on lines of 64 bytes and takes them back in order', () => {

@@ -147,6 +147,7 @@ export const calibrationFacts = (over: Partial<CalibrationFacts> = {}): Calibrat
   method: 'gptq',
   rounding: 'gptq',
   actOrder: false,
+  correction: 0.75,
   damping: 0.01,
   gemm: 'blas: libopenblas.so.0',
   ...over,

@@ -9,6 +9,7 @@ export const keyOf = (over: Partial<ResumeKey> = {}): ResumeKey => ({
   inputs: [{ name: 'model.safetensors', bytes: 100, modified: 0, headerSha256: 'aa' }],
   planSha256: 'bb',
   headerSha256: 'cc',
+  gemm: null,
   options: { type: 'Q4_0' },
   ...over,
 });

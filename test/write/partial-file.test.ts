@@ -245,6 +245,7 @@ describe('resuming', () => {
     [{ inputs: [{ ...keyOf().inputs[0], bytes: 101 }] }, 'size of model.safetensors: 100 then, 101 now'],
     [{ inputs: [{ ...keyOf().inputs[0], modified: 1 }] }, 'modification time of model.safetensors'],
     [{ inputs: [{ ...keyOf().inputs[0], headerSha256: 'ab' }] }, 'header of model.safetensors'],
+    [{ gemm: 'wasm' }, '--gemm: null then, wasm now'],
     [{ inputs: [] }, 'number of input files: 1 then, 0 now'],
     [{ planSha256: 'b', options: { type: 'Q8_0' } }, 'type: "Q4_0" then, "Q8_0" now'],
     [{ headerSha256: 'c' }, 'the plan: metadata or tensors'],

@@ -92,6 +92,10 @@ export function modelShape({ path, metadata, tensors }: ForwardModel): ModelShap
   const same = (name: string, expected: number) => {
     if (keys.count(name, expected) !== expected) throw keys.unknown(name, String(expected));
   };
+  const kvHeads = keys.count('attention.head_count_kv', heads);
+  if (kvHeads < 1 || heads % kvHeads > 0) {
+    throw keys.unknown('attention.head_count_kv', `a divisor of the ${heads} heads`);
+  }
   same('attention.value_length', headSize);
   same('rope.dimension_count', headSize);
   const experts = keys.count('expert_count', 0);
@@ -105,7 +109,7 @@ export function modelShape({ path, metadata, tensors }: ForwardModel): ModelShap
     layers: keys.count('block_count'),
     width,
     heads,
-    kvHeads: keys.count('attention.head_count_kv', heads),
+    kvHeads,
     headSize,
     feedForward: keys.count('feed_forward_length'),
     vocabulary: embedding?.shape[1] ?? keys.count('vocab_size'),

@@ -120,10 +120,6 @@ export abstract class Step {
   /** What remains to be done when all slabs have passed. */
   protected finish(): void {}
 
-  get team(): Team {
-    return this.pass.team;
-  }
-
   /** All tokens, in parts. */
   get slabs(): readonly Slab[] {
     return this.pass.slabs;

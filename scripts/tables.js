@@ -3,8 +3,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 /**
  * Writes a table into a document, between `<!-- table:NAME -->` and the next `<!-- end -->`. A document without that
  * place gets it at its end; a document that is not there is made.
+ *
+ * @param {string} path
+ * @param {string} name
+ * @param {string} table
  */
-export function replaceTable(path: string, name: string, table: string): void {
+export function replaceTable(path, name, table) {
   const text = existsSync(path) ? readFileSync(path, 'utf8') : '# GPTQ\n';
   const [open, close] = [`<!-- table:${name} -->`, '<!-- end -->'];
   const filled = `${open}\n${table}\n${close}`;
