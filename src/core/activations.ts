@@ -1,4 +1,4 @@
-import type { CalibrationFacts } from './calibration.ts';
+import type { ImportanceRun } from './calibration.ts';
 import { UsageError } from './errors.ts';
 
 /** How a static range is chosen from what a calibration text gave; docs/activations.md defines each. */
@@ -109,7 +109,7 @@ export interface ActivationGroup {
 
 /** What `quantize calibrate` finds, and its file holds. */
 export interface ActivationStatistics {
-  readonly corpus: Omit<CalibrationFacts, 'method' | 'rounding' | 'actOrder' | 'damping' | 'gemm'>;
+  readonly corpus: Omit<ImportanceRun['corpus'], 'gemm'>;
   /** Share of the values that the range of the method `percentile` holds, in percent. */
   readonly percentile: number;
   /** In the order of the calculation. */
