@@ -3,10 +3,13 @@ import { modelShape } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
 import { conduct } from './conduct/conductor.ts';
+import type { ActivationScheme, ActivationStatistics } from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
+import { UsageError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
 import type { Plan } from './core/plan.ts';
 import { planQuantization } from './planned-run.ts';
+import { readActivationStatistics } from './read/activation-statistics.ts';
 import { resolveResources } from './resources.ts';
 
 /** Where the run of a model over a text is. */
@@ -29,6 +32,12 @@ export interface ImportanceOptions extends CorpusChoice, ForwardChoice {
   readonly signal?: AbortSignal;
 }
 
+/** `quantize calibrate`. */
+export interface ActivationOptions extends ImportanceOptions {
+  /** Share of the values that the method `percentile` keeps in range, in percent. */
+  readonly percentile?: number;
+}
+
 /** `quantize eval`. */
 export interface EvaluationOptions extends ForwardChoice {
   readonly input: string;
@@ -40,6 +49,12 @@ export interface EvaluationOptions extends ForwardChoice {
   readonly context?: number;
   /** Windows at most, from the start of the text. */
   readonly windows?: number;
+  /** Quantizations of activations, each evaluated too. */
+  readonly activations?: readonly ActivationScheme[];
+  /** File of `quantize calibrate`, with the ranges of static ones. */
+  readonly stats?: string;
+  /** Also the error of each matrix's outputs against the reference's. */
+  readonly layers?: boolean;
   readonly threads?: number;
   readonly signal?: AbortSignal;
 }
@@ -68,6 +83,33 @@ export async function collectImportance(
   return { entries, corpus: factsOf(corpus, options, conducted.gemm), warnings: corpus.warnings };
 }
 
+/** Share of the values that the method `percentile` keeps in range, in percent. */
+const DEFAULT_PERCENTILE = 99.99;
+
+/** Ranges of the inputs of every matrix, over a text. */
+export async function collectActivations(options: ActivationOptions, onEvent: Listener) {
+  const { threads } = resolveResources(options);
+  const { memory, gemm = 'auto', percentile = DEFAULT_PERCENTILE, signal } = options;
+  if (!(percentile > 0 && percentile <= 100)) {
+    throw new UsageError('--percentile is out of range', {
+      expected: 'more than 0, up to 100',
+      got: String(percentile),
+    });
+  }
+  const plan = planOf(options.input);
+  const corpus = corpusOf(plan, options);
+  const conducted = await conduct(
+    {
+      ...{ kind: 'activations', threads, memory, gemm, percentile },
+      ...{ model: modelOf(plan), windows: corpus.windows },
+    },
+    { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
+  );
+  const { gemm: _, ...facts } = factsOf(corpus, options, conducted.gemm);
+  const statistics: ActivationStatistics = { corpus: facts, percentile, groups: conducted.result };
+  return { statistics, gemm: conducted.gemm, warnings: corpus.warnings };
+}
+
 /**
  * Perplexity of a model on a text, and with `base` the distance of its predictions from those of that model. When the
  * signal aborts, the promise rejects with its reason.
@@ -80,13 +122,17 @@ export async function evaluate(
 ): Promise<Evaluation> {
   const { threads } = resolveResources(options);
   const { text, memory, gemm = 'auto', signal, windows: most = Number.POSITIVE_INFINITY } = options;
+  const { activations, stats, layers } = options;
+  const statistics = stats === undefined ? null : readActivationStatistics(stats);
   const plan = planOf(options.input);
   const base = options.base === undefined ? null : modelOf(planOf(options.base));
   const windows = windowsOf(plan, options);
   const conducted = await conduct(
     {
       ...{ kind: 'evaluation', threads, memory, gemm, base },
-      ...{ model: modelOf(plan), windows: windows.slice(0, most) },
+      ...{ model: modelOf(plan), windows: windows.slice(0, most), statistics },
+      ...(activations && { activations }),
+      ...(layers && { layers }),
     },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );

@@ -73,7 +73,7 @@ export async function quantize(
   };
   const { signal } = options;
 
-  const { plan, layout, output, inputs } = planQuantization(options, enter);
+  const { plan, layout, output, inputs, activations } = planQuantization(options, enter);
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
   requireEvaluable(options, target, plan);
@@ -195,6 +195,7 @@ export async function quantize(
     })),
     calibration: calibrated?.facts() ?? null,
     ...evaluated,
+    ...(activations && { activations }),
     hashes: {
       inputs: key.inputs.map(({ name, bytes, headerSha256 }) => ({ name, bytes, headerSha256 })),
       planSha256: key.planSha256,

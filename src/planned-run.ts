@@ -1,14 +1,17 @@
 /** The first two stages, read and plan, which touch headers and configuration only. */
 import { forwardArchitectures } from './calibrate/forward/shape.ts';
 import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
+import type { ActivationRange, ActivationStatistics, RangeMethod } from './core/activations.ts';
 import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import type { Stage } from './core/result.ts';
 import type { ImportanceSource } from './plan/importance.ts';
+import { reportedRanges, withInputScales } from './plan/input-scales.ts';
 import type { PlanOptions } from './plan/job.ts';
 import { makePlan } from './plan/plan.ts';
 import { canWeigh } from './quantize/format/index.ts';
 import { canWrite, requireEncoders } from './quantize/supported.ts';
+import { readActivationStatistics } from './read/activation-statistics.ts';
 import { openCheckpoint } from './read/checkpoint.ts';
 import { readImatrix } from './read/imatrix.ts';
 import { modelFilePaths, readModelFiles } from './read/model-files.ts';
@@ -29,6 +32,10 @@ export interface QuantizeOptions
   readonly output?: string;
   /** Importance matrix of llama-imatrix, GGUF or .dat. */
   readonly imatrix?: string;
+  /** Statistics of `quantize calibrate`: static scales of inputs are written beside the weights. */
+  readonly inputScales?: string;
+  /** Which of their ranges; 'mse' unless told. */
+  readonly inputScaleRange?: RangeMethod;
   /** Replace an existing output. */
   readonly force?: boolean;
   /** Go on where an interrupted run of the same job stopped; start over where there is nothing to go on with. */
@@ -48,6 +55,8 @@ export interface PlannedRun {
   readonly output: string;
   /** Every file that is read: the output may be none of them. */
   readonly inputs: readonly string[];
+  /** Of the statistics that the scales of inputs are from. */
+  readonly activations?: readonly ActivationRange[];
 }
 
 /**
@@ -68,15 +77,17 @@ export function planQuantization(
   const modelFiles = whole || container === 'safetensors' ? null : readModelFiles(checkpoint.directory);
   const importance = readImportance(options);
   onStage('plan');
-  const made = inOrderOf(
-    container,
-    makePlan(
-      checkpoint,
-      modelFiles,
-      { ...options, container, canWrite, canWeigh, forwardPasses: forwardArchitectures },
-      importance,
-    ),
+  const planned = makePlan(
+    checkpoint,
+    modelFiles,
+    { ...options, container, canWrite, canWeigh, forwardPasses: forwardArchitectures },
+    importance,
   );
+  const statistics = inputStatistics(options);
+  const tensors = statistics
+    ? withInputScales(planned.tensors, statistics, options.inputScaleRange ?? 'mse')
+    : planned.tensors;
+  const made = inOrderOf(container, { ...planned, tensors });
   requireEncoders(made);
   const layout =
     container === 'gguf'
@@ -85,10 +96,37 @@ export function planQuantization(
   const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
-  const { imatrix, evalText, calibration = [] } = options;
-  const texts = [imatrix, evalText, ...calibration].filter((path) => path !== undefined);
+  const { imatrix, inputScales, evalText, calibration = [] } = options;
+  const texts = [imatrix, inputScales, evalText, ...calibration].filter((path) => path !== undefined);
   const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
-  return { plan, layout, output, inputs };
+  return { plan, layout, output, inputs, ...(statistics && { activations: reportedRanges(statistics) }) };
+}
+
+/**
+ * Statistics from which the scales of inputs are; null where none were asked for.
+ *
+ * @throws UsageError, and the errors of the reader
+ */
+function inputStatistics({
+  inputScales,
+  inputScaleRange,
+  pruneLayers = [],
+  method,
+}: QuantizeOptions): ActivationStatistics | null {
+  if (inputScales === undefined) {
+    if (inputScaleRange === undefined) return null;
+    throw new UsageError('--input-scale-range chooses among statistics, and there are none', {
+      advice: 'pass --input-scales FILE too',
+    });
+  }
+  if (pruneLayers.length > 0 || method === 'zero-point') {
+    throw new UsageError('--input-scales cannot stand here', {
+      expected: 'the model that was calibrated, in a file that llama.cpp runs',
+      got: pruneLayers.length > 0 ? '--prune-layers, which renumbers layers' : '--method zero-point',
+      advice: 'leave out one of the two options; of a pruned model: prune it first, then calibrate that file',
+    });
+  }
+  return readActivationStatistics(inputScales);
 }
 
 /** The part of a split GGUF that a tensor comes from. */

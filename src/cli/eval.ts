@@ -1,7 +1,9 @@
+import { parseActivations } from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
 import type { Evaluation } from '../core/evaluation.ts';
 import type { evaluate } from '../model-runs.ts';
 import { renderEvaluation } from '../report/evaluation.ts';
+import type { TableStyle } from '../report/table.ts';
 import { requireInput } from './files.ts';
 import { type Io, jsonText, tableStyle } from './io.ts';
 import { createProgress } from './progress.ts';
@@ -12,6 +14,9 @@ export interface EvalFlags {
   base?: string;
   context?: number;
   windows?: number;
+  activations?: string[];
+  stats?: string;
+  layers?: boolean;
   threads?: number;
   memory?: number;
   gemm?: GemmKind;
@@ -26,16 +31,17 @@ export async function evalCommand(
   io: Io,
   evaluateModel: typeof evaluate,
 ): Promise<void> {
-  const { json, quiet = false, ...options } = flags;
-  for (const path of [input, options.text, ...(options.base === undefined ? [] : [options.base])]) {
-    requireInput(path);
-  }
+  const { json, quiet = false, activations, ...options } = flags;
+  const { text, base: reference, stats } = options;
+  for (const path of [input, text, reference, stats]) if (path !== undefined) requireInput(path);
+  const schemes = activations?.map(parseActivations).filter(({ kind }) => kind !== 'none');
   const progress = await createProgress(io, quiet);
   const started = io.now();
   let evaluation: Evaluation;
   try {
-    evaluation = await evaluateModel({ input, ...options, signal: io.interruptible() }, (event) =>
-      progress.handle(event),
+    evaluation = await evaluateModel(
+      { input, ...options, ...(schemes && { activations: schemes }), signal: io.interruptible() },
+      (event) => progress.handle(event),
     );
   } finally {
     progress.stop();
@@ -46,12 +52,23 @@ export async function evalCommand(
     io.stdout.write(jsonText({ schema: 'gguf-quantize/eval', version: 1, evaluation, run }));
     return;
   }
-  const { base } = evaluation;
-  if (base === null) {
-    io.stdout.write(`${renderEvaluation(evaluation).join('\n')}\n`);
-    return;
-  }
-  const { renderDivergence } = await import('../report/table.ts');
-  const [first] = renderEvaluation({ ...evaluation, base: null });
-  io.stdout.write(`${renderDivergence(evaluation, base, tableStyle(io.stdout, io.env))}\n\n${first}\n`);
+  io.stdout.write(`${(await describeEvaluation(evaluation, tableStyle(io.stdout, io.env))).join('\n\n')}\n`);
+}
+
+/** Tables of what was asked for, and the perplexity in a line. */
+async function describeEvaluation(evaluation: Evaluation, style: TableStyle): Promise<string[]> {
+  const { base, activations, layers } = evaluation;
+  if (base === null && activations === undefined) return [renderEvaluation(evaluation).join('\n')];
+  const [{ renderDivergence }, { renderActivations, renderLayers, renderOperations }] = await Promise.all([
+    import('../report/table.ts'),
+    import('../report/activations.ts'),
+  ]);
+  return [
+    ...(layers && layers.length > 0 ? [renderLayers(layers, style)] : []),
+    ...(base === null ? [] : [renderDivergence(evaluation, base, style)]),
+    ...(activations === undefined
+      ? []
+      : [renderActivations(evaluation, activations, style), ...renderOperations(activations)]),
+    ...renderEvaluation({ ...evaluation, base: null }),
+  ];
 }

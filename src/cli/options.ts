@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import type { RangeMethod } from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import type { QuantizeOptions } from '../pipeline.ts';
@@ -20,6 +21,8 @@ export interface QuantizeFlags {
   tensorType?: { pattern: string; type: string }[];
   tokenizerPre?: string;
   imatrix?: string;
+  inputScales?: string;
+  inputScaleRange?: RangeMethod;
   includeWeights?: string[];
   excludeWeights?: string[];
   calibration?: string[];

@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { rangeMethods } from '../core/activations.ts';
 import { roundings } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import { closest } from '../core/suggest.ts';
 import { version } from '../core/version.ts';
+import type { CalibrateFlags } from './calibrate.ts';
 import type { EvalFlags } from './eval.ts';
 import type { ImatrixFlags } from './imatrix.ts';
 import type { Io } from './io.ts';
@@ -99,6 +101,15 @@ export function createProgram(io: Io, argv: readonly string[]): Command {
     .option('--imatrix <file>', 'importance matrix of llama-imatrix, GGUF or .dat')
     .option('--include-weights <text>', 'only for tensors whose name contains this (repeatable)', collect)
     .option('--exclude-weights <text>', 'not for tensors whose name contains this (repeatable)', collect)
+    .option(
+      '--input-scales <stats>',
+      'write static scales of inputs beside the weights: of quantize calibrate',
+    )
+    .addOption(
+      new Option('--input-scale-range <kind>', 'which of their ranges (default: mse)').choices([
+        ...rangeMethods,
+      ]),
+    )
     .optionsGroup('Calibration:')
     .option(
       '--calibration <file|dir>',
@@ -250,12 +261,48 @@ function addCommands(program: Command, io: Io, argv: readonly string[]): void {
       await imatrixCommand(file, flags, io, collectImportance);
     });
 
+  subcommand('calibrate', 'write the ranges of every input of a matrix over a text: static activations')
+    .argument('<model>', MODEL)
+    .requiredOption('-o, --output <file>', "statistics, JSON; '-' for standard output")
+    .option(
+      '--text <file|dir>',
+      'text, JSON lines, or a directory of them (repeatable; default: bundled)',
+      collect,
+    )
+    .option('--tokens <n>', 'tokens to take (default: 131072)', wholeNumber(1))
+    .option('--context <n>', 'tokens in a window', wholeNumber(2))
+    .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
+    .option(
+      '--percentile <p>',
+      'of values within the range percentile, in percent (default: 99.99)',
+      decimal(0),
+    )
+    .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
+    .addOption(memoryOption())
+    .addOption(gemmOption())
+    .option('--force', 'replace an existing output')
+    .option('--quiet', 'print errors only')
+    .action(async (file: string, flags: CalibrateFlags) => {
+      const [{ calibrateCommand }, { collectActivations }] = await Promise.all([
+        import('./calibrate.ts'),
+        import('../model-runs.ts'),
+      ]);
+      await calibrateCommand(file, flags, io, collectActivations);
+    });
+
   subcommand('eval', 'print the perplexity of a model, and how far it is from another form of it')
     .argument('<model>', MODEL)
     .requiredOption('--text <file>', 'text to predict')
     .option('--base <file>', 'the reference, usually the unquantized model')
     .option('--context <n>', 'tokens in a window', wholeNumber(2))
     .option('--windows <n>', 'windows at most', wholeNumber(1))
+    .option(
+      '--activations <scheme>',
+      'also with quantized activations: dynamic, dynamic-block, static, each with [:4][:asymmetric], or bitlinear (repeatable)',
+      collect,
+    )
+    .option('--stats <file>', 'ranges of static activations, of quantize calibrate')
+    .option('--layers', "the error of each matrix's outputs against the base's")
     .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
     .addOption(memoryOption())
     .addOption(gemmOption())

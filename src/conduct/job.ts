@@ -1,7 +1,9 @@
 import type { ForwardModel } from '../calibrate/forward/shape.ts';
+import type { ActivationGroup } from '../core/activations.ts';
 import type { CalibrationTimes, CollectedImportance } from '../core/calibration.ts';
 import type { ErrorDetails } from '../core/errors.ts';
 import type { Evaluation } from '../core/evaluation.ts';
+import type { EvaluationOptions } from '../evaluate/evaluate.ts';
 import type { CodedTensor } from './coded-blocks.ts';
 import type { GptqOptions } from './gptq.ts';
 
@@ -26,12 +28,18 @@ export type ConductJob =
       >;
     })
   | (Common & { readonly kind: 'importance' })
-  | (Common & { readonly kind: 'evaluation'; readonly base: ForwardModel | null });
+  | (Common & { readonly kind: 'activations'; readonly percentile: number })
+  | (Common &
+      Pick<EvaluationOptions, 'activations' | 'statistics' | 'layers'> & {
+        readonly kind: 'evaluation';
+        readonly base: ForwardModel | null;
+      });
 
 /** What it gives in the end; GPTQ gives its tensors on the way, and says where the time went. */
 export interface Results {
   readonly gptq: CalibrationTimes;
   readonly importance: readonly CollectedImportance[];
+  readonly activations: readonly ActivationGroup[];
   readonly evaluation: Omit<Evaluation, 'text'>;
 }
 

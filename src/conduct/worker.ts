@@ -1,6 +1,7 @@
 /** The thread that conducts a calculation with a model: it may block, so that the main thread need not. */
 import { tmpdir } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
+import { collectActivationRanges } from '../calibrate/activation-ranges.ts';
 import { ForwardPass } from '../calibrate/forward/forward.ts';
 import { modelShape } from '../calibrate/forward/shape.ts';
 import type { Step } from '../calibrate/forward/step.ts';
@@ -49,13 +50,15 @@ function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
         onCoded: deliver,
         onGroup: ({ layer, tensors, done, total }) => report(layer, shortNames(tensors), done, total),
       });
-    case 'importance': {
+    case 'importance':
+    case 'activations': {
       const pass = new ForwardPass({ ...common, team });
       let done = 0;
+      const onStep = ({ layer, title }: Step) => report(layer, title, done++, pass.stepCount + 1);
       try {
-        return collectImportance(pass, ({ layer, title }) =>
-          report(layer, title, done++, pass.stepCount + 1),
-        );
+        return job.kind === 'importance'
+          ? collectImportance(pass, onStep)
+          : collectActivationRanges(pass, job.percentile, onStep);
       } finally {
         pass.close();
       }
@@ -63,7 +66,13 @@ function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
     case 'evaluation': {
       const onStep = ({ layer, title }: Step, done: number, total: number) =>
         report(layer, title, done, total);
-      return evaluate({ ...common, team, base: job.base, bos: null, onStep });
+      const { base, activations, statistics, layers } = job;
+      const asked = {
+        ...(activations && { activations }),
+        ...(statistics && { statistics }),
+        ...(layers && { layers }),
+      };
+      return evaluate({ ...common, ...asked, team, base, bos: null, onStep });
     }
   }
 }

@@ -15,6 +15,59 @@ export interface Evaluation {
   readonly standardError: number;
   /** The same against another model; null without one. */
   readonly base: EvaluationBase | null;
+  /** Mean bits of a weight of the model, scales included. Set with `activations`. */
+  readonly weightBits?: number;
+  /** The same with quantized activations, as they were asked for. */
+  readonly activations?: readonly ActivationEvaluation[];
+  /** How far the outputs of each matrix are from the base's, where that was asked for. */
+  readonly layers?: readonly LayerError[];
+}
+
+/** How a model predicts when the inputs of its products are quantized. */
+export interface ActivationEvaluation extends Pick<Evaluation, 'perplexity' | 'standardError' | 'base'> {
+  /** As the command line names it: "static:8:mse". */
+  readonly scheme: string;
+  /** Of an activation. */
+  readonly bits: number;
+  /** Set for a BitLinear forward pass. */
+  readonly operations?: Operations;
+}
+
+/**
+ * Relative error ||X W^T - X' W'^T||^2 / ||X W^T||^2 of a matrix: X are the inputs that the base gives it, W the base's
+ * weights, W' the model's, X' the inputs as the scheme quantizes them.
+ */
+export interface LayerError {
+  readonly tensor: string;
+  /** Null behind the last layer. */
+  readonly layer: number | null;
+  /** Of stacked ones; null where they are not stacked. */
+  readonly expert: number | null;
+  /** Type of W'. */
+  readonly type: string;
+  readonly rows: number;
+  readonly columns: number;
+  /** Inputs seen. */
+  readonly inputs: number;
+  /** X' = X; null where all outputs of the base are 0, or there was no input. */
+  readonly weightsOnly: number | null;
+  /** In the order in which the schemes were given. */
+  readonly activations: readonly { readonly scheme: string; readonly error: number | null }[];
+}
+
+/** What the products of a BitLinear forward pass took, over all tokens. */
+export interface Operations {
+  /** Matrices of ternary weights, and those multiplied in float32 because theirs are not. */
+  readonly ternaryMatrices: number;
+  readonly otherMatrices: number;
+  /** Of ternary matrices: int8 values added or subtracted, and those left out because the weight is 0. */
+  readonly additions: number;
+  readonly skippedZeros: number;
+  /** By scales, and how many fewer than a float product takes. */
+  readonly multiplications: number;
+  readonly multiplicationsSaved: number;
+  /** Of the other matrices. */
+  readonly otherMultiplications: number;
 }
 
 /** The reference, and how far the model's next-token distributions are from its own. */

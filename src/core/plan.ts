@@ -1,3 +1,4 @@
+import type { InputScale } from './activations.ts';
 import type { PlannedCalibration, Statistics } from './calibration.ts';
 import type { Checkpoint, StoredTensor } from './checkpoint.ts';
 import type { MetadataEntry } from './metadata.ts';
@@ -56,6 +57,8 @@ export interface PlannedTensor {
   readonly importance?: Float32Array;
   /** How its ranges are chosen; set where the encoder is one of `:range`. */
   readonly range?: RangeSpec;
+  /** Static scales of its inputs, where they are written beside it. */
+  readonly inputScale?: InputScale;
   /** The statistics it waits for before it is coded; absent where its coding needs none that the plan does not have. */
   readonly calibrated?: Statistics;
 }

@@ -1,7 +1,7 @@
 import type { ForwardPass } from '../calibrate/forward/forward.ts';
 import type { OutputStep } from '../calibrate/forward/output.ts';
 import { ROWS, STATE_BYTES } from '../calibrate/forward/tasks.ts';
-import { multiply } from '../compute/gemm.ts';
+import type { Weight } from '../calibrate/forward/weights.ts';
 import type { Team } from '../compute/team.ts';
 import type { TokenFigures } from './statistics.ts';
 
@@ -112,10 +112,9 @@ class Head {
   readonly width: number;
   readonly #team: Team;
   readonly #pass: ForwardPass;
-  /** Addresses of the part's rows and biases (0: none). */
-  #matrix = 0;
+  /** The part's rows, and the address of their biases (0: none). */
+  #matrix: Weight | null = null;
   #bias = 0;
-  #rows = 0;
 
   constructor(pass: ForwardPass) {
     this.output = pass.output();
@@ -127,10 +126,9 @@ class Head {
   /** Loads rows of the matrix. */
   load(first: number, rows: number): void {
     const { source } = this.#pass;
-    this.#matrix = source.load(this.output.matrix, first, rows).address;
+    this.#matrix = source.load(this.output.matrix, first, rows);
     const bias = 'output.bias';
     this.#bias = source.has(bias) ? source.load(bias).address + 4 * first : 0;
-    this.#rows = rows;
   }
 
   /** Inputs for the tokens `first` to `first + count - 1` of each window of a slab, without gaps. */
@@ -147,10 +145,13 @@ class Head {
 
   /** Logits of m rows at x: m x rows of the part. */
   multiply(x: number, m: number, logits: number): void {
-    const { width } = this;
-    const n = this.#rows;
-    const product = { m, n, k: width, a: x, lda: width, b: this.#matrix, ldb: width, c: logits, ldc: n };
-    multiply(this.#team, { ...product, transposeB: true });
+    const matrix = this.#matrix!;
+    const n = matrix.rows;
+    const [group] = this.output.groups;
+    const { arena } = this.#team;
+    arena.scoped(() =>
+      this.#pass.multiply({ group, x, ldx: this.width, rows: m }, matrix, { x: logits, ld: n }),
+    );
     if (this.#bias !== 0) this.#team.run('addBias', Math.ceil(m / ROWS), [m, logits, n, n, this.#bias]);
   }
 }

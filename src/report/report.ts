@@ -1,4 +1,4 @@
-import type { ActivationRange } from '../core/activations.ts';
+import { type ActivationRange, type InputScale, isInputScale } from '../core/activations.ts';
 import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import type { Evaluation } from '../core/evaluation.ts';
@@ -40,6 +40,8 @@ export interface ReportedTensor {
   readonly ranges: ReportedTensorRanges | null;
   /** What calibration did for it; null for a tensor without. */
   readonly calibration: TensorCalibration | null;
+  /** Static scales of its inputs, where they were written beside it. */
+  readonly inputScale?: InputScale;
   readonly metrics: ReportedMetrics;
   /** Absent where none was asked for, and of a tensor that is not quantized. */
   readonly histogram?: Histogram;
@@ -117,8 +119,9 @@ export interface Report {
 export const isQuantized = (tensor: PlannedTensor): boolean =>
   holdsWeights(tensor) && (dataTypes[tensor.type].kind === 'quantized' || tensor.encoder.includes(':'));
 
-/** Scales and zero points of rows are part of how weights are coded, as the scales inside blocks are: no weights. */
-const holdsWeights = ({ source }: PlannedTensor): boolean => source.kind !== 'row-range';
+/** Scales and zero points of rows are part of how weights are coded, as the scales inside blocks are: no weights; nor are scales of inputs. */
+const holdsWeights = ({ name, source }: PlannedTensor): boolean =>
+  source.kind !== 'row-range' && !isInputScale(name);
 
 /** Everything that is known about a finished run, and the command line that asked for it. Pure. */
 export function buildReport(result: RunResult, command: readonly string[] | null = null): Report {
@@ -185,6 +188,7 @@ function reportTensor(result: TensorResult): ReportedTensor {
     fallbackFrom: tensor.fallbackFrom ?? null,
     ranges: rangesOf(result),
     calibration: calibration ?? null,
+    ...(tensor.inputScale && { inputScale: tensor.inputScale }),
     metrics: asJson(metricsOf(sums, tensor.shape[0] ?? 1)),
     ...(histogram && { histogram }),
   };

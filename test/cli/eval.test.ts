@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type EvalFlags, evalCommand } from '../../src/cli/eval.ts';
 import { InputNotFoundError } from '../../src/cli/files.ts';
+import { UsageError } from '../../src/core/errors.ts';
 import type { Evaluation } from '../../src/core/evaluation.ts';
 import type { EvaluationOptions } from '../../src/model-runs.ts';
 import { fakeIo } from '../support/io.ts';
@@ -56,6 +57,53 @@ describe('quantize eval', () => {
       expect(lines).toContainEqual(expect.stringMatching(line));
     }
     expect(fake.stderr()).toBe('');
+  });
+
+  it('puts quantized activations side by side, and layers', async () => {
+    const base_ = evaluation().base!;
+    const found = evaluation({
+      weightBits: 4.83,
+      activations: [
+        { scheme: 'dynamic:8', bits: 8, perplexity: 12.5, standardError: 0.3, base: base_ },
+        {
+          ...{ scheme: 'bitlinear', bits: 8, perplexity: 13, standardError: 0.3, base: base_ },
+          operations: {
+            ...{ ternaryMatrices: 28, otherMatrices: 1, additions: 2e9, skippedZeros: 1e9 },
+            ...{ multiplications: 2e6, multiplicationsSaved: 3e9, otherMultiplications: 5 },
+          },
+        },
+      ],
+      layers: [
+        {
+          ...{ tensor: 'blk.0.ffn_down.weight', layer: 0, expert: null, type: 'Q4_K', rows: 4, columns: 8 },
+          ...{ inputs: 9, weightsOnly: 2e-3 },
+          activations: [
+            { scheme: 'dynamic:8', error: 3e-3 },
+            { scheme: 'bitlinear', error: null },
+          ],
+        },
+      ],
+    });
+    const { fake, calls } = await command(found, {
+      ...{ base, activations: ['none', 'dynamic', 'bitlinear'], stats: text, layers: true, quiet: true },
+    });
+    expect(calls[0]).toMatchObject({
+      activations: [{ kind: 'dynamic', bits: 8, symmetric: true }, { kind: 'bitlinear' }],
+      ...{ stats: text, layers: true },
+    });
+    const lines = fake.stdout().split('\n');
+    for (const line of [
+      /^blk\.0\.ffn_down\.weight +Q4_K +2\.00e-3 +3\.00e-3/,
+      /^none +4\.8\/16 +12\.346 ± 0\.210 +1\.40e-2 +9\.00e-2 +95\.25 %$/,
+      /^dynamic:8 +4\.8\/8 +12\.500 ± 0\.300/,
+      /^bitlinear: 28 ternary matrices \(1 others in float32\): 2\.00 B additions, 1\.00 B left out/,
+    ]) {
+      expect(lines).toContainEqual(expect.stringMatching(line));
+    }
+  });
+
+  it('refuses a scheme that there is not', async () => {
+    await expect(command(evaluation(), { activations: ['int3'] })).rejects.toThrow(UsageError);
   });
 
   it('prints JSON', async () => {

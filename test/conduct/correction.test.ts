@@ -72,7 +72,7 @@ const stepWith = (team: Team, values: Float32Array) =>
 /** The targets, by the class under test. */
 function corrected(team: Team, share: number, adding: boolean): Float32Array {
   const { arena, scope } = team;
-  const weight: Weight = { address: put(team, w), rows, columns };
+  const weight: Weight = { name: 'w', type: 'F32', address: put(team, w), rows, columns };
   const hessian = new Hessian(team, columns);
   const correction = new Correction(team, columns, adding ? weight : null, share);
   const [step, twin] = [states, floatStates].map((values) => stepWith(team, values));

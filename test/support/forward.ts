@@ -1,8 +1,8 @@
 import { tmpdir } from 'node:os';
+import type { Activations } from '../../src/calibrate/forward/activations.ts';
 import { ForwardPass } from '../../src/calibrate/forward/forward.ts';
 import type { ForwardModel } from '../../src/calibrate/forward/shape.ts';
 import * as forwardTasks from '../../src/calibrate/forward/tasks.ts';
-import { multiply } from '../../src/compute/gemm.ts';
 import * as computeTasks from '../../src/compute/tasks.ts';
 import { Team } from '../../src/compute/team.ts';
 import { planQuantization } from '../../src/pipeline.ts';
@@ -33,7 +33,9 @@ export const forwardPass = (
   model: ForwardModel,
   windows: readonly Int32Array[],
   stateBytes = 1 << 30,
-): ForwardPass => new ForwardPass({ team, model, windows, stateBytes, scratchDirectory: tmpdir() });
+  activations: Activations | null = null,
+): ForwardPass =>
+  new ForwardPass({ team, model, windows, activations, stateBytes, scratchDirectory: tmpdir() });
 
 /** Runs all steps. */
 export function advance(pass: ForwardPass): void {
@@ -46,8 +48,9 @@ export function logitsOf(
   model: ForwardModel,
   windows: readonly Int32Array[],
   stateBytes?: number,
+  activations: Activations | null = null,
 ): Float32Array[] {
-  const pass = forwardPass(team, model, windows, stateBytes);
+  const pass = forwardPass(team, model, windows, stateBytes, activations);
   advance(pass);
   const logits = logitsBehind(pass);
   pass.close();
@@ -57,15 +60,15 @@ export function logitsOf(
 /** The same of a pass behind its last step. */
 export function logitsBehind(pass: ForwardPass): Float32Array[] {
   const { team, source, shape } = pass;
-  const { width, vocabulary } = shape;
+  const { vocabulary } = shape;
   const logits: Float32Array[] = [];
   team.arena.scoped(() => {
     const output = pass.output();
     const weight = source.load(output.matrix);
-    output.forEachInput(output.groups[0], (x, ldx, rows) => {
+    const [group] = output.groups;
+    output.forEachInput(group, (x, ldx, rows) => {
       const c = team.arena.takeFloats(rows * vocabulary, 'logits');
-      const extents = { m: rows, n: vocabulary, k: width, ldb: width, ldc: vocabulary };
-      multiply(team, { ...extents, a: x, lda: ldx, b: weight.address, c, transposeB: true });
+      pass.multiply({ group, x, ldx, rows }, weight, { x: c, ld: vocabulary });
       for (let row = 0; row < rows; row++) {
         logits.push(team.scope.floats(c + 4 * row * vocabulary, vocabulary).slice());
       }

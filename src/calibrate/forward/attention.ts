@@ -49,12 +49,13 @@ export class AttentionStep extends Step {
     const ldo = heads * headSize;
 
     const normed = this.readNormed(slab, this.#norm);
-    yield { group: projected, x: normed, ldx: width, rows };
+    const input = { group: projected, x: normed, ldx: width, rows };
+    yield input;
 
     const qkv = this.take(rows * ld, 'queries, keys and values'); // rows x (heads + 2 kvHeads) x headSize
     let column = 0;
     for (const { weight, bias } of this.#projections) {
-      this.product({ x: normed, ld: width }, weight, bias, { x: qkv + 4 * column, ld }, rows);
+      this.product(input, weight, bias, { x: qkv + 4 * column, ld });
       column += weight.rows;
     }
     const halves = Number(rope.layout === 'halves');
@@ -67,10 +68,10 @@ export class AttentionStep extends Step {
     yield { group: attended, x: out, ldx: ldo, rows };
   }
 
-  protected override complete(slab: Slab, { group, x: attended, ldx, rows }: GroupInput): void {
+  protected override complete(slab: Slab, attended: GroupInput): void {
     const x = this.readStates(slab);
     const to = { x, ld: this.pass.shape.width };
-    this.product({ x: attended, ld: ldx }, this.#output, this.#outputBias, to, rows, true);
-    this.writeStates(this.pass.states, slab, x, group.tensors[0]);
+    this.product(attended, this.#output, this.#outputBias, to, true);
+    this.writeStates(this.pass.states, slab, x, attended.group.tensors[0]);
   }
 }

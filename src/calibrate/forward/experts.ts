@@ -43,11 +43,12 @@ export class RouterStep extends Step {
     yield { group, x: this.readNormed(slab, this.#norm), ldx: group.columns, rows: slab.rows };
   }
 
-  protected override complete(slab: Slab, { group, x: normed, ldx, rows }: GroupInput): void {
+  protected override complete(slab: Slab, input: GroupInput): void {
     const { team, shape } = this.pass;
     const { experts, usedExperts } = shape;
+    const { group, rows } = input;
     const logits = this.take(rows * experts, 'logits');
-    this.product({ x: normed, ld: ldx }, this.#router, 0, { x: logits, ld: experts }, rows);
+    this.product(input, this.#router, 0, { x: logits, ld: experts });
     this.routing.routes[slab.index] = routesOf(
       team.scope.floats(logits, rows * experts),
       experts,
@@ -120,12 +121,13 @@ export class ExpertStep extends GatedStep {
     yield* this.gated(this.#weights, x, sent.length);
   }
 
-  protected override complete(slab: Slab, { group, x: hidden, ldx, rows }: GroupInput): void {
+  protected override complete(slab: Slab, hidden: GroupInput): void {
     const { team, shape } = this.pass;
     const { width } = shape;
     const { next } = this.#routing;
+    const { group, rows } = hidden;
     const results = this.take(rows * width, 'results');
-    this.product({ x: hidden, ld: ldx }, this.#weights.down, 0, { x: results, ld: width }, rows);
+    this.product(hidden, this.#weights.down, 0, { x: results, ld: width });
     const x = this.readStates(slab, next);
     for (const [row, { token, share }] of this.#sent(slab).entries()) {
       team.scope.compute.addScaled(x + 4 * token * width, results + 4 * row * width, width, share);

@@ -16,13 +16,13 @@ export abstract class GatedStep extends Step {
   /** From inputs x (rows x width) to the inputs of down (rows x feedForward), the groups' inputs on the way. */
   protected *gated(weights: Gated, x: number, rows: number): Generator<GroupInput> {
     const [first, second] = this.groups;
-    const from = { x, ld: weights.gate.columns };
-    yield { group: first, x, ldx: from.ld, rows };
+    const input = { group: first, x, ldx: weights.gate.columns, rows };
+    yield input;
     const n = weights.gate.rows;
     const gate = this.take(rows * n, 'gates');
     const up = this.take(rows * n, 'values');
-    this.product(from, weights.gate, weights.gateBias, { x: gate, ld: n }, rows);
-    this.product(from, weights.up, weights.upBias, { x: up, ld: n }, rows);
+    this.product(input, weights.gate, weights.gateBias, { x: gate, ld: n });
+    this.product(input, weights.up, weights.upBias, { x: up, ld: n });
     this.runRows('gateUp', rows, [gate, up, n]);
     yield { group: second, x: gate, ldx: n, rows };
   }
@@ -61,10 +61,10 @@ export class FeedForwardStep extends GatedStep {
     yield* this.gated(this.#weights, this.readNormed(slab, this.#norm), slab.rows);
   }
 
-  protected override complete(slab: Slab, { group, x: hidden, ldx, rows }: GroupInput): void {
+  protected override complete(slab: Slab, hidden: GroupInput): void {
     const x = this.readStates(slab);
     const to = { x, ld: this.pass.shape.width };
-    this.product({ x: hidden, ld: ldx }, this.#weights.down, this.#downBias, to, rows, true);
-    this.writeStates(this.pass.states, slab, x, group.tensors[0]);
+    this.product(hidden, this.#weights.down, this.#downBias, to, true);
+    this.writeStates(this.pass.states, slab, x, hidden.group.tensors[0]);
   }
 }

@@ -1,5 +1,7 @@
+import type { Placed } from '../../compute/tasks.ts';
 import type { Team } from '../../compute/team.ts';
 import { UsageError } from '../../core/errors.ts';
+import type { Activations } from './activations.ts';
 import { AttentionStep } from './attention.ts';
 import { ExpertStep, RouterStep } from './experts.ts';
 import { FeedForwardStep } from './feed-forward.ts';
@@ -7,9 +9,9 @@ import { OutputStep } from './output.ts';
 import { ropeTable } from './rope.ts';
 import { type ForwardModel, type ModelShape, modelShape } from './shape.ts';
 import { StateStore } from './states.ts';
-import type { Pass, Slab, Step } from './step.ts';
+import { type GroupInput, multiplyInputs, type Pass, type Slab, type Step } from './step.ts';
 import { checkTensors } from './tensors.ts';
-import { WeightSource } from './weights.ts';
+import { type Weight, WeightSource } from './weights.ts';
 
 export interface ForwardOptions {
   /** Has the modules '#compute-tasks' and '#forward-tasks'. */
@@ -21,9 +23,14 @@ export interface ForwardOptions {
   readonly stateBytes: number;
   /** Where a scratch file for the rest may be made. */
   readonly scratchDirectory: string;
+  /** Quantizes the inputs of every product; null for a calculation in float32. */
+  readonly activations?: Activations | null;
   /** May change embeddings after they are looked up: `rows` rows of `n` float32 at `x`. */
   readonly onEmbeddings?: (x: number, rows: number, n: number) => void;
 }
+
+/** Steps of a pass. */
+export const stepsOf = ({ layers, experts }: ModelShape): number => layers * (experts > 0 ? 2 + experts : 2);
 
 /** Tokens that go through a step together: enough for products at full speed. */
 const SLAB_TOKENS = 2048;
@@ -47,8 +54,9 @@ export class ForwardPass {
    *
    * @throws UsageError, ForwardMetadataError, ForwardTensorError, MemoryBudgetError
    */
-  constructor({ team, model, windows, stateBytes, scratchDirectory, onEmbeddings }: ForwardOptions) {
-    this.#onEmbeddings = onEmbeddings;
+  constructor(options: ForwardOptions) {
+    const { team, model, windows, stateBytes, scratchDirectory, activations = null } = options;
+    this.#onEmbeddings = options.onEmbeddings;
     const shape = modelShape(model);
     this.team = team;
     this.shape = shape;
@@ -73,13 +81,17 @@ export class ForwardPass {
     team.scope.floats(rotations, table.length).set(table);
     const { source } = this;
     const states = newStore();
-    this.#pass = { team, shape, source, context, slabs, states, rotations, keepBytes, newStore };
+    this.#pass = { team, shape, source, context, slabs, activations, states, rotations, keepBytes, newStore };
   }
 
   /** Steps that `steps` yields, for progress. */
   get stepCount(): number {
-    const { layers, experts } = this.shape;
-    return layers * (experts > 0 ? 2 + experts : 2);
+    return stepsOf(this.shape);
+  }
+
+  /** c = inputs W^T, or added to c: as the steps multiply, inputs quantized if they are to be. */
+  multiply(input: GroupInput, weight: Weight, c: Placed): void {
+    multiplyInputs(this.#pass, input, weight, c, false);
   }
 
   /** Bytes of hidden states that did not fit in memory. */

@@ -1,6 +1,8 @@
 import { multiply } from '../../compute/gemm.ts';
+import type { Placed } from '../../compute/tasks.ts';
 import { TaskFailure, type Team } from '../../compute/team.ts';
 import { QuantizeError } from '../../core/errors.ts';
+import type { Activations } from './activations.ts';
 import type { ModelShape } from './shape.ts';
 import type { StateStore } from './states.ts';
 import { ROWS } from './tasks.ts';
@@ -26,6 +28,8 @@ export interface Pass {
   /** Tokens in a window. */
   readonly context: number;
   readonly slabs: readonly Slab[];
+  /** Quantizes the inputs of products; null where they stay float32. */
+  readonly activations: Activations | null;
   /** Hidden states between the steps; a step replaces those of a slab by its own results. */
   states: StateStore;
   /** Address of the rotary table (`ropeTable`). */
@@ -55,6 +59,25 @@ export interface GroupInput {
   readonly x: number;
   readonly ldx: number;
   readonly rows: number;
+}
+
+/** c = inputs W^T, or added to c; the inputs are quantized first if the pass quantizes them. */
+export function multiplyInputs(
+  { team, activations }: Pick<Pass, 'team' | 'activations'>,
+  input: GroupInput,
+  weight: Weight,
+  c: Placed,
+  accumulate: boolean,
+): void {
+  if (activations !== null) {
+    activations.multiply(input, weight, c, accumulate);
+    return;
+  }
+  multiply(team, {
+    ...{ m: input.rows, n: weight.rows, k: weight.columns },
+    ...{ a: input.x, lda: input.ldx, b: weight.address, ldb: weight.columns, transposeB: true },
+    ...{ c: c.x, ldc: c.ld, accumulate },
+  });
 }
 
 /**
@@ -226,29 +249,10 @@ export abstract class Step {
     return x;
   }
 
-  /** c = a W^T + bias, or added to c: `rows` rows. */
-  protected product(
-    a: { x: number; ld: number },
-    weight: Weight,
-    bias: number,
-    c: { x: number; ld: number },
-    rows: number,
-    accumulate = false,
-  ): void {
-    multiply(this.pass.team, {
-      m: rows,
-      n: weight.rows,
-      k: weight.columns,
-      a: a.x,
-      lda: a.ld,
-      b: weight.address,
-      ldb: weight.columns,
-      c: c.x,
-      ldc: c.ld,
-      transposeB: true,
-      accumulate,
-    });
-    if (bias !== 0) this.runRows('addBias', rows, [c.x, c.ld, weight.rows, bias]);
+  /** c = inputs W^T + bias, or added to c. */
+  protected product(input: GroupInput, weight: Weight, bias: number, c: Placed, accumulate = false): void {
+    multiplyInputs(this.pass, input, weight, c, accumulate);
+    if (bias !== 0) this.runRows('addBias', input.rows, [c.x, c.ld, weight.rows, bias]);
   }
 
   /** Runs a task whose pieces are rows. */

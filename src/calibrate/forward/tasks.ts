@@ -1,6 +1,7 @@
 import { multiplyHere } from '../../compute/gemm.ts';
 import type { Task } from '../../compute/scope.ts';
 import type { ReadableSource } from '../../core/plan.ts';
+import { activationTasks } from './activation-tasks.ts';
 import { GATHERED, OpenFiles, PIECE, readWeights } from './read.ts';
 
 /**
@@ -170,4 +171,5 @@ export const tasks: Readonly<Record<string, Task>> = {
   requireFinite,
   columnSquares,
   divergence,
+  ...activationTasks,
 };

@@ -1,3 +1,4 @@
+import { isInputScale } from '../../core/activations.ts';
 import { QuantizeError } from '../../core/errors.ts';
 import type { ForwardModel, ForwardTensor, ModelShape } from './shape.ts';
 
@@ -15,7 +16,8 @@ export const inLayer = (layer: number, name: string): string => `blk.${layer}.${
  */
 export function checkTensors(model: ForwardModel, shape: ModelShape): ReadonlyMap<string, ForwardTensor> {
   const found = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));
-  const left = new Set(found.keys());
+  // Static scales of inputs: llama.cpp loads them, and its graphs do not use them.
+  const left = new Set([...found.keys()].filter((name) => !isInputScale(name)));
   const refuse = (summary: string, tensor: string, expected?: string, got?: string): never => {
     throw new ForwardTensorError(summary, {
       file: model.path,

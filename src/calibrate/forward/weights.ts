@@ -1,17 +1,26 @@
 import { TaskFailure, type Team } from '../../compute/team.ts';
 import type { QuantizeError } from '../../core/errors.ts';
-import { elementsOf } from '../../core/types.ts';
+import type { TensorSource } from '../../core/plan.ts';
+import { elementsOf, type TypeName } from '../../core/types.ts';
 import { InputChangedError, NotFiniteWeightError, ReadError } from '../../core/weight-errors.ts';
 import { GATHERED, PIECE, type WeightFailure } from './read.ts';
 import type { ForwardModel, ForwardTensor } from './shape.ts';
 
 /** A matrix in the team's memory: float32, row-major, rows of `columns` without gaps. A vector is one row. */
 export interface Weight {
+  /** Of its tensor, which may hold more rows. */
+  readonly name: string;
+  /** In which it is stored. */
+  readonly type: TypeName;
   /** In bytes. */
   readonly address: number;
   readonly rows: number;
   readonly columns: number;
 }
+
+/** Type in which the values of a source are stored; of values that were calculated F32. */
+export const typeOf = (source: TensorSource): TypeName =>
+  source.kind === 'stored' ? source.parts[0].type : 'F32';
 
 /** Reads a model's tensors into the memory of a team, as float32, whatever type they are stored in. */
 export class WeightSource {
@@ -47,7 +56,7 @@ export class WeightSource {
     const [start, count] = [first * columns, rows * columns];
     const payload = { paths: this.#paths, source };
     this.#run(name, 'loadWeights', Math.ceil(count / PIECE), [start, count, address], payload);
-    return { address, rows, columns };
+    return { name, type: typeOf(source), address, rows, columns };
   }
 
   /** Reads the rows of a tensor that `ids` names to an address, one after another. */

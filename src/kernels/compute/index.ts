@@ -23,6 +23,18 @@ export {
   gptqTarget,
   gptqTry,
 } from './gptq';
+export {
+  bfloatRows,
+  byteRows,
+  codeRows,
+  codeRowsAffine,
+  codeRowsFixed,
+  countRows,
+  extremes,
+  halfRows,
+  squaredDifference,
+} from './coded-rows';
+export { ternaryMasks, ternaryProduct } from './ternary';
 export { causalSoftmax, siluMultiply } from './activation';
 export { addToDivergence, addToNormalizer } from './divergence';
 export { rmsNorm } from './norm';
