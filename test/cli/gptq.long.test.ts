@@ -101,11 +101,12 @@ it('SIGINT: ends at once, keeps what is coded, leaves no scratch files', async (
 });
 
 it.each([
-  ['imatrix', ['imatrix', at('model'), '-o', at('imatrix.gguf'), '--tokens', '65536']],
+  ['imatrix', ['imatrix', at('model'), '-o', at('imatrix.gguf'), '--tokens', '131072']],
   ['eval', ['eval', at('model'), '--text', join(root, 'fixtures/text/eval.txt')]],
 ])('SIGINT in quantize %s: ends at once, leaves nothing', async (_name, argv) => {
   const before = readdirSync(directory);
-  const run = start([...argv, '--gemm', 'wasm']);
+  // Slow enough to be seen at work.
+  const run = start([...argv, '--gemm', 'wasm', '--threads', '1']);
   await until(() => /layer \d/.test(run.stderr()), 'the first layer');
   run.child.kill('SIGINT');
   const { status, stderr } = await run.ended;
