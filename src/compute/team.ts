@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from 'node:worker_threads';
 import { QuantizeError } from '../core/errors.ts';
+import { startWorker } from '../core/worker-thread.ts';
 import { Arena } from './arena.ts';
 import { compileCompute, type Gemm, REPRODUCIBLE } from './gemm-choice.ts';
 import { openScope, type Task, type TaskModule, type TaskScope } from './scope.ts';
@@ -87,7 +88,7 @@ export class Team {
     );
     for (let thread = 1; thread < threads; thread++) {
       const { port1, port2 } = new MessageChannel();
-      const worker = new Worker(resolve('#team-worker'), {
+      const worker = startWorker(resolve('#team-worker'), {
         workerData: {
           scope: { ...shared, thread, ...own[thread] },
           control: this.#control,

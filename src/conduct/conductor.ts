@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
-import { Worker } from 'node:worker_threads';
 import { QuantizeError, UsageError } from '../core/errors.ts';
+import { startWorker } from '../core/worker-thread.ts';
 import type { CodedTensor } from './coded-blocks.ts';
 import type {
   ConductJob,
@@ -38,7 +38,7 @@ export async function conduct<Kind extends ConductJob['kind']>(
 ): Promise<Conducted<Kind>> {
   const taken = new Int32Array(new SharedArrayBuffer(4));
   const workerData: ConductorData = { job, taken };
-  const worker = new Worker(createRequire(import.meta.url).resolve('#conductor'), { workerData });
+  const worker = startWorker(createRequire(import.meta.url).resolve('#conductor'), { workerData });
   let writing = Promise.resolve();
   let ended = false;
   try {

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
-import { Worker } from 'node:worker_threads';
 import type { ChunkTarget, EncodedSums } from '../core/output.ts';
+import { startWorker } from '../core/worker-thread.ts';
 import type { ChunkHistogram } from './histogram.ts';
 import { ChunkIndex, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
@@ -132,7 +132,7 @@ export async function runPool(options: PoolOptions): Promise<void> {
   try {
     await Promise.all(
       Array.from({ length: Math.min(options.threads, chunks) }, () => {
-        const worker = new Worker(path, { workerData });
+        const worker = startWorker(path, { workerData });
         worker.on('message', (message: WorkerMessage) => {
           if (message.kind === 'failed') return fail(new PoolFailure(message));
           try {
