@@ -15,7 +15,7 @@ const model = join(root, 'fixtures/sotu-3m');
 const text = join(root, 'fixtures/text/eval.txt');
 const scratch = mkdtempSync(join(tmpdir(), 'quantize-methods-'));
 const at = (name: string) => join(scratch, name);
-const WINDOWS = 100;
+const WINDOWS = 50;
 
 /** The options of each row. */
 const schemes = [
@@ -81,18 +81,8 @@ try {
   for (const scheme of schemes) {
     const file = at('out.gguf');
     const report = at('report.json');
-    run(
-      model,
-      ...scheme.split(' '),
-      '-o',
-      file,
-      '--report',
-      report,
-      '--force',
-      '--quiet',
-      '--context',
-      '256',
-    );
+    const context = scheme.includes('gptq') ? ['--context', '256'] : [];
+    run(model, ...scheme.split(' '), ...context, '-o', file, '--report', report, '--force', '--quiet');
     const { model: facts } = JSON.parse(readFileSync(report, 'utf8')) as Report;
     const shown = [`\`${scheme.replace('--method ', '')}\``, facts.bitsPerWeight.toFixed(2)];
     if (!facts.runnable) {
