@@ -3,9 +3,10 @@ import type { GemmKind } from '../core/calibration.ts';
 import type { Evaluation } from '../core/evaluation.ts';
 import type { evaluate } from '../model-runs.ts';
 import { renderEvaluation } from '../report/evaluation.ts';
+import { printable } from '../report/format.ts';
 import type { TableStyle } from '../report/table.ts';
 import { requireInput } from './files.ts';
-import { type Io, jsonText, tableStyle } from './io.ts';
+import { type Io, jsonText, styles, tableStyle } from './io.ts';
 import { createProgress } from './progress.ts';
 
 /** Options of `quantize eval`, as commander hands them over. */
@@ -24,35 +25,50 @@ export interface EvalFlags {
   quiet?: boolean;
 }
 
-/** `quantize eval FILE`: perplexity on a text, and against a base how far the predictions moved. On standard output. */
+/** `quantize eval FILE...`: perplexity on a text, and against a base how far the predictions moved. On standard output. */
 export async function evalCommand(
-  input: string,
+  inputs: readonly string[],
   flags: EvalFlags,
   io: Io,
   evaluateModel: typeof evaluate,
 ): Promise<void> {
   const { json, quiet = false, activations, ...options } = flags;
   const { text, base: reference, stats } = options;
-  for (const path of [input, text, reference, stats]) if (path !== undefined) requireInput(path);
+  for (const path of [...inputs, text, reference, stats]) if (path !== undefined) requireInput(path);
   const schemes = activations?.map(parseActivations).filter(({ kind }) => kind !== 'none');
-  const progress = await createProgress(io, quiet);
-  const started = io.now();
-  let evaluation: Evaluation;
-  try {
-    evaluation = await evaluateModel(
-      { input, ...options, ...(schemes && { activations: schemes }), signal: io.interruptible() },
-      (event) => progress.handle(event),
-    );
-  } finally {
-    progress.stop();
+  const found: Evaluated[] = [];
+  for (const input of inputs) {
+    const progress = await createProgress(io, quiet);
+    const started = io.now();
+    try {
+      const evaluation = await evaluateModel(
+        { input, ...options, ...(schemes && { activations: schemes }), signal: io.interruptible() },
+        (event) => progress.handle(event),
+      );
+      const run = { input, base: reference ?? null, seconds: (io.now() - started) / 1000 };
+      found.push({ schema: 'gguf-quantize/eval', version: 1, evaluation, run });
+    } finally {
+      progress.stop();
+    }
   }
   if (json) {
-    const seconds = (io.now() - started) / 1000;
-    const run = { input, base: options.base ?? null, seconds };
-    io.stdout.write(jsonText({ schema: 'gguf-quantize/eval', version: 1, evaluation, run }));
+    io.stdout.write(jsonText(found.length === 1 ? found[0] : found));
     return;
   }
-  io.stdout.write(`${(await describeEvaluation(evaluation, tableStyle(io.stdout, io.env))).join('\n\n')}\n`);
+  const style = tableStyle(io.stdout, io.env);
+  const { bold } = styles(style.color);
+  for (const [i, { evaluation, run }] of found.entries()) {
+    if (found.length > 1) io.stdout.write(`${i > 0 ? '\n' : ''}${bold(printable(run.input))}\n`);
+    io.stdout.write(`${(await describeEvaluation(evaluation, style)).join('\n\n')}\n`);
+  }
+}
+
+/** What JSON says of one model. */
+interface Evaluated {
+  readonly schema: 'gguf-quantize/eval';
+  readonly version: 1;
+  readonly evaluation: Evaluation;
+  readonly run: { readonly input: string; readonly base: string | null; readonly seconds: number };
 }
 
 /** Tables of what was asked for, and the perplexity in a line. */

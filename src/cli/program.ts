@@ -291,7 +291,7 @@ function addCommands(program: Command, io: Io, argv: readonly string[]): void {
     });
 
   subcommand('eval', 'print the perplexity of a model, and how far it is from another form of it')
-    .argument('<model>', MODEL)
+    .argument('<model...>', `${MODEL}; several one after another`)
     .requiredOption('--text <file>', 'text to predict')
     .option('--base <file>', 'the reference, usually the unquantized model')
     .option('--context <n>', 'tokens in a window', wholeNumber(2))
@@ -307,12 +307,12 @@ function addCommands(program: Command, io: Io, argv: readonly string[]): void {
     .addOption(memoryOption())
     .addOption(gemmOption())
     .option('--quiet', 'print errors and the result only')
-    .action(async (file: string, flags: EvalFlags) => {
+    .action(async (files: string[], flags: EvalFlags) => {
       const [{ evalCommand }, { evaluate }] = await Promise.all([
         import('./eval.ts'),
         import('../model-runs.ts'),
       ]);
-      await evalCommand(file, flags, io, evaluate);
+      await evalCommand(files, flags, io, evaluate);
     });
 
   program

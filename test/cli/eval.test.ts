@@ -18,10 +18,10 @@ const file = (name: string) => {
 };
 const [model, base, text] = ['m.gguf', 'base.safetensors', 'text.txt'].map(file);
 
-async function command(found: Evaluation, flags: Partial<EvalFlags> = {}) {
+async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models = [model]) {
   const fake = fakeIo();
   const calls: EvaluationOptions[] = [];
-  await evalCommand(model, { text, ...flags }, fake.io, async (options, onEvent) => {
+  await evalCommand(models, { text, ...flags }, fake.io, async (options, onEvent) => {
     calls.push(options);
     fake.advance(2);
     onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
@@ -37,6 +37,17 @@ describe('quantize eval', () => {
     expect(calls).toEqual([
       { input: model, text, context: 256, windows: 100, signal: fake.io.interruptible() },
     ]);
+  });
+
+  it('of several models one after another, each under its name; as JSON in a list', async () => {
+    const both = [model, base];
+    const shown = await command(evaluation({ base: null }), { quiet: true }, both);
+    const line = 'eval   perplexity 12.346 ± 0.210 over 12.8 k tokens of eval.txt\n';
+    expect(shown.fake.stdout()).toBe(`${model}\n${line}\n${base}\n${line}`);
+    expect(shown.calls.map(({ input }) => input)).toEqual(both);
+    const asJson = await command(evaluation({ base: null }), { quiet: true, json: true }, both);
+    const list = JSON.parse(asJson.fake.stdout()) as { run: { input: string } }[];
+    expect(list.map(({ run }) => run.input)).toEqual(both);
   });
 
   it('and against a base every figure in a table', async () => {
