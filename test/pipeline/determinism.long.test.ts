@@ -5,4 +5,5 @@ describeDeterminism([
   { threads: 3 },
   { threads: 1, chunkSize: 32_768 },
   { threads: 2, chunkSize: 65_536 },
+  { threads: 2, kernels: 'scalar' },
 ]);
