@@ -2,7 +2,7 @@ import type { Checkpoint, StoredTensor } from './core/checkpoint.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums, SUM_RANGE } from './core/error-sums.ts';
 import type { ReadableSource } from './core/plan.ts';
 import { forEachRowPiece, segmentsOf } from './core/segments.ts';
-import { elementsOf, type TypeName } from './core/types.ts';
+import { elementsOf } from './core/types.ts';
 import type { Kernels } from './quantize/kernels.ts';
 import { type ByteSource, openSource } from './read/byte-source.ts';
 
@@ -96,10 +96,6 @@ function withoutTrailingOnes(shape: readonly number[]): readonly number[] {
   while (rank > 1 && shape[rank - 1] === 1) rank--;
   return shape.slice(0, rank);
 }
-
-/** Type in which the values are stored. */
-export const typeOf = ({ source }: NamedSource): TypeName =>
-  source.kind === 'stored' ? source.parts[0].type : 'F32';
 
 /** Bytes of kernel memory a comparison takes: one range as stored (at most 8 bytes a value), both decoded, sums. */
 export const COMPARE_ARENA = SUM_RANGE * (8 + 4 + 4) + 128;

@@ -3,12 +3,7 @@ import { QuantizeError } from './core/errors.ts';
 import type { PlannedTensor } from './core/plan.ts';
 import { segmentsOf } from './core/segments.ts';
 import { dataTypes } from './core/types.ts';
-import {
-  InputChangedError,
-  NotFiniteWeightError,
-  ReadError,
-  ScaleOverflowError,
-} from './core/weight-errors.ts';
+import { NotFiniteWeightError, ScaleOverflowError, unreadable } from './core/weight-errors.ts';
 import { PoolFailure } from './quantize/pool.ts';
 import { asWriteError } from './write/partial-file.ts';
 import type { OutputTargets } from './write/target.ts';
@@ -103,14 +98,8 @@ export function namedFailure(
       });
     }
     case 'short-read':
-      return new InputChangedError('an input file ended early', {
-        file,
-        tensor: name,
-        expected: 'the size it had when the run began',
-        advice: 'something changed the file while it was read; run again when it is complete',
-      });
     case 'read':
-      return new ReadError('reading the weights failed', { file, tensor: name, got: message });
+      return unreadable({ cause, message }, file, name);
   }
 }
 

@@ -5,11 +5,11 @@ import {
   matchTensors,
   type NamedSource,
   sourcesOf,
-  typeOf,
 } from '../compare-tensors.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import { QuantizeError } from '../core/errors.ts';
+import { storedType } from '../core/plan.ts';
 import { chooseKernels, kernelsOf } from '../quantize/kernels.ts';
 import { formatCount, formatError, printable } from '../report/format.ts';
 import { metricsOf } from '../report/metrics.ts';
@@ -70,8 +70,8 @@ export async function compareCommand(
     tensors.push({
       name: pair.name,
       shape: pair.a.shape,
-      a: typeOf(pair.a),
-      b: typeOf(pair.b),
+      a: storedType(pair.a.source),
+      b: storedType(pair.b.source),
       metrics: asJson(metricsOf(sums, pair.a.shape[0] ?? 1)),
     });
   }

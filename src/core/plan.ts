@@ -36,6 +36,10 @@ export type TensorSource =
   /** The scales or zero points of the rows of another planned tensor, known once its ranges are. */
   | { readonly kind: 'row-range'; readonly of: string; readonly what: 'scale' | 'zero-point' };
 
+/** Type in which a source's values are stored; of values that were calculated F32. */
+export const storedType = (source: TensorSource): TypeName =>
+  source.kind === 'stored' ? source.parts[0].type : 'F32';
+
 /** A source whose values can be read before any work is done. */
 export type ReadableSource = Exclude<TensorSource, { kind: 'row-range' }>;
 

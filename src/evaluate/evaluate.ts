@@ -4,7 +4,7 @@ import { ForwardPass, stepsOf } from '../calibrate/forward/forward.ts';
 import { type ForwardModel, modelShape } from '../calibrate/forward/shape.ts';
 import type { Step } from '../calibrate/forward/step.ts';
 import { checkTensors } from '../calibrate/forward/tensors.ts';
-import { typeOf, WeightSource } from '../calibrate/forward/weights.ts';
+import { WeightSource } from '../calibrate/forward/weights.ts';
 import type { Team } from '../compute/team.ts';
 import {
   type ActivationScheme,
@@ -14,6 +14,7 @@ import {
 } from '../core/activations.ts';
 import { UsageError } from '../core/errors.ts';
 import type { ActivationEvaluation, Evaluation } from '../core/evaluation.ts';
+import { storedType } from '../core/plan.ts';
 import { bitsPerWeight, elementsOf } from '../core/types.ts';
 import { LayerErrors } from './layers.ts';
 import { predictions } from './predictions.ts';
@@ -139,6 +140,6 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
 /** Mean bits of a weight, scales included. */
 function meanBits({ tensors }: ForwardModel): number {
   const counts = tensors.map(({ shape }) => elementsOf(shape));
-  const bits = tensors.reduce((sum, { source }, i) => sum + counts[i] * bitsPerWeight(typeOf(source)), 0);
+  const bits = tensors.reduce((sum, { source }, i) => sum + counts[i] * bitsPerWeight(storedType(source)), 0);
   return bits / counts.reduce((sum, count) => sum + count, 0);
 }

@@ -1,6 +1,5 @@
 import { isTernary } from '../calibrate/forward/activations.ts';
 import type { ForwardModel, ModelShape } from '../calibrate/forward/shape.ts';
-import { typeOf } from '../calibrate/forward/weights.ts';
 import {
   type ActivationScheme,
   type ActivationStatistics,
@@ -9,6 +8,7 @@ import {
   staticRanges,
 } from '../core/activations.ts';
 import { UsageError } from '../core/errors.ts';
+import { storedType } from '../core/plan.ts';
 
 interface Asked {
   readonly model: ForwardModel;
@@ -40,7 +40,7 @@ export function requirePossible({ model, base, activations = [], statistics, lay
         advice: 'make the file first: quantize calibrate MODEL -o stats.json',
       });
     }
-    if (scheme.kind === 'bitlinear' && !model.tensors.some(({ source }) => isTernary(typeOf(source)))) {
+    if (scheme.kind === 'bitlinear' && !model.tensors.some(({ source }) => isTernary(storedType(source)))) {
       throw new UsageError('BitLinear needs ternary weights', {
         file: model.path,
         expected: 'matrices of type TQ1_0, TQ2_0 or Q1_0',

@@ -1,8 +1,8 @@
 import type { CheckpointFile } from '../core/checkpoint.ts';
 import type { EncoderName, ReadableSource } from '../core/plan.ts';
-import { typeOfEncoder } from '../core/plan.ts';
+import { storedType, typeOfEncoder } from '../core/plan.ts';
 import type { CodedRange, RangedType, RangeSpec } from '../core/ranges.ts';
-import { bytesOf, type TypeName } from '../core/types.ts';
+import { bytesOf } from '../core/types.ts';
 import { longestSpan } from './span.ts';
 
 /** Scale and zero point of each row of a tensor coded with `I8:zero-point`, in memory that threads share. */
@@ -50,10 +50,6 @@ export interface Job {
   /** Weights in a chunk: a multiple of SUM_RANGE, and so of every block size. */
   readonly chunk: number;
 }
-
-/** Type in which a source's values are stored. */
-export const storedType = (source: ReadableSource): TypeName =>
-  source.kind === 'values' ? 'F32' : source.parts[0].type;
 
 /** Numbers the chunks of a job from 0 through all tensors. */
 export class ChunkIndex {

@@ -1,5 +1,5 @@
 import { QuantizeError } from '../core/errors.ts';
-import type { Plan, PlannedTensor } from '../core/plan.ts';
+import { type Plan, storedType } from '../core/plan.ts';
 import type { TypeName } from '../core/types.ts';
 import { canEncode, canWeigh } from './format/index.ts';
 
@@ -10,7 +10,7 @@ export class UnsupportedTypeError extends QuantizeError {}
 export function requireEncoders({ tensors, checkpoint }: Plan): void {
   const missing = tensors.find(
     ({ encoder, source, importance, calibrated }) =>
-      encoder !== storedTypeOf(source) && !importance && !calibrated && !canEncode(encoder),
+      encoder !== storedType(source) && !importance && !calibrated && !canEncode(encoder),
   );
   if (missing === undefined) return;
   throw new UnsupportedTypeError(`this version cannot write ${missing.type} yet`, {
@@ -23,7 +23,3 @@ export function requireEncoders({ tensors, checkpoint }: Plan): void {
 
 /** Whether this version can code weights as the type, if need be only under an importance matrix. */
 export const canWrite = (type: TypeName): boolean => canEncode(type) || canWeigh(type);
-
-/** Type of a source's values as stored: encoded as the same type, its bytes are copied. */
-const storedTypeOf = (source: PlannedTensor['source']): TypeName | null =>
-  source.kind === 'stored' ? source.parts[0].type : null;

@@ -8,9 +8,9 @@
  * rows longer than a chunk, all of it for the whole row, coded once for each chunk of it.
  */
 import { SUM_RANGE } from '../core/error-sums.ts';
-import { typeOfEncoder } from '../core/plan.ts';
+import { storedType, typeOfEncoder } from '../core/plan.ts';
 import { bytesOf } from '../core/types.ts';
-import { storedType, type TensorJob } from './job.ts';
+import type { TensorJob } from './job.ts';
 import type { Kernels } from './kernels.ts';
 import { needsWholeRows, type Span } from './span.ts';
 

@@ -3,16 +3,18 @@
  * encodes, decodes again, measures, and writes the blocks where the plan says. Tiles of SUM_RANGE weights keep the
  * working set in the cache and fix where partial sums begin.
  */
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { SUMS_PER_TILE } from '../core/output.ts';
-import { typeOfEncoder } from '../core/plan.ts';
+import { storedType, typeOfEncoder } from '../core/plan.ts';
 import { rangeFields } from '../core/ranges.ts';
-import { forEachRowPiece, segmentsOf } from '../core/segments.ts';
+import { forEachRowPiece } from '../core/segments.ts';
+import { StoredFiles, StoredReadError } from '../core/stored-files.ts';
 import { bytesOf, dataTypes, type TypeName } from '../core/types.ts';
+import { ChunkFailure, refuseBlock, refuseWeight } from './chunk-failure.ts';
+import { ChunkOutput } from './chunk-output.ts';
 import { ChunkCounter, type ChunkHistogram, HISTOGRAM_BYTES } from './histogram.ts';
-import { ChunkIndex, chunkBytes, type RowRanges, storedType, type TensorJob } from './job.ts';
+import { ChunkIndex, chunkBytes, type RowRanges, type TensorJob } from './job.ts';
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL } from './pool.ts';
@@ -89,8 +91,8 @@ function allocate(bytes: number): Kernels {
 
 function run(): void {
   const index = new ChunkIndex(job);
-  const inputs = new Map<number, number>(); // file index -> descriptor
-  const output = new OutputFile();
+  const inputs = new StoredFiles(job.files.map(({ path }) => path));
+  const output = new ChunkOutput(target?.kind === 'files' ? target.paths : []);
   let tensor: TensorJob | null = null;
   try {
     const arena = layOutArena();
@@ -118,93 +120,52 @@ function run(): void {
       post({ kind: 'done', number, ...done });
     }
   } catch (error) {
-    if (!(error instanceof ChunkFailure)) throw error;
+    if (!(error instanceof ChunkFailure || error instanceof StoredReadError)) throw error;
     post({ kind: 'failed', tensor: tensor?.name ?? null, ...error.failure });
   } finally {
-    for (const descriptor of inputs.values()) closeSync(descriptor);
+    inputs.close();
     output.close();
   }
 }
 
-/** The output file that the last chunk went to; chunks come in file order, so one is open at a time. */
-class OutputFile {
-  #index = -1;
-  #descriptor = -1;
-
-  /** Descriptor of output file `index`. */
-  at(index: number): number {
-    if (index === this.#index) return this.#descriptor;
-    this.close();
-    const path = (target as { paths: readonly string[] }).paths[index];
-    this.#descriptor = fileOperation('write', () => openSync(path, 'r+'), null);
-    this.#index = index;
-    return this.#descriptor;
-  }
-
-  close(): void {
-    if (this.#index >= 0) closeSync(this.#descriptor);
-    this.#index = -1;
-  }
-}
-
-type Failure = Omit<Extract<WorkerMessage, { kind: 'failed' }>, 'kind' | 'tensor'>;
-
-/** Something wrong with the data or the files, to be reported by name rather than as a crash. */
-class ChunkFailure extends Error {
-  readonly failure: Failure;
-  constructor(failure: Failure) {
-    super(failure.cause);
-    this.failure = failure;
-  }
-}
-
 /** Reads the stored values of output elements [start, start + count) to arena.stored, in output order. */
-function load(
-  tensor: TensorJob,
-  start: number,
-  count: number,
-  arena: Arena,
-  inputs: Map<number, number>,
-): void {
-  const { source } = tensor;
+function load({ source }: TensorJob, start: number, count: number, arena: Arena, inputs: StoredFiles): void {
+  const { buffer } = arena.kernels;
   if (source.kind === 'values') {
-    new Float32Array(arena.kernels.buffer, arena.stored, count).set(
-      source.values.slice(start, start + count),
-    );
+    new Float32Array(buffer, arena.stored, count).set(source.values.slice(start, start + count));
     return;
   }
-  const bytes = new Uint8Array(arena.kernels.buffer);
-  let at = arena.stored;
-  for (const segment of segmentsOf(source, start, count)) {
-    let descriptor = inputs.get(segment.file);
-    if (descriptor === undefined) {
-      descriptor = fileOperation('read', () => openSync(job.files[segment.file].path, 'r'), segment.file);
-      inputs.set(segment.file, descriptor);
-    }
-    let offset = segment.offset;
-    for (let left = segment.byteLength; left > 0; ) {
-      const read = fileOperation('read', () => readSync(descriptor, bytes, at, left, offset), segment.file);
-      if (read === 0) throw new ChunkFailure({ cause: 'short-read', file: segment.file });
-      at += read;
-      offset += read;
-      left -= read;
-    }
-  }
+  inputs.read(source, start, count, buffer, arena.stored);
 }
 
-function fileOperation(operation: 'read' | 'write', act: () => number, file: number | null): number {
-  try {
-    return act();
-  } catch (error) {
-    const { code = '', message, syscall } = error as NodeJS.ErrnoException;
-    if (syscall === undefined) throw error; // a bug, not the operating system
-    throw new ChunkFailure({ cause: operation, file, code, message });
+/** A tile of a loaded chunk: its first weight counted from the chunk's, and its weights as stored and as float32. */
+interface Tile {
+  readonly done: number;
+  readonly n: number;
+  readonly from: number;
+  readonly weights: number;
+}
+
+/** Goes through `count` loaded weights tile by tile; `lead` weights lie before them. */
+function eachTile(
+  tensor: TensorJob,
+  count: number,
+  { kernels, stored, x }: Arena,
+  act: (tile: Tile) => void,
+  lead = 0,
+): void {
+  const type = storedType(tensor.source);
+  for (let done = 0; done < count; done += SUM_RANGE) {
+    const n = Math.min(SUM_RANGE, count - done);
+    const from = stored + bytesOf(type, lead + done);
+    if (type !== 'F32') kernels.dequantize(type, from, x, n);
+    act({ done, n, from, weights: type === 'F32' ? from : x });
   }
 }
 
 /** Encodes the loaded chunk into arena.encoded and measures it. */
 function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Arena): ChunkDone {
-  const { kernels, x, q, out } = arena;
+  const { kernels, q, out } = arena;
   const type = storedType(tensor.source);
   const coded = typeOfEncoder(tensor.encoder);
   const tiles = Math.ceil(count / SUM_RANGE);
@@ -221,13 +182,9 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   const codeWeighted =
     tensor.importance && weightedCoder(tensor, tensor.importance, span, arena, requireFinite);
 
-  for (let tile = 0; tile < tiles; tile++) {
-    const done = tile * SUM_RANGE;
-    const n = Math.min(SUM_RANGE, count - done);
-    const from = arena.stored + bytesOf(type, lead + done);
+  const encodeTile = ({ done, n, from, weights }: Tile): void => {
+    const tile = done / SUM_RANGE;
     const to = arena.encoded + bytesOf(coded, lead + done);
-    if (type !== 'F32') kernels.dequantize(type, from, x, n);
-    const weights = type === 'F32' ? from : x;
     let pieces: RangePiece[] = [];
 
     if (tensor.ranges) {
@@ -250,9 +207,7 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
     const [sumX2, sumQ2, sumXQ, sumE2, tileMax] = new Float64Array(kernels.buffer, out, 5);
     const xs = new Float32Array(kernels.buffer, weights, n);
     const qs = new Float32Array(kernels.buffer, q, n);
-    if (!Number.isFinite(sumX2)) {
-      refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
-    }
+    if (!Number.isFinite(sumX2)) refuseWeight(type, from, weights, start + done, n, kernels);
     if (!Number.isFinite(sumQ2)) refuseBlock(dataTypes[coded].blockSize, xs, qs, start + done);
     sums.set([sumX2, sumQ2, sumXQ, sumE2], tile * SUMS_PER_TILE);
     if (range) rangeSums.set(rangeSumsOf(range, pieces, xs, qs), tile * rangeFields.length);
@@ -261,15 +216,15 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       maxErrorAt = start + done + xs.findIndex((value, i) => Math.abs(value - qs[i]) === tileMax);
     }
     counter?.take(weights, q, start + done, n);
-  }
+  };
+  eachTile(tensor, count, arena, encodeTile, lead);
   const checksum = kernels.checksum(arena.encoded + bytesOf(coded, lead), bytesOf(coded, count));
   return { checksum, sums, rangeSums, maxError, maxErrorAt, ...(counter && { histogram: counter.finish() }) };
 
   function requireFinite(weights: number, from: number, first: number, n: number): void {
     kernels.measure(weights, weights, n, out);
     const [sumX2] = new Float64Array(kernels.buffer, out, 1);
-    const xs = new Float32Array(kernels.buffer, weights, n);
-    if (!Number.isFinite(sumX2)) refuseWeight(xs, first, storedFloats(type, from, weights, n, kernels));
+    if (!Number.isFinite(sumX2)) refuseWeight(type, from, weights, first, n, kernels);
   }
 }
 
@@ -281,6 +236,7 @@ const noSums: ChunkDone = {
   maxError: 0,
   maxErrorAt: 0,
 };
+
 /** Int8 codes of n weights from `start` on to float32, each row by its own scale and zero point. */
 function decodeRows(
   { rowLength }: TensorJob,
@@ -307,21 +263,11 @@ function checksumOf(
   start: number,
   count: number,
   { kernels, encoded }: Arena,
-  output: OutputFile,
+  output: ChunkOutput,
 ): ChunkDone {
   const coded = typeOfEncoder(tensor.encoder);
   const bytes = new Uint8Array(kernels.buffer, encoded, bytesOf(coded, count));
-  const offset = tensor.offset + bytesOf(coded, start);
-  let done = 0;
-  while (done < bytes.length) {
-    const read = fileOperation(
-      'write',
-      () => readSync(output.at(tensor.file), bytes, done, bytes.length - done, offset + done),
-      null,
-    );
-    if (read === 0) break;
-    done += read;
-  }
+  const done = output.read(tensor.file, bytes, tensor.offset + bytesOf(coded, start));
   return { ...noSums, checksum: kernels.checksum(encoded, done) };
 }
 
@@ -331,49 +277,24 @@ function recount(
   start: number,
   count: number,
   arena: Arena,
-  inputs: Map<number, number>,
+  inputs: StoredFiles,
 ): ChunkHistogram {
-  const { kernels, x, q } = arena;
-  const type = storedType(tensor.source);
+  const { kernels, q } = arena;
   const coded = typeOfEncoder(tensor.encoder);
   const counter = new ChunkCounter(kernels, tensor, arena.histogram, arena.out);
   load(tensor, start, count, arena, inputs);
-  for (let done = 0; done < count; done += SUM_RANGE) {
-    const n = Math.min(SUM_RANGE, count - done);
-    const from = arena.stored + bytesOf(type, done);
-    if (type !== 'F32') kernels.dequantize(type, from, x, n);
+  eachTile(tensor, count, arena, ({ done, n, weights }) => {
     const to = arena.encoded + bytesOf(coded, done);
     if (tensor.ranges) decodeRows(tensor, tensor.ranges, start + done, n, to, q, kernels);
     else kernels.dequantize(coded, to, q, n);
-    counter.take(type === 'F32' ? from : x, q, start + done, n);
-  }
+    counter.take(weights, q, start + done, n);
+  });
   return counter.finish();
 }
 
-/** Names the first weight that is not finite as float32, by its value as stored. */
-function refuseWeight(xs: Float32Array, start: number, stored: Float32Array | Float64Array): never {
-  const at = xs.findIndex((value) => !Number.isFinite(value));
-  throw new ChunkFailure({ cause: 'weight', file: null, element: start + at, value: stored[at] });
-}
-
-/** Names the largest weight of the first block that does not decode to finite values. */
-function refuseBlock(blockSize: number, xs: Float32Array, qs: Float32Array, start: number): never {
-  const first = qs.findIndex((value) => !Number.isFinite(value));
-  const block = first - (first % blockSize);
-  let largest = first;
-  for (let i = block; i < block + blockSize; i++) {
-    if (Math.abs(xs[i]) > Math.abs(xs[largest])) largest = i;
-  }
-  throw new ChunkFailure({ cause: 'scale', file: null, element: start + largest, value: xs[largest] });
-}
-
-/** The weights of a tile for a message: those of a double as stored, beyond float32 or not. */
-const storedFloats = (type: TypeName, from: number, weights: number, n: number, { buffer }: Kernels) =>
-  type === 'F64' ? new Float64Array(buffer, from, n) : new Float32Array(buffer, weights, n);
-
 /** Smallest and largest weight of each row the loaded chunk touches, as pairs, from the row of `start` on. */
 function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena): ChunkDone {
-  const { kernels, x, out } = arena;
+  const { kernels, out } = arena;
   const type = storedType(tensor.source);
   const firstRow = Math.floor(start / tensor.rowLength);
   const rows = Math.floor((start + count - 1) / tensor.rowLength) - firstRow + 1;
@@ -381,23 +302,16 @@ function rangesOf(tensor: TensorJob, start: number, count: number, arena: Arena)
   for (let row = 0; row < rows; row++)
     sums.set([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY], 2 * row);
 
-  for (let done = 0; done < count; done += SUM_RANGE) {
-    const n = Math.min(SUM_RANGE, count - done);
-    const from = arena.stored + bytesOf(type, done);
-    if (type !== 'F32') kernels.dequantize(type, from, x, n);
-    const weights = type === 'F32' ? from : x;
+  eachTile(tensor, count, arena, ({ done, n, from, weights }) => {
     forEachRowPiece(tensor.rowLength, start + done, n, (row, piece, length) => {
       kernels.range(weights + 4 * piece, length, out);
       const [low, high] = new Float32Array(kernels.buffer, out, 2);
-      if (!Number.isFinite(high - low)) {
-        const xs = new Float32Array(kernels.buffer, weights, n);
-        refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
-      }
+      if (!Number.isFinite(high - low)) refuseWeight(type, from, weights, start + done, n, kernels);
       const at = 2 * (row - firstRow);
       sums[at] = Math.min(sums[at], low);
       sums[at + 1] = Math.max(sums[at + 1], high);
     });
-  }
+  });
   return { ...noSums, sums };
 }
 
@@ -407,24 +321,20 @@ function answerChunk(
   query: TileQuery,
   start: number,
   count: number,
-  { kernels, stored, x, scratch }: Arena,
+  arena: Arena,
 ): ChunkDone {
+  const { kernels } = arena;
   const type = storedType(tensor.source);
   const length = answerLength(query);
   const answers: Float64Array[] = [];
-  for (let done = 0; done < count; done += SUM_RANGE) {
-    const n = Math.min(SUM_RANGE, count - done);
-    const from = stored + bytesOf(type, done);
-    if (type !== 'F32') kernels.dequantize(type, from, x, n);
-    const weights = type === 'F32' ? from : x;
-    const answer = answerTile(query, kernels, weights, n, scratch);
+  eachTile(tensor, count, arena, ({ done, n, from, weights }) => {
+    const answer = answerTile(query, kernels, weights, n, arena.scratch);
     if (query.kind === 'extent' && !Number.isFinite(answer[length - 1])) {
-      const xs = new Float32Array(kernels.buffer, weights, n);
-      refuseWeight(xs, start + done, storedFloats(type, from, weights, n, kernels));
+      refuseWeight(type, from, weights, start + done, n, kernels);
     }
     if (isOrdered(query) || answers.length === 0) answers.push(answer);
     else addAnswer(query, answers[0], answer);
-  }
+  });
   const sums = new Float64Array(answers.length * length);
   answers.forEach((answer, i) => {
     sums.set(answer, i * length);
@@ -439,7 +349,7 @@ function deliver(
   start: number,
   count: number,
   arena: Arena,
-  output: OutputFile,
+  output: ChunkOutput,
 ): boolean {
   const coded = typeOfEncoder(tensor.encoder);
   const lead = start - spanOf(tensor, start, count).start;
@@ -447,15 +357,7 @@ function deliver(
   const bytes = new Uint8Array(arena.kernels.buffer, encoded, bytesOf(coded, count));
   if (target === null) return true;
   if (target.kind === 'files') {
-    const descriptor = output.at(tensor.file);
-    const offset = tensor.offset + bytesOf(coded, start);
-    for (let done = 0; done < bytes.length; ) {
-      done += fileOperation(
-        'write',
-        () => writeSync(descriptor, bytes, done, bytes.length - done, offset + done),
-        null,
-      );
-    }
+    output.write(tensor.file, bytes, tensor.offset + bytesOf(coded, start));
     return true;
   }
   // A slot is free once the chunk that used it last has been emitted.

@@ -1,8 +1,9 @@
 import { multiplyHere } from '../../compute/gemm.ts';
 import type { Task } from '../../compute/scope.ts';
 import type { ReadableSource } from '../../core/plan.ts';
+import { StoredFiles } from '../../core/stored-files.ts';
 import { activationTasks } from './activation-tasks.ts';
-import { GATHERED, OpenFiles, PIECE, readWeights } from './read.ts';
+import { GATHERED, PIECE, readWeights } from './read.ts';
 
 /**
  * The work of the forward pass in pieces. Addresses are in bytes, strides (ld*) in floats. Pieces are rows (tokens), heads
@@ -40,8 +41,8 @@ const gatherRows: Task = (scope, index, [columns, address], payload) => {
   });
 };
 
-function withFiles(paths: readonly string[], act: (files: OpenFiles) => void): void {
-  const files = new OpenFiles(paths);
+function withFiles(paths: readonly string[], act: (files: StoredFiles) => void): void {
+  const files = new StoredFiles(paths);
   try {
     act(files);
   } finally {

@@ -1,8 +1,8 @@
 import { TaskFailure, type Team } from '../../compute/team.ts';
 import type { QuantizeError } from '../../core/errors.ts';
-import type { TensorSource } from '../../core/plan.ts';
+import { storedType } from '../../core/plan.ts';
 import { elementsOf, type TypeName } from '../../core/types.ts';
-import { InputChangedError, NotFiniteWeightError, ReadError } from '../../core/weight-errors.ts';
+import { NotFiniteWeightError, unreadable } from '../../core/weight-errors.ts';
 import { GATHERED, PIECE, type WeightFailure } from './read.ts';
 import type { ForwardModel, ForwardTensor } from './shape.ts';
 
@@ -17,10 +17,6 @@ export interface Weight {
   readonly rows: number;
   readonly columns: number;
 }
-
-/** Type in which the values of a source are stored; of values that were calculated F32. */
-export const typeOf = (source: TensorSource): TypeName =>
-  source.kind === 'stored' ? source.parts[0].type : 'F32';
 
 /** Reads a model's tensors into the memory of a team, as float32, whatever type they are stored in. */
 export class WeightSource {
@@ -56,7 +52,7 @@ export class WeightSource {
     const [start, count] = [first * columns, rows * columns];
     const payload = { paths: this.#paths, source };
     this.#run(name, 'loadWeights', Math.ceil(count / PIECE), [start, count, address], payload);
-    return { name, type: typeOf(source), address, rows, columns };
+    return { name, type: storedType(source), address, rows, columns };
   }
 
   /** Reads the rows of a tensor that `ids` names to an address, one after another. */
@@ -94,15 +90,6 @@ export class WeightSource {
         advice: 'the checkpoint is damaged or its training diverged: download it again or repair the tensor',
       });
     }
-    const file = this.#paths[failure.file];
-    if (failure.cause === 'read') {
-      return new ReadError('reading the weights failed', { file, tensor: name, got: failure.message });
-    }
-    return new InputChangedError('an input file ended early', {
-      file,
-      tensor: name,
-      expected: 'the size it had when the run began',
-      advice: 'something changed the file while it was read; run again when it is complete',
-    });
+    return unreadable(failure, this.#paths[failure.file], name);
   }
 }

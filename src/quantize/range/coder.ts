@@ -1,9 +1,9 @@
 /** Coding over chosen ranges, tile by tile, in a worker. */
-import { typeOfEncoder } from '../../core/plan.ts';
+import { storedType, typeOfEncoder } from '../../core/plan.ts';
 import { type CodedRange, endsOf, gridOf } from '../../core/ranges.ts';
 import { forEachRowPiece } from '../../core/segments.ts';
 import { bytesOf, dataTypes } from '../../core/types.ts';
-import { storedType, type TensorJob, type TensorRange } from '../job.ts';
+import type { TensorJob, TensorRange } from '../job.ts';
 import type { Kernels } from '../kernels.ts';
 import type { Span } from '../span.ts';
 import { rangeOfGroup } from './group.ts';
