@@ -1,7 +1,7 @@
 import { type Corpus, readCorpus } from './calibrate/corpus.ts';
 import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
-import { openGemm } from './compute/gemm-choice.ts';
+import { type Gemm, openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
 import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
@@ -45,8 +45,7 @@ export class CalibratedRun {
   readonly #corpus: Corpus;
   readonly #options: QuantizeOptions;
   readonly #calibration: PlannedCalibration;
-  /** What multiplies matrices. */
-  readonly gemm: string;
+  readonly #gemm: Gemm;
   /** Set by `run`, unless an earlier run has coded everything. */
   times: CalibrationTimes | null = null;
 
@@ -60,7 +59,12 @@ export class CalibratedRun {
     this.#options = options;
     this.#calibration = plan.calibration!;
     this.#corpus = corpusOf(plan, options);
-    this.gemm = openGemm(options.gemm ?? 'auto').name;
+    this.#gemm = openGemm(options.gemm ?? 'auto');
+  }
+
+  /** What multiplies matrices. */
+  get gemm(): string {
+    return this.#gemm.name;
   }
 
   /** What the user should know of the text. */
@@ -113,6 +117,7 @@ export class CalibratedRun {
       progress[i].calibration !== null && progress[i].sums.count === elementsOf(planned[i].shape);
     const done = [...waiting].filter(isDone);
     const left = [...waiting].filter((i) => !isDone(i));
+    if (left.length === 0) return kept;
     const numbers = new Map(left.map((i) => [planned[i].name, i]));
     const model = modelOf(this.#plan);
     const coded =
@@ -123,13 +128,12 @@ export class CalibratedRun {
             target.paths,
           )
         : undefined;
-    if (left.length === 0) return kept;
-    const { result } = await conduct(
+    this.times = await conduct(
       {
         kind: 'gptq',
         threads,
         memory: this.#options.memory,
-        gemm: this.#options.gemm ?? 'auto',
+        gemm: this.#gemm,
         model,
         windows: this.#corpus.windows,
         gptq: {
@@ -155,7 +159,6 @@ export class CalibratedRun {
         },
       },
     );
-    this.times = result;
     const [missing] = numbers.keys();
     if (missing !== undefined) throw new Error(`calibration did not code ${missing}`);
     const unwritten = target.kind === 'files' ? [...waiting].find((i) => !isDone(i)) : undefined;

@@ -1,7 +1,8 @@
 import { readCorpus } from './calibrate/corpus.ts';
-import { modelShape } from './calibrate/forward/shape.ts';
+import { type ForwardModel, modelShape } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
+import { openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { ActivationScheme, ActivationStatistics } from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
@@ -72,15 +73,15 @@ export async function collectImportance(
   onEvent: Listener = () => {},
 ): Promise<ImportanceRun> {
   const { threads } = resolveResources(options);
-  const { memory, gemm = 'auto', signal } = options;
+  const { memory, signal } = options;
+  const gemm = openGemm(options.gemm ?? 'auto');
   const plan = planOf(options.input);
   const corpus = corpusOf(plan, options);
-  const conducted = await conduct(
+  const entries = await conduct(
     { kind: 'importance', threads, memory, gemm, model: modelOf(plan), windows: corpus.windows },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  const { result: entries } = conducted;
-  return { entries, corpus: factsOf(corpus, options, conducted.gemm), warnings: corpus.warnings };
+  return { entries, corpus: factsOf(corpus, options, gemm.name), warnings: corpus.warnings };
 }
 
 /** Share of the values that the method `percentile` keeps in range, in percent. */
@@ -89,7 +90,8 @@ const DEFAULT_PERCENTILE = 99.99;
 /** Ranges of the inputs of every matrix, over a text. */
 export async function collectActivations(options: ActivationOptions, onEvent: Listener) {
   const { threads } = resolveResources(options);
-  const { memory, gemm = 'auto', percentile = DEFAULT_PERCENTILE, signal } = options;
+  const { memory, percentile = DEFAULT_PERCENTILE, signal } = options;
+  const gemm = openGemm(options.gemm ?? 'auto');
   if (!(percentile > 0 && percentile <= 100)) {
     throw new UsageError('--percentile is out of range', {
       expected: 'more than 0, up to 100',
@@ -98,16 +100,16 @@ export async function collectActivations(options: ActivationOptions, onEvent: Li
   }
   const plan = planOf(options.input);
   const corpus = corpusOf(plan, options);
-  const conducted = await conduct(
+  const groups = await conduct(
     {
       ...{ kind: 'activations', threads, memory, gemm, percentile },
       ...{ model: modelOf(plan), windows: corpus.windows },
     },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  const { gemm: _, ...facts } = factsOf(corpus, options, conducted.gemm);
-  const statistics: ActivationStatistics = { corpus: facts, percentile, groups: conducted.result };
-  return { statistics, gemm: conducted.gemm, warnings: corpus.warnings };
+  const { gemm: _, ...facts } = factsOf(corpus, options, gemm.name);
+  const statistics: ActivationStatistics = { corpus: facts, percentile, groups };
+  return { statistics, gemm: gemm.name, warnings: corpus.warnings };
 }
 
 /**
@@ -120,42 +122,53 @@ export async function evaluate(
   options: EvaluationOptions,
   onEvent: Listener = () => {},
 ): Promise<Evaluation> {
+  const plan = planOf(options.input);
+  return evaluateOn(modelOf(plan), evaluationWindows(plan, options), options, onEvent);
+}
+
+/** The same on a text that `evaluationWindows` has read, and a model that is known. */
+export async function evaluateOn(
+  model: ForwardModel,
+  windows: readonly Int32Array[],
+  options: Omit<EvaluationOptions, 'input'>,
+  onEvent: Listener,
+): Promise<Evaluation> {
   const { threads } = resolveResources(options);
-  const { text, memory, gemm = 'auto', signal, windows: most = Number.POSITIVE_INFINITY } = options;
+  const { text, memory, signal, windows: most = Number.POSITIVE_INFINITY } = options;
   const { activations, stats, layers } = options;
   const statistics = stats === undefined ? null : readActivationStatistics(stats);
-  const plan = planOf(options.input);
-  const base = options.base === undefined ? null : modelOf(planOf(options.base));
-  const windows = windowsOf(plan, options);
-  const conducted = await conduct(
+  const base = options.base === undefined ? null : modelIn(options.base);
+  const gemm = openGemm(options.gemm ?? 'auto');
+  const found = await conduct(
     {
-      ...{ kind: 'evaluation', threads, memory, gemm, base },
-      ...{ model: modelOf(plan), windows: windows.slice(0, most), statistics },
+      ...{ kind: 'evaluation', threads, memory, gemm, base, model, statistics },
+      windows: windows.slice(0, most),
       ...(activations && { activations }),
       ...(layers && { layers }),
     },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  return { text, ...conducted.result };
+  return { text, ...found };
 }
 
-type EvaluationText = Pick<EvaluationOptions, 'text' | 'context'>;
-
 /**
- * Refuses what `evaluate` would refuse in a plan's output, before that is made.
+ * All of a text, in tokens of a plan's model. Refuses a model that could not be evaluated on it, so that this is known before
+ * the model is made.
  *
  * @throws the errors of modelShape, openTokenizer and readCorpus
  */
-export function requireEvaluation(plan: Plan, options: EvaluationText): void {
+export function evaluationWindows(
+  plan: Plan,
+  { text, context }: Pick<EvaluationOptions, 'text' | 'context'>,
+): readonly Int32Array[] {
   modelShape(modelOf(plan));
-  windowsOf(plan, options);
-}
-
-/** All of a text. */
-function windowsOf({ metadata, checkpoint }: Plan, { text, context }: EvaluationText): readonly Int32Array[] {
+  const { metadata, checkpoint } = plan;
   const options = { sources: [text], field: null, tokens: null, seed: 0, context: context ?? null };
   return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), options).windows;
 }
+
+/** A model in a file, of any kind, as a forward pass takes it. */
+export const modelIn = (input: string): ForwardModel => modelOf(planOf(input));
 
 /** A model of any kind as it is: what its tensors are called, where their values lie, what its metadata says. */
 const planOf = (input: string): Plan => planQuantization({ input, type: 'F32', allowRequantize: true }).plan;

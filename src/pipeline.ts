@@ -14,7 +14,7 @@ import type { RunResult, Stage } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
-import { type CalibrationEvent, type EvaluationOptions, evaluate, requireEvaluation } from './model-runs.ts';
+import { type CalibrationEvent, evaluateOn, evaluationWindows, modelIn } from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import { planQuantization, type QuantizeOptions } from './planned-run.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
@@ -76,7 +76,7 @@ export async function quantize(
   const { plan, layout, output, inputs, activations } = planQuantization(options, enter);
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
-  requireEvaluable(options, target, plan);
+  const evalWindows = readEvalText(options, target, plan);
   const { files } = plan.checkpoint;
   const checkInterrupted = (opened: OutputTargets | null) => {
     if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
@@ -170,7 +170,7 @@ export async function quantize(
   stopwatch.stop();
   const written = target.kind === 'files' && options.hashOutput ? target.paths : [];
   const outputHashes = await Promise.all(written.map(sha256OfFile));
-  const evaluated = await evaluateIfAsked(options, fileNames(output, layout)[0], onEvent);
+  const evaluated = await evaluateIfAsked(options, fileNames(output, layout)[0], evalWindows, onEvent);
 
   return {
     plan,
@@ -226,13 +226,19 @@ export async function quantize(
   };
 }
 
-/** @throws UsageError where the output cannot be read again, and is to be; the errors of requireEvaluation */
-function requireEvaluable({ evalText, context }: QuantizeOptions, { kind }: OutputTargets, plan: Plan): void {
-  if (evalText === undefined) return;
-  if (kind === 'files') {
-    requireEvaluation(plan, { text: evalText, ...(context !== undefined && { context }) });
-    return;
-  }
+/**
+ * The text of `--eval`, before any work; null without one.
+ *
+ * @throws UsageError where the output cannot be read again; the errors of evaluationWindows
+ */
+function readEvalText(
+  { evalText, context }: QuantizeOptions,
+  { kind }: OutputTargets,
+  plan: Plan,
+): readonly Int32Array[] | null {
+  if (evalText === undefined) return null;
+  if (kind === 'files')
+    return evaluationWindows(plan, { text: evalText, ...(context !== undefined && { context }) });
   throw new UsageError('--eval reads the output again, and a stream is gone', {
     advice: 'write a file by -o, or leave out --eval',
   });
@@ -240,32 +246,25 @@ function requireEvaluable({ evalText, context }: QuantizeOptions, { kind }: Outp
 
 /** The file is whole: whatever keeps it from being evaluated must not take the report of its making away. */
 async function evaluateIfAsked(
-  options: QuantizeOptions,
+  { input, evalText = '', threads, memory, gemm, signal }: QuantizeOptions,
   output: string,
+  windows: readonly Int32Array[] | null,
   onEvent: (event: PipelineEvent) => void,
 ): Promise<Pick<RunResult, 'evaluation' | 'evaluationError'>> {
-  if (options.evalText === undefined) return { evaluation: null };
+  if (windows === null) return { evaluation: null };
+  const options = {
+    ...{ base: input, text: evalText },
+    ...(threads !== undefined && { threads }),
+    ...(memory !== undefined && { memory }),
+    ...(gemm !== undefined && { gemm }),
+    ...(signal && { signal }),
+  };
   try {
-    return { evaluation: await evaluate(evaluationOf(options, options.evalText, output), onEvent) };
+    return { evaluation: await evaluateOn(modelIn(output), windows, options, onEvent) };
   } catch (evaluationError) {
     return { evaluation: null, evaluationError };
   }
 }
-
-const evaluationOf = (
-  { input, context, threads, memory, gemm, signal }: QuantizeOptions,
-  text: string,
-  output: string,
-): EvaluationOptions => ({
-  input: output,
-  base: input,
-  text,
-  ...(context !== undefined && { context }),
-  ...(threads !== undefined && { threads }),
-  ...(memory !== undefined && { memory }),
-  ...(gemm !== undefined && { gemm }),
-  ...(signal && { signal }),
-});
 
 /** A tensor's job with its blocks, where calibration coded them. */
 const withBlocks = (tensor: TensorJob, blocks: Uint8Array | undefined): TensorJob =>

@@ -1,32 +1,11 @@
-import { writeFileSync } from 'node:fs';
-import type { GemmKind, ImportanceRun } from '../core/calibration.ts';
+import type { ImportanceRun } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import type { collectImportance } from '../model-runs.ts';
 import { formatBytes, formatCount, formatSeconds, printable } from '../report/format.ts';
-import type { Layout } from '../write/gguf.ts';
 import { imatrixFile } from '../write/imatrix.ts';
-import { resolveTargets } from '../write/target.ts';
-import { isStandardOutput, replaceFile, requireInput } from './files.ts';
+import { isStandardOutput } from './files.ts';
 import { hasColor, type Io, jsonText, styles } from './io.ts';
-import { createProgress } from './progress.ts';
-
-/** Options of `quantize imatrix`, as commander hands them over. */
-export interface ImatrixFlags {
-  output: string;
-  text?: string[];
-  tokens?: number;
-  context?: number;
-  seed?: number;
-  threads?: number;
-  memory?: number;
-  gemm?: GemmKind;
-  json?: boolean;
-  force?: boolean;
-  quiet?: boolean;
-}
-
-/** One file, of which nothing is known but its name. */
-const oneFile: Layout = { files: [], fileBytes: 0, split: null };
+import { runOverText, type TextRunFlags, targetOf, writeTo } from './text-run.ts';
 
 /**
  * `quantize imatrix MODEL`: the importance of every matrix over a text, in llama.cpp's form.
@@ -35,52 +14,27 @@ const oneFile: Layout = { files: [], fileBytes: 0, split: null };
  */
 export async function imatrixCommand(
   input: string,
-  flags: ImatrixFlags,
+  flags: TextRunFlags,
   io: Io,
   collect: typeof collectImportance,
 ): Promise<void> {
-  const { output, text = [], tokens, context, seed, threads, memory, gemm, force = false } = flags;
-  for (const path of [input, ...text]) requireInput(path);
+  const { output, text = [] } = flags;
   const toStdout = output === '-' || output === '/dev/stdout' || isStandardOutput(output);
   if (flags.json && toStdout) {
     throw new UsageError('the importance matrix and JSON cannot both go to standard output', {
       advice: 'write the matrix to a file: -o imatrix.gguf',
     });
   }
-  const target = resolveTargets(output, oneFile, [input, ...text], { force, resume: false });
-
-  const progress = await createProgress(io, flags.quiet === true);
-  const started = io.now();
-  let run: ImportanceRun;
-  try {
-    run = await collect(
-      {
-        input,
-        ...(text.length > 0 && { calibration: text }),
-        ...(tokens !== undefined && { calibrationTokens: tokens }),
-        ...(context !== undefined && { context }),
-        ...(seed !== undefined && { seed }),
-        ...(threads !== undefined && { threads }),
-        ...(memory !== undefined && { memory }),
-        ...(gemm !== undefined && { gemm }),
-        signal: io.interruptible(),
-      },
-      (event) => progress.handle(event),
-    );
-  } finally {
-    progress.stop();
-  }
-
+  const target = targetOf(input, flags);
+  const { result: run, seconds } = await runOverText(input, flags, io, collect);
   const { entries, corpus } = run;
   const bytes = imatrixFile(entries, {
     datasets: text.length > 0 ? text : [corpus.corpus],
     chunks: corpus.windows,
     chunkSize: corpus.context,
   });
-  if (target.kind === 'files') replaceFile(target.paths[0], bytes);
-  else writeFileSync(target.descriptor ?? target.path, bytes);
+  writeTo(target, bytes);
 
-  const seconds = (io.now() - started) / 1000;
   if (flags.json) io.stdout.write(jsonText(asJson(output, bytes.length, run, seconds)));
   if (flags.quiet) return;
   const { yellow, bold } = styles(hasColor(io.stderr, io.env));

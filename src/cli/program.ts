@@ -7,7 +7,6 @@ import { closest } from '../core/suggest.ts';
 import { version } from '../core/version.ts';
 import type { CalibrateFlags } from './calibrate.ts';
 import type { EvalFlags } from './eval.ts';
-import type { ImatrixFlags } from './imatrix.ts';
 import type { Io } from './io.ts';
 import {
   collect,
@@ -24,6 +23,7 @@ import {
   wholeNumber,
 } from './options.ts';
 import type { ReportFlags } from './report.ts';
+import type { TextRunFlags } from './text-run.ts';
 
 const MODEL = 'Hugging Face directory, .safetensors file or index, or GGUF';
 
@@ -237,51 +237,47 @@ function addCommands(program: Command, io: Io, argv: readonly string[]): void {
       await quantizeCommand(file, { ...flags, type: to ?? 'F32', decode: true, command: argv }, io, pipeline);
     });
 
-  subcommand('imatrix', 'write the importance of every matrix over a text, as llama-imatrix does')
-    .argument('<model>', MODEL)
-    .requiredOption('-o, --output <file>', "importance matrix, GGUF; '-' for standard output")
-    .option(
-      '--text <file|dir>',
-      'text, JSON lines, or a directory of them (repeatable; default: bundled)',
-      collect,
-    )
-    .option('--tokens <n>', 'tokens to take (default: 32768 to 131072, by width)', wholeNumber(1))
-    .option('--context <n>', 'tokens in a window', wholeNumber(2))
-    .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
-    .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
-    .addOption(memoryOption())
-    .addOption(gemmOption())
-    .option('--force', 'replace an existing output')
-    .option('--quiet', 'print errors only')
-    .action(async (file: string, flags: ImatrixFlags) => {
-      const [{ imatrixCommand }, { collectImportance }] = await Promise.all([
-        import('./imatrix.ts'),
-        import('../model-runs.ts'),
-      ]);
-      await imatrixCommand(file, flags, io, collectImportance);
-    });
+  /** A command that runs a model over a text and writes one file. */
+  const overText = (name: string, description: string, output: string) =>
+    subcommand(name, description)
+      .argument('<model>', MODEL)
+      .requiredOption('-o, --output <file>', output)
+      .option(
+        '--text <file|dir>',
+        'text, JSON lines, or a directory of them (repeatable; default: bundled)',
+        collect,
+      )
+      .option('--tokens <n>', 'tokens to take (default: 32768 to 131072, by width)', wholeNumber(1))
+      .option('--context <n>', 'tokens in a window', wholeNumber(2))
+      .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
+      .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
+      .addOption(memoryOption())
+      .addOption(gemmOption())
+      .option('--force', 'replace an existing output')
+      .option('--quiet', 'print errors only');
 
-  subcommand('calibrate', 'write the ranges of every input of a matrix over a text: static activations')
-    .argument('<model>', MODEL)
-    .requiredOption('-o, --output <file>', "statistics, JSON; '-' for standard output")
-    .option(
-      '--text <file|dir>',
-      'text, JSON lines, or a directory of them (repeatable; default: bundled)',
-      collect,
-    )
-    .option('--tokens <n>', 'tokens to take (default: 131072)', wholeNumber(1))
-    .option('--context <n>', 'tokens in a window', wholeNumber(2))
-    .option('--seed <n>', 'of the choice of windows from a longer text (default: 0)', wholeNumber(0))
+  overText(
+    'imatrix',
+    'write the importance of every matrix over a text, as llama-imatrix does',
+    "importance matrix, GGUF; '-' for standard output",
+  ).action(async (file: string, flags: TextRunFlags) => {
+    const [{ imatrixCommand }, { collectImportance }] = await Promise.all([
+      import('./imatrix.ts'),
+      import('../model-runs.ts'),
+    ]);
+    await imatrixCommand(file, flags, io, collectImportance);
+  });
+
+  overText(
+    'calibrate',
+    'write the ranges of every input of a matrix over a text: static activations',
+    "statistics, JSON; '-' for standard output",
+  )
     .option(
       '--percentile <p>',
       'of values within the range percentile, in percent (default: 99.99)',
       decimal(0),
     )
-    .option('--threads <n>', 'worker threads (default: all cores)', wholeNumber(1))
-    .addOption(memoryOption())
-    .addOption(gemmOption())
-    .option('--force', 'replace an existing output')
-    .option('--quiet', 'print errors only')
     .action(async (file: string, flags: CalibrateFlags) => {
       const [{ calibrateCommand }, { collectActivations }] = await Promise.all([
         import('./calibrate.ts'),

@@ -18,14 +18,6 @@ export interface ConductHooks {
   onCoded?(coded: readonly CodedTensor[]): Promise<void>;
 }
 
-/** What a calculation gave, and what multiplied its matrices. */
-export interface Conducted<Kind extends ConductJob['kind']> {
-  readonly result: Results[Kind];
-  readonly gemm: string;
-  /** Why not the fastest implementation, where there is something to say. */
-  readonly note: string | null;
-}
-
 /**
  * Runs a calculation with a model on threads of its own. When the signal aborts it is ended at once, and the promise rejects with
  * the signal's reason.
@@ -35,24 +27,25 @@ export interface Conducted<Kind extends ConductJob['kind']> {
 export async function conduct<Kind extends ConductJob['kind']>(
   job: ConductJob & { kind: Kind },
   { signal, onProgress, onCoded }: ConductHooks,
-): Promise<Conducted<Kind>> {
+): Promise<Results[Kind]> {
   const taken = new Int32Array(new SharedArrayBuffer(4));
   const workerData: ConductorData = { job, taken };
   const worker = startWorker(createRequire(import.meta.url).resolve('#conductor'), { workerData });
   let writing = Promise.resolve();
   let ended = false;
+  let stop = () => {};
   try {
-    return await new Promise<Conducted<Kind>>((resolve, reject) => {
-      const stop = () => reject(signal!.reason);
+    return await new Promise<Results[Kind]>((resolve, reject) => {
+      stop = () => reject(signal!.reason);
       if (signal?.aborted) stop();
-      signal?.addEventListener('abort', stop, { once: true });
+      signal?.addEventListener('abort', stop);
       const take = (message: ConductMessage) => {
         if (message.kind === 'progress') onProgress(message);
         else if (message.kind === 'failed') reject(received(message.error));
         else if (message.kind === 'done') {
-          const { result, gemm, note } = message;
+          const { result } = message;
           ended = true;
-          writing.then(() => resolve({ result: result as Results[Kind], gemm, note }), reject);
+          writing.then(() => resolve(result as Results[Kind]), reject);
         } else {
           writing = writing.then(async () => {
             await onCoded!(message.coded);
@@ -75,6 +68,7 @@ export async function conduct<Kind extends ConductJob['kind']>(
       });
     });
   } finally {
+    signal?.removeEventListener('abort', stop);
     await worker.terminate();
     await writing.catch(() => {}); // it was reported
   }

@@ -1,4 +1,5 @@
 import type { ForwardModel } from '../calibrate/forward/shape.ts';
+import type { Gemm } from '../compute/gemm-choice.ts';
 import type { ActivationGroup } from '../core/activations.ts';
 import type { CalibrationTimes, CollectedImportance } from '../core/calibration.ts';
 import type { ErrorDetails } from '../core/errors.ts';
@@ -12,8 +13,7 @@ interface Common {
   readonly threads: number;
   /** `--memory`, if it was given. */
   readonly memory: number | undefined;
-  /** `--gemm`. */
-  readonly gemm: string;
+  readonly gemm: Gemm;
   readonly model: ForwardModel;
   readonly windows: readonly Int32Array[];
 }
@@ -66,7 +66,7 @@ export interface SentError {
 export type ConductMessage =
   | ({ readonly kind: 'progress' } & ConductProgress)
   | { readonly kind: 'coded'; readonly coded: readonly CodedTensor[] }
-  | { readonly kind: 'done'; readonly result: unknown; readonly gemm: string; readonly note: string | null }
+  | { readonly kind: 'done'; readonly result: unknown }
   | { readonly kind: 'failed'; readonly error: SentError };
 
 export interface ConductorData {

@@ -7,7 +7,6 @@ import { modelShape } from '../calibrate/forward/shape.ts';
 import type { Step } from '../calibrate/forward/step.ts';
 import { collectImportance } from '../calibrate/importance.ts';
 import { MemoryBudgetError } from '../compute/arena.ts';
-import { openGemm } from '../compute/gemm-choice.ts';
 import type { Team } from '../compute/team.ts';
 import { QuantizeError } from '../core/errors.ts';
 import { evaluate } from '../evaluate/evaluate.ts';
@@ -24,12 +23,10 @@ const post = (message: ConductMessage) => parentPort!.postMessage(message);
 const WAITING = 1;
 
 function run(): void {
-  const gemm = openGemm(job.gemm);
   const shares = shareMemory(job.memory);
-  const team = openTeam(job.threads, shares.team, gemm);
+  const team = openTeam(job.threads, shares.team, job.gemm);
   try {
-    const result = calculate(team, shares);
-    post({ kind: 'done', result, gemm: gemm.name, note: gemm.note });
+    post({ kind: 'done', result: calculate(team, shares) });
   } finally {
     team.close();
   }

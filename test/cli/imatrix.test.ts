@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { InputNotFoundError } from '../../src/cli/files.ts';
-import { type ImatrixFlags, imatrixCommand } from '../../src/cli/imatrix.ts';
+import { imatrixCommand } from '../../src/cli/imatrix.ts';
+import type { TextRunFlags } from '../../src/cli/text-run.ts';
 import type { ImportanceRun } from '../../src/core/calibration.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { ImportanceOptions } from '../../src/model-runs.ts';
@@ -41,7 +42,7 @@ beforeEach(() => {
   writeFileSync(model, 'weights');
 });
 
-async function command(flags: Partial<ImatrixFlags> = {}, fake = fakeIo()) {
+async function command(flags: Partial<TextRunFlags> = {}, fake = fakeIo()) {
   const calls: ImportanceOptions[] = [];
   await imatrixCommand(model, { output, ...flags }, fake.io, async (options, onEvent) => {
     calls.push(options);
