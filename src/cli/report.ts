@@ -2,10 +2,9 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { UsageError } from '../core/errors.ts';
 import { version } from '../core/version.ts';
-import { formatBytes, formatError, printable } from '../report/format.ts';
+import { printable } from '../report/format.ts';
 import { parseReport } from '../report/read-report.ts';
-import { type Comparison, compareRuns } from '../report/side-by-side.ts';
-import { sqnr } from '../report/summary.ts';
+import { anyEvaluated, type Comparison, compareRuns, figuresOf } from '../report/side-by-side.ts';
 import { renderTable } from '../report/table.ts';
 import { placeReport, requireInput, samePlace } from './files.ts';
 import { hasColor, type Io, styles, tableStyle } from './io.ts';
@@ -56,8 +55,9 @@ function nameOf(path: string, paths: readonly string[]): string {
   return paths.filter((other) => basename(other) === name).length > 1 ? path : name.replace(/\.json$/i, '');
 }
 
-function renderRuns({ runs, measure }: Comparison, io: Io): string {
-  const evaluated = runs.some(({ report }) => report.model.evaluation !== null);
+function renderRuns(comparison: Comparison, io: Io): string {
+  const { runs, measure } = comparison;
+  const evaluated = anyEvaluated(comparison);
   const table = renderTable(
     [
       { head: 'run', cut: 'late' },
@@ -75,21 +75,12 @@ function renderRuns({ runs, measure }: Comparison, io: Io): string {
         : []),
       { head: 'front' },
     ],
-    runs.map(({ name, report: { model }, best }) => [
-      name,
-      model.fileType,
-      model.method,
-      model.bitsPerWeight.toFixed(2),
-      formatBytes(model.fileBytes),
-      formatError(model.metrics.relativeError),
-      sqnr(model.metrics),
-      ...(evaluated
-        ? [
-            model.evaluation?.perplexity.toFixed(3) ?? '',
-            model.evaluation?.base ? formatError(model.evaluation.base.divergence.mean) : '',
-          ]
-        : []),
-      best ? '*' : '',
+    runs.map((run) => [
+      run.name,
+      run.report.model.fileType,
+      run.report.model.method,
+      ...figuresOf(run, evaluated, ''),
+      run.best ? '*' : '',
     ]),
     tableStyle(io.stdout, io.env),
   );

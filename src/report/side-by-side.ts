@@ -1,4 +1,6 @@
+import { formatBytes, formatError } from './format.ts';
 import type { Report } from './report.ts';
+import { sqnr } from './summary.ts';
 
 /** A report, and what the reader calls it. */
 export interface NamedReport {
@@ -54,6 +56,27 @@ export function compareRuns(reports: readonly NamedReport[]): Comparison {
     runs: judged.map((run) => ({ ...run, best: !judged.some((other) => beats(other, run)) })),
     warnings,
   };
+}
+
+/** Whether any run was evaluated: then tables have perplexity and divergence. */
+export const anyEvaluated = ({ runs }: Comparison): boolean =>
+  runs.some(({ report }) => report.model.evaluation !== null);
+
+/** Bits a weight, file, relative error and SQNR of a run, and where asked perplexity and divergence; `absent` where it has none. */
+export function figuresOf({ report: { model } }: ComparedRun, evaluated: boolean, absent: string): string[] {
+  const { bitsPerWeight, fileBytes, metrics, evaluation } = model;
+  return [
+    bitsPerWeight.toFixed(2),
+    formatBytes(fileBytes),
+    formatError(metrics.relativeError),
+    sqnr(metrics),
+    ...(evaluated
+      ? [
+          evaluation?.perplexity.toFixed(3) ?? absent,
+          evaluation?.base ? formatError(evaluation.base.divergence.mean) : absent,
+        ]
+      : []),
+  ];
 }
 
 /** The tokens a run was evaluated on, against a base; null where it was not. */

@@ -16,6 +16,7 @@ import { NotFiniteWeightError } from '../../src/core/weight-errors.ts';
 import { sotu } from '../support/conversions.ts';
 import {
   advance,
+  eachInput,
   forwardModel,
   forwardPass,
   forwardTeam,
@@ -74,7 +75,7 @@ function quantizing(
     for (const group of step.groups) {
       for (let round = 0; round < 2; round++) {
         const sums = new Float64Array(group.columns);
-        step.forEachInput(group, (x, ldx, rows) => {
+        eachInput(crew, step, group, ({ x, ldx, rows }) => {
           for (let row = 0; row < rows; row += 16) {
             const values = crew.scope.floats(x + 4 * row * ldx, group.columns);
             for (const [column, value] of values.entries()) sums[column] += value;

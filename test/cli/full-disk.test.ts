@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { bundledModel, quantize, shell, start, until } from '../support/cli.ts';
 import { generatedCheckpoint, slowly } from '../support/generated.ts';
+import { canMount } from '../support/mount.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Disks without room and limits on file sizes: a named error, status 1 and nothing at the output. */
 
-const { directory, model } = generatedCheckpoint();
+const { model } = generatedCheckpoint();
 
 /** A file system in memory, of a few mebibytes; gone when the test ends. */
 function smallDisk(mebibytes: number): string {
@@ -20,18 +21,6 @@ function smallDisk(mebibytes: number): string {
   onTestFinished(() => void execFileSync('umount', [place]));
   return place;
 }
-
-const canMount = ((): boolean => {
-  const place = join(directory, 'mount');
-  mkdirSync(place);
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'quantize-test', place], { stdio: 'ignore' });
-    execFileSync('umount', [place]);
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 describe('a limit on the size of files', () => {
   it('is named with the way to raise it, and nothing stays', async () => {

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { hashOf, hashOfStream, quantize, type Run, root, start, until } from '../support/cli.ts';
+import { canMount } from '../support/mount.ts';
 import { journalOf, reportOf } from '../support/runs.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { tinyLlama } from '../support/tiny-llama.ts';
@@ -121,18 +122,6 @@ it('writes to a stream what it writes to a file', async () => {
   expect(await run.ended).toMatchObject({ status: 0, stderr: '' });
   expect(hash).toBe(hashOf(whole));
 });
-
-const canMount = ((): boolean => {
-  const place = at('mount');
-  mkdirSync(place);
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'quantize-test', place], { stdio: 'ignore' });
-    execFileSync('umount', [place]);
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 it.runIf(canMount)('no room for scratch files (needs the right to mount)', async () => {
   const disk = at('disk');

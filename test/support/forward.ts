@@ -2,6 +2,7 @@ import { tmpdir } from 'node:os';
 import type { Activations } from '../../src/calibrate/forward/activations.ts';
 import { ForwardPass } from '../../src/calibrate/forward/forward.ts';
 import type { ForwardModel } from '../../src/calibrate/forward/shape.ts';
+import type { GroupInput, InputGroup, Step } from '../../src/calibrate/forward/step.ts';
 import * as forwardTasks from '../../src/calibrate/forward/tasks.ts';
 import * as computeTasks from '../../src/compute/tasks.ts';
 import { Team } from '../../src/compute/team.ts';
@@ -57,6 +58,21 @@ export function logitsOf(
   return logits;
 }
 
+/** Visits the inputs of a group in every slab that has any. */
+export function eachInput(
+  team: Team,
+  step: Step,
+  group: InputGroup,
+  visit: (input: GroupInput) => void,
+): void {
+  for (const slab of step.slabs) {
+    team.arena.scoped(() => {
+      const input = step.inputOf(group, slab);
+      if (input !== null) visit(input);
+    });
+  }
+}
+
 /** The same of a pass behind its last step. */
 export function logitsBehind(pass: ForwardPass): Float32Array[] {
   const { team, source, shape } = pass;
@@ -66,7 +82,7 @@ export function logitsBehind(pass: ForwardPass): Float32Array[] {
     const output = pass.output();
     const weight = source.load(output.matrix);
     const [group] = output.groups;
-    output.forEachInput(group, (x, ldx, rows) => {
+    eachInput(team, output, group, ({ x, ldx, rows }) => {
       const c = team.arena.takeFloats(rows * vocabulary, 'logits');
       pass.multiply({ group, x, ldx, rows }, weight, { x: c, ld: vocabulary });
       for (let row = 0; row < rows; row++) {

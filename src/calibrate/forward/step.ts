@@ -50,9 +50,6 @@ export interface InputGroup {
   readonly columns: number;
 }
 
-/** Inputs: `rows` rows of float32 at `x`, `ldx` floats from row to row. */
-export type Visit = (x: number, ldx: number, rows: number) => void;
-
 /** Inputs of one group in one slab; without gaps for the last group of a step. */
 export interface GroupInput {
   readonly group: InputGroup;
@@ -126,23 +123,9 @@ export abstract class Step {
   }
 
   /**
-   * Runs all windows up to the inputs of a group, with the weights as they are now. The hidden states stay as they are. Once the
-   * inputs of the last group have been shown, `advance` may go on from there: from then on only that group's weights may change.
-   *
-   * @throws NotFiniteActivationError
-   */
-  forEachInput(group: InputGroup, visit: Visit): void {
-    for (const slab of this.pass.slabs) {
-      this.pass.team.arena.scoped(() => {
-        const input = this.inputOf(group, slab);
-        if (input !== null) visit(input.x, input.ldx, input.rows);
-      });
-    }
-  }
-
-  /**
-   * The same for one slab, in buffers of the arena that the caller gives back. Null where no token of the slab reaches the group
-   * (an expert).
+   * Calculates one slab up to the inputs of a group, with the weights as they are now, in buffers of the arena that the caller gives
+   * back. The hidden states stay as they are. Once the inputs of the last group have been shown, `advance` may go on from there: from
+   * then on only that group's weights may change. Null where no token of the slab reaches the group (an expert).
    *
    * @throws NotFiniteActivationError
    */

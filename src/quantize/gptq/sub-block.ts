@@ -132,9 +132,6 @@ export class SubBlockSearch {
     fit.offsetCurvature = this.#zz;
     const count = this.#scan(weights);
     if (count === 0) return;
-    const { r, stride, inverses } = this.#metric;
-    const { low, high } = this.#grid;
-    const { candidates, table, sums, levels, losses } = this.#at;
     let best = Number.POSITIVE_INFINITY;
     this.#topLoss.fill(Number.POSITIVE_INFINITY);
     for (let round = 0; round < 4; round++) {
@@ -142,20 +139,7 @@ export class SubBlockSearch {
         this.#candidates[lane] = this.#topScale[Math.min(lane, count - 1)];
         this.#candidates[LANES + lane] = this.#topOffset[Math.min(lane, count - 1)];
       }
-      this.#kernels.gptqTry(
-        this.#width,
-        this.#target,
-        r,
-        stride,
-        inverses,
-        candidates,
-        low,
-        high,
-        table,
-        sums,
-        levels,
-        losses,
-      );
+      this.#tryCandidates();
       this.#fitLanes();
       let improved = false;
       for (let lane = 0; lane < count; lane++) {
@@ -173,6 +157,27 @@ export class SubBlockSearch {
       }
       if (!improved) return;
     }
+  }
+
+  /** Levels and loss of every candidate, rounded with error feedback. */
+  #tryCandidates(): void {
+    const { r, stride, inverses } = this.#metric;
+    const { low, high } = this.#grid;
+    const { candidates, table, sums, levels, losses } = this.#at;
+    this.#kernels.gptqTry(
+      this.#width,
+      this.#target,
+      r,
+      stride,
+      inverses,
+      candidates,
+      low,
+      high,
+      table,
+      sums,
+      levels,
+      losses,
+    );
   }
 
   /** Fills the free candidates with those of the least weighted error after plain rounding; returns how many. */
@@ -313,23 +318,7 @@ export class SubBlockSearch {
       this.#candidates[lane] = Math.fround(group.d * this.#batchScale[from]);
       this.#candidates[LANES + lane] = -Math.fround(group.dmin * this.#batchMin[from]);
     }
-    const { r, stride, inverses } = this.#metric;
-    const { low, high } = this.#grid;
-    const { candidates, table, sums, levels, losses } = this.#at;
-    this.#kernels.gptqTry(
-      this.#width,
-      this.#target,
-      r,
-      stride,
-      inverses,
-      candidates,
-      low,
-      high,
-      table,
-      sums,
-      levels,
-      losses,
-    );
+    this.#tryCandidates();
     let best = -1;
     for (let lane = 0; lane < this.#batch; lane++) {
       if (!(this.#losses[lane] < fit.loss)) continue;

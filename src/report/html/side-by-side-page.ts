@@ -1,6 +1,5 @@
 import { formatBytes, formatError } from '../format.ts';
-import type { ComparedRun, Comparison } from '../side-by-side.ts';
-import { sqnr } from '../summary.ts';
+import { anyEvaluated, type ComparedRun, type Comparison, figuresOf } from '../side-by-side.ts';
 import { html, type Markup } from './markup.ts';
 import { renderPage, scrolling, section } from './page.ts';
 
@@ -64,8 +63,9 @@ const scaleOf =
 
 const round = (value: number): number => Math.round(100 * value) / 100;
 
-function renderRuns({ runs }: Comparison): Markup {
-  const evaluated = runs.some(({ report }) => report.model.evaluation !== null);
+function renderRuns(comparison: Comparison): Markup {
+  const { runs } = comparison;
+  const evaluated = anyEvaluated(comparison);
   const heads = [
     ...['bits a weight', 'file', 'relative error', 'SQNR'],
     ...(evaluated ? ['perplexity', 'KL divergence, nat'] : []),
@@ -73,19 +73,10 @@ function renderRuns({ runs }: Comparison): Markup {
   return scrolling(
     'Runs',
     html`<table class="list"><thead><tr><th scope="col" class="num">no.</th><th scope="col">run</th><th scope="col">type</th><th scope="col">method</th>${heads.map((head) => html`<th scope="col" class="num">${head}</th>`)}<th scope="col">front</th></tr></thead>
-<tbody>${runs.map(({ name, report: { model }, best }, i) => {
-      const figures = [
-        model.bitsPerWeight.toFixed(2),
-        formatBytes(model.fileBytes),
-        formatError(model.metrics.relativeError),
-        sqnr(model.metrics),
-        ...(evaluated
-          ? [
-              model.evaluation?.perplexity.toFixed(3) ?? '–',
-              model.evaluation?.base ? formatError(model.evaluation.base.divergence.mean) : '–',
-            ]
-          : []),
-      ];
+<tbody>${runs.map((run, i) => {
+      const { name, report, best } = run;
+      const { model } = report;
+      const figures = figuresOf(run, evaluated, '–');
       return html`<tr id="run${i + 1}"><td class="num">${i + 1}</td><th scope="row">${name}</th><td>${model.fileType}</td><td>${model.method}</td>${figures.map((figure) => html`<td class="num">${figure}</td>`)}<td>${best ? html`<span class="yes">front</span>` : null}</td></tr>
 `;
     })}</tbody></table>`,
