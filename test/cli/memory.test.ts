@@ -41,7 +41,7 @@ describe.runIf(process.platform === 'linux')('peak memory', () => {
     // This process, here made larger than any run, must not count; ru_maxrss is inherited from it.
     const ballast = Buffer.alloc(200e6, 1);
     const { seen, reported } = await peaks(bundledModel, options);
-    expect(reported).toBeLessThan(130e6);
+    expect(reported).toBeLessThan(150e6); // 90 MB under Node 20, 120 under Node 24
     expect(reported).toBeLessThan(ballast.length);
     expect(Math.abs(seen - reported)).toBeLessThan(8e6); // what the report itself takes, and the last look
   });
