@@ -13,18 +13,14 @@ import * as linear from '../dist/compute/linear-tasks.js';
 import * as compute from '../dist/compute/tasks.js';
 import { Team } from '../dist/compute/team.js';
 import { bytesOf, dataTypes } from '../dist/core/types.js';
-import {
-  canRound,
-  DEFAULT_SWEEPS,
-  GPTQ_SCRATCH_BYTES,
-  quantizeMatrix,
-} from '../dist/quantize/gptq/matrix.js';
+import { takesGptq } from '../dist/plan/calibration.js';
+import { DEFAULT_SWEEPS, GPTQ_SCRATCH_BYTES, quantizeMatrix } from '../dist/quantize/gptq/matrix.js';
 import * as gptq from '../dist/quantize/gptq/tasks.js';
 import { compileKernels } from '../dist/quantize/kernels.js';
 
 const { values: options } = parseArgs({
   options: {
-    types: { type: 'string', default: Object.keys(dataTypes).filter(canRound).join(',') },
+    types: { type: 'string', default: Object.keys(dataTypes).filter(takesGptq).join(',') },
     rows: { type: 'string', default: '512' },
     columns: { type: 'string', default: '1024' },
     threads: { type: 'string', default: `${availableParallelism()}` },

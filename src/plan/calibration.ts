@@ -15,12 +15,13 @@ export class NoForwardPassError extends QuantizeError {}
 /** Calibration has to make tokens of text, and the model has no tokenizer. */
 export class NoTokenizerError extends QuantizeError {}
 
-/** Types whose codes are chosen one weight at a time, as GPTQ has to. */
+/** Types whose codes are chosen one weight at a time, as GPTQ has to: those of `quantize/gptq/grid.ts`, a test says. */
 const gptqTypes: ReadonlySet<TypeName> = new Set<TypeName>([
   ...(['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'IQ4_NL', 'IQ4_XS', 'TQ1_0', 'TQ2_0'] as const),
   ...(['Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K'] as const),
 ]);
 
+/** Whether GPTQ codes matrices of a type. */
 export const takesGptq = (type: TypeName): boolean => gptqTypes.has(type);
 
 interface AssignedStatistics {

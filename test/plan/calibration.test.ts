@@ -2,15 +2,18 @@ import { describe, expect, it } from 'vitest';
 import { UsageError } from '../../src/core/errors.ts';
 import type { MetadataEntry } from '../../src/core/metadata.ts';
 import type { EncoderName } from '../../src/core/plan.ts';
+import { dataTypes, type TypeName } from '../../src/core/types.ts';
 import {
   assignStatistics,
   NoForwardPassError,
   NoTokenizerError,
   requireForwardPass,
+  takesGptq,
 } from '../../src/plan/calibration.ts';
 import { type MixtureName, mixtures } from '../../src/plan/mixtures.ts';
 import { chooseTypes, ImportanceRequiredError, type TypeOptions } from '../../src/plan/policy.ts';
 import { resolveScheme } from '../../src/plan/presets.ts';
+import { gridOf } from '../../src/quantize/gptq/grid.ts';
 import { type Network, tensorsOf } from '../support/networks.ts';
 import { checkpoint } from '../support/results.ts';
 
@@ -28,6 +31,11 @@ function assign(network: Network, name: MixtureName, options: TypeOptions = {}) 
   const types = new Map(tensors.map(({ tensor, type }) => [tensor.name, type]));
   return { statistics, notes, warnings, types };
 }
+
+it('plans exactly the types that there is a grid for', () => {
+  const types = Object.keys(dataTypes) as TypeName[];
+  expect(types.filter(takesGptq)).toEqual(types.filter((type) => gridOf(type) !== undefined));
+});
 
 describe('the preset', () => {
   it.each([

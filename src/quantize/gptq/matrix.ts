@@ -57,9 +57,6 @@ export interface OutputErrors {
 export const DEFAULT_SWEEPS = 2;
 export const DEFAULT_REFITS = 3;
 
-/** Whether codes of the type can be chosen one weight at a time, as `quantizeMatrix` does. */
-export const canRound = (type: TypeName): boolean => gridOf(type) !== undefined;
-
 /**
  * Codes a matrix so that tr(E H' E^T) becomes small, E = W - Q and H' = R R^T the damped Hessian: GPTQ (arXiv 2210.17323)
  * with the factor R in place of the inverse's, which gives the same codes. Columns go in groups of 256. A group's target

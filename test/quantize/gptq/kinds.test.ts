@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
 import { factorHessian } from '../../../src/compute/factor.ts';
 import { dataTypes, type TypeName } from '../../../src/core/types.ts';
-import { canRound } from '../../../src/quantize/gptq/matrix.ts';
+import { takesGptq } from '../../../src/plan/calibration.ts';
 import { distributions } from '../../support/distributions.ts';
 import { closeTeams, coded, decodedBytes, gptqTeam, hessianOf } from './matrix-team.ts';
 
@@ -11,7 +11,7 @@ const n = 256;
 const team = gptqTeam();
 const hessian = hessianOf(team, n);
 const factor = factorHessian(team, hessian, { damping: 0.01 });
-const types = (Object.keys(dataTypes) as TypeName[]).filter(canRound);
+const types = (Object.keys(dataTypes) as TypeName[]).filter(takesGptq);
 // Weights that are huge have scales beyond float16, in some types.
 const kinds = Object.keys(distributions).filter((name) => name !== 'huge');
 

@@ -3,15 +3,15 @@ import { type Factor, factorHessian } from '../../../src/compute/factor.ts';
 import type { Hessian } from '../../../src/compute/hessian.ts';
 import type { TaskFailure, Team } from '../../../src/compute/team.ts';
 import { bytesOf, dataTypes, type TypeName } from '../../../src/core/types.ts';
+import { takesGptq } from '../../../src/plan/calibration.ts';
 import { encoders, weightedEncoders } from '../../../src/quantize/format/index.ts';
-import { canRound } from '../../../src/quantize/gptq/matrix.ts';
 import { rowsOf } from '../../compute/linear-team.ts';
 import { classicGptq, classicTypes, valuesOf } from './classic.ts';
 import { closeTeams, coded, decodedBytes, gptqTeam, hessianOf, weightsOf } from './matrix-team.ts';
 
 afterEach(closeTeams);
 
-const types = (Object.keys(dataTypes) as TypeName[]).filter(canRound);
+const types = (Object.keys(dataTypes) as TypeName[]).filter(takesGptq);
 const damped = (team: Team, hessian: Hessian, order?: number[]): Factor =>
   factorHessian(team, hessian, { damping: 0.01, ...(order && { order }) });
 
