@@ -1,4 +1,5 @@
 import { type ActivationGrid, highestCode, type RangeMethod, type StaticRange } from '../core/activations.ts';
+import { exponentOf, widenBins } from '../core/bins.ts';
 import { affineThresholds, symmetricThreshold } from '../quantize/range/entropy.ts';
 
 /** Bins on each side of 0. */
@@ -6,7 +7,7 @@ export const SIDE = 8192;
 /** Bins on each side that the search of least divergence works on, at most: TensorRT has 2048 in all, under the largest. */
 const ENTROPY_BINS = 4096;
 /** Exponent of the reach before anything was counted. */
-const LEAST_REACH = -64;
+const LEAST_EXPONENT = -64;
 
 /** Thresholds of a first search by least squared error, and of a second between the neighbours of the best. */
 const STEPS = [96, 32] as const;
@@ -14,13 +15,13 @@ const STEPS = [96, 32] as const;
 const TURNS = 3;
 
 /**
- * Counts of values in bins of one width, SIDE on each side of 0, over -reach .. reach. The reach is a power of two and doubles
- * when a larger value comes, by adding up neighbouring bins: so the counts depend on the values only, not on their order.
+ * Counts of values in bins of one width, SIDE on each side of 0, which become wider as larger values come (core/bins.ts): so
+ * the counts depend on the values only, not on their order.
  */
 export class Histogram {
   /** Of bin i the values from (i - SIDE) width up to, but not, (i - SIDE + 1) width. */
-  counts = new Float64Array(2 * SIDE);
-  #exponent = LEAST_REACH;
+  readonly counts = new Float64Array(2 * SIDE);
+  #exponent = LEAST_EXPONENT;
   total = 0;
   /** Of all values, and 0. */
   min = 0;
@@ -34,15 +35,13 @@ export class Histogram {
     return this.counts.length;
   }
 
-  /** Makes room for values from `low` to `high`. */
+  /** Makes room for values from `low` to `high`, float32. */
   reachTo(low: number, high: number): void {
     this.min = Math.min(this.min, low);
     this.max = Math.max(this.max, high);
-    const largest = Math.max(this.max, -this.min);
-    while (2 ** this.#exponent <= largest) {
-      this.#exponent++;
-      if (this.total > 0) this.#fold();
-    }
+    const exponent = Math.max(this.#exponent, exponentOf(Math.max(this.max, -this.min)));
+    widenBins(this.counts, exponent - this.#exponent);
+    this.#exponent = exponent;
   }
 
   /** Adds counts of the bins as they are now. */
@@ -51,12 +50,6 @@ export class Histogram {
       this.counts[i] += counts[i];
       this.total += counts[i];
     }
-  }
-
-  #fold(): void {
-    const folded = new Float64Array(this.bins);
-    for (let i = 0; i < this.bins; i++) folded[SIDE + Math.floor((i - SIDE) / 2)] += this.counts[i];
-    this.counts = folded;
   }
 
   /** Counts of magnitudes, from 0 on: bins up to the one that holds the largest. */

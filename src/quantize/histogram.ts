@@ -3,10 +3,10 @@
  * and largest weight are those of the whole tensor. All weights are counted, but of a tensor with more than COUNTED
  * tiles only every second, third, ... tile, so that counting takes a few per cent of the time that coding takes.
  *
- * Bins are as wide as a power of two: BINS of them on each side of 0 span magnitudes below 2^exponent. When a larger
- * magnitude comes, the range doubles and neighbours merge, which moves no value to a wrong bin: the result depends on
- * the weights alone, not on threads, chunks or their order.
+ * BINS bins on each side of 0 span magnitudes below 2^exponent and become wider as larger ones come (core/bins.ts): the
+ * result depends on the weights alone, not on threads, chunks or their order.
  */
+import { exponentOf, widenBins } from '../core/bins.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { type Distribution, groupWeights, type Histogram, type ScaleGroup } from '../core/histogram.ts';
 import { typeOfEncoder } from '../core/plan.ts';
@@ -89,11 +89,10 @@ export class ChunkCounter {
       range.min = Math.min(range.min, min);
       range.max = Math.max(range.max, max);
     }
-    const exponent = Math.max(...this.#ranges.map(({ min, max }) => exponentOf(Math.max(-min, max))));
-    if (exponent > this.#exponent) {
-      for (const at of this.#counts) widen(this.#view(at), exponent - this.#exponent);
-      this.#exponent = exponent;
-    }
+    const reached = this.#ranges.map(({ min, max }) => exponentOf(Math.max(-min, max)));
+    const exponent = Math.max(this.#exponent, ...reached);
+    for (const at of this.#counts) widenBins(this.#view(at), exponent - this.#exponent);
+    this.#exponent = exponent;
     if ((start / SUM_RANGE) % this.#every === 0) {
       for (const [i, x] of sides.entries()) {
         kernels.histogram(x, n, 2 ** (BIN_BITS - this.#exponent), this.#counts[i]);
@@ -141,8 +140,8 @@ export class HistogramCollector {
     const common = Math.max(open.exponent, exponent);
     for (const [i, side] of [before, after].entries()) {
       const total = open.sides[i];
-      widen(total.counts, common - open.exponent);
-      widen(side.counts, common - exponent);
+      widenBins(total.counts, common - open.exponent);
+      widenBins(side.counts, common - exponent);
       for (let bin = 0; bin < 2 * BINS; bin++) total.counts[bin] += side.counts[bin];
       total.min = Math.min(total.min, side.min);
       total.max = Math.max(total.max, side.max);
@@ -168,21 +167,6 @@ export class HistogramCollector {
 }
 
 const emptyRange = () => ({ min: Number.POSITIVE_INFINITY, max: Number.NEGATIVE_INFINITY });
-
-/** The least e of LEAST_EXPONENT and more with magnitude < 2^e, for a float32. */
-function exponentOf(magnitude: number): number {
-  const bits = new Uint32Array(Float32Array.of(magnitude).buffer)[0];
-  return Math.max(LEAST_EXPONENT, (bits >>> 23) - 126);
-}
-
-/** Makes bins 2^doublings times as wide, in place. */
-function widen(counts: Uint32Array | Float64Array, doublings: number): void {
-  if (doublings === 0) return;
-  const shift = Math.min(doublings, BIN_BITS); // beyond, all is in the two bins at 0
-  const old = counts.slice();
-  counts.fill(0);
-  for (let bin = -BINS; bin < BINS; bin++) counts[(bin >> shift) + BINS] += old[bin + BINS];
-}
 
 /** At most 2^SHOWN_BITS bins a side, over twice the range beyond which one weight in OUTLIERS lies. */
 function histogramOf(exponent: number, sides: readonly Side[], group: ScaleGroup): Histogram {
