@@ -1,5 +1,6 @@
 import { type ActivationGrid, highestCode, type RangeMethod, type StaticRange } from '../core/activations.ts';
 import { exponentOf, widenBins } from '../core/bins.ts';
+import { leastThreshold } from '../core/ranges.ts';
 import { affineThresholds, symmetricThreshold } from '../quantize/range/entropy.ts';
 
 /** Bins on each side of 0. */
@@ -132,9 +133,7 @@ function symmetricEnds(
       return upTo(Math.min(largest, width * (1 + placeOf(magnitudes, (percent / 100) * total))));
     case 'mse': {
       const mean = magnitudes.reduce((sum, count, i) => sum + count * (i + 0.5) * width, 0) / total;
-      const highest = highestCode(grid);
-      // Below this the error falls with the threshold, whatever the values (docs/activations.md).
-      const least = (mean * 2 * highest) / (2 * highest + 1);
+      const least = leastThreshold(mean, highestCode(grid));
       return upTo(search(least, largest, (t) => error(grid, codesOver(grid, -t, t))));
     }
     case 'entropy': {

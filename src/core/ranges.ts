@@ -137,6 +137,13 @@ const OUTLIER_RMS = 6;
 export const outlierBound = (count: number, sumSquares: number): number =>
   OUTLIER_RMS * Math.sqrt(sumSquares / count);
 
+/**
+ * Below this threshold the squared error over codes -highest .. highest falls as the threshold grows, whatever the values
+ * (docs/ranges.md): no search of the least need go lower.
+ */
+export const leastThreshold = (meanMagnitude: number, highest: number): number =>
+  (meanMagnitude * 2 * highest) / (2 * highest + 1);
+
 /** `clip=-5,5`, as the option is written. */
 export function ruleName(rule: RangeRule): string {
   if (rule.kind === 'percentile') return `percentile=${rule.percent}`;

@@ -9,6 +9,7 @@ import {
   type Extent,
   type Grid,
   gridOf,
+  leastThreshold,
   type RangedType,
   type RangeSpec,
 } from '../../core/ranges.ts';
@@ -106,8 +107,7 @@ function* symmetric({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent
     }
     case 'mse': {
       if (!(largest > 0)) return at(largest);
-      // Below this the error falls with the threshold, whatever the weights (docs/ranges.md).
-      const least = ((sumMagnitude / count) * 2 * grid.highest) / (2 * grid.highest + 1);
+      const least = leastThreshold(sumMagnitude / count, grid.highest);
       // On a full grid the shorter side may reach the peak as well.
       const most = (largest * -grid.lowest) / grid.highest;
       const [coarse, fine] = SYMMETRIC_STEPS[granularity];
