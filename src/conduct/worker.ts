@@ -69,7 +69,7 @@ function calculate(team: Team, { states, tiles }: MemoryShares): unknown {
         ...(statistics && { statistics }),
         ...(layers && { layers }),
       };
-      return evaluate({ ...common, ...asked, team, base, bos: null, onStep });
+      return evaluate({ ...common, ...asked, team, base, onStep });
     }
   }
 }

@@ -27,10 +27,8 @@ export interface EvaluationOptions {
   readonly model: ForwardModel;
   /** What the model is compared with, over the same vocabulary. */
   readonly base: ForwardModel | null;
-  /** The text's tokens in windows of one length. */
+  /** The text's tokens in windows of one length, which begin with BOS where the model's tokenizer adds one. */
   readonly windows: readonly Int32Array[];
-  /** Takes the place of the first token of each window, where the model's tokenizer puts one first. */
-  readonly bos: number | null;
   /** Quantizations of the activations under which the model is run too. */
   readonly activations?: readonly ActivationScheme[];
   /** Where static ones have their ranges. */
@@ -51,7 +49,7 @@ export interface EvaluationOptions {
  * @throws UsageError, and the errors of the pass
  */
 export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
-  const { team, model, base, windows, bos, layers = false, onStep = () => {} } = options;
+  const { team, model, base, windows, layers = false, onStep = () => {} } = options;
   const schemes = options.activations ?? [];
   const context = windows[0]?.length ?? 0;
   if (context < 3) {
@@ -61,17 +59,12 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
       advice: 'pass a longer text, or lower --context',
     });
   }
-  const seen = windows.map((window) => {
-    const copy = window.slice();
-    if (bos !== null) copy[0] = bos;
-    return copy;
-  });
   requirePossible(options);
   const mark = team.arena.mark();
   const stateBytes = options.stateBytes / (base === null ? 1 : 2);
   const open = (each: ForwardModel, activations: Activations | null) => {
     const { scratchDirectory } = options;
-    return new ForwardPass({ team, model: each, windows: seen, activations, stateBytes, scratchDirectory });
+    return new ForwardPass({ team, model: each, windows, activations, stateBytes, scratchDirectory });
   };
   const simulated = (scheme: ActivationScheme) =>
     new Activations(team, scheme, rangesFor(scheme, options.statistics ?? null));

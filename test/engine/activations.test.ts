@@ -65,7 +65,7 @@ describe.skipIf(engineDirectory === null)('dynamic-block, against llama.cpp', ()
     const expected = llama.perplexity(tokens, { context, windows: count });
     llama.free();
     const found = evaluate({
-      ...{ team, model: forwardModel(path), base: null, bos: null, activations: [scheme] },
+      ...{ team, model: forwardModel(path), base: null, activations: [scheme] },
       windows: Array.from({ length: count }, (_, w) => tokens.slice(w * context, (w + 1) * context)),
       ...{ stateBytes: 1 << 28, scratchDirectory: tmpdir() },
     });

@@ -140,7 +140,6 @@ describe.skipIf(engineDirectory === null)('the forward pass, against llama.cpp',
         model: forwardModel(path),
         base: forwardModel(sotu),
         windows: windowsOf(tokens),
-        bos: null,
         ...options,
       });
       expect(reference.addsBos).toBe(false);

@@ -43,7 +43,7 @@ function statisticsOf(of: ForwardModel): ActivationStatistics {
   return { corpus, percentile: 99.9, groups };
 }
 
-const options = { stateBytes: 1 << 28, scratchDirectory: tmpdir(), bos: null };
+const options = { stateBytes: 1 << 28, scratchDirectory: tmpdir() };
 const schemes = ['dynamic', 'dynamic-block', 'static', 'static:4:entropy'].map(parseActivations);
 
 describe('a model with quantized activations', () => {

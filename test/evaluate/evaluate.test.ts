@@ -15,7 +15,6 @@ import { uniform } from '../support/random.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const CONTEXT = 45;
-const BOS = 1;
 const random = uniform(2);
 const windows = Array.from({ length: 5 }, () =>
   Int32Array.from({ length: CONTEXT }, () => Math.floor(2048 * random())),
@@ -36,8 +35,7 @@ const options = { stateBytes: 1 << 28, scratchDirectory: tmpdir() };
 
 /** The definitions, from all logits, in float64. */
 function expectedFigures(models: readonly ForwardModel[]) {
-  const seen = windows.map((window) => Int32Array.of(BOS, ...window.subarray(1)));
-  const [logits, baseLogits] = models.map((each) => logitsOf(team, each, seen));
+  const [logits, baseLogits] = models.map((each) => logitsOf(team, each, windows));
   const losses: number[] = [];
   const baseLosses: number[] = [];
   const divergences: number[] = [];
@@ -67,7 +65,7 @@ const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + 
 
 describe('a model against its base', () => {
   it('has the figures of their definitions', () => {
-    const found = evaluate({ team, model, base, windows, bos: BOS, ...options });
+    const found = evaluate({ team, model, base, windows, ...options });
     const { losses, baseLosses, divergences, agreeing } = expectedFigures([model, base]);
     const n = 5 * 22;
     expect(losses).toHaveLength(n);
@@ -90,10 +88,10 @@ describe('a model against its base', () => {
   });
 
   it('is the same where the vocabulary comes in parts', () => {
-    const whole = evaluate({ team, model, base, windows, bos: BOS, ...options });
+    const whole = evaluate({ team, model, base, windows, ...options });
     const loads = vi.spyOn(WeightSource.prototype, 'load');
     const small = forwardTeam(1, 8 << 20);
-    const inParts = evaluate({ team: small, model, base, windows, bos: BOS, ...options });
+    const inParts = evaluate({ team: small, model, base, windows, ...options });
     small.close();
     expect(loads.mock.calls.filter(([name]) => name === 'token_embd.weight').length).toBeGreaterThan(2);
     loads.mockRestore();
@@ -106,7 +104,7 @@ describe('a model against its base', () => {
     const steps: string[] = [];
     const onStep = ({ layer, title }: Step, done: number, total: number) =>
       steps.push(`${layer} ${title} ${done}/${total}`);
-    const found = evaluate({ team, model, base: model, windows, bos: null, ...options, onStep });
+    const found = evaluate({ team, model, base: model, windows, ...options, onStep });
     expect(found.base!.perplexity).toBe(found.perplexity);
     expect(found.base!.topAgreement).toBe(1);
     expect(Math.abs(found.base!.divergence.max)).toBeLessThan(1e-12);
@@ -119,7 +117,7 @@ describe('a model against its base', () => {
     const embedding = other.tensors.find(({ name }) => name === 'token_embd.weight')!;
     embedding.shape = [256, 2000];
     const short = windows.map((window) => window.map((id) => id % 2000));
-    const run = () => evaluate({ team, model, base: other, windows: short, bos: null, ...options });
+    const run = () => evaluate({ team, model, base: other, windows: short, ...options });
     expect(run).toThrow(UsageError);
     expect(run).toThrow(/2000 tokens[\s\S]*2048 tokens/);
   });
@@ -127,18 +125,16 @@ describe('a model against its base', () => {
 
 it('needs no base', () => {
   const experts = forwardModel(tinyMixtral(temporaryDirectory()));
-  const found = evaluate({ team, model: experts, base: null, windows, bos: null, ...options });
+  const found = evaluate({ team, model: experts, base: null, windows, ...options });
   expect(found.base).toBeNull();
   expect(found.perplexity).toBeGreaterThan(1000); // random weights
-  const withBase = evaluate({ team, model: experts, base: experts, windows, bos: null, ...options });
+  const withBase = evaluate({ team, model: experts, base: experts, windows, ...options });
   expect(withBase.perplexity).toBe(found.perplexity);
 });
 
 it('needs windows that hold something to predict', () => {
   for (const bad of [[], [Int32Array.of(1, 2)]]) {
-    expect(() => evaluate({ team, model, base: null, windows: bad, bos: null, ...options })).toThrow(
-      /too short/,
-    );
+    expect(() => evaluate({ team, model, base: null, windows: bad, ...options })).toThrow(/too short/);
   }
 });
 
