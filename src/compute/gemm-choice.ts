@@ -13,15 +13,13 @@ export interface Gemm {
   readonly kernels: '#compute.wasm' | '#compute-relaxed.wasm';
   /** Library that multiplies in place of the kernels. */
   readonly blas: string | null;
-  /** Why the fastest implementation was not taken, for `auto`. */
-  readonly note: string | null;
 }
 
 /** This engine has no relaxed SIMD. */
 export class RelaxedSimdError extends QuantizeError {}
 
 /** The kernels whose results are the same on every machine. */
-export const REPRODUCIBLE: Gemm = { name: 'wasm', kernels: '#compute.wasm', blas: null, note: null };
+export const REPRODUCIBLE: Gemm = { name: 'wasm', kernels: '#compute.wasm', blas: null };
 
 const RELAXED: Gemm = { ...REPRODUCIBLE, name: 'wasm-relaxed', kernels: '#compute-relaxed.wasm' };
 
@@ -55,7 +53,7 @@ export function openGemm(kind: string): Gemm {
     return testedBlas(usualBlas());
   } catch (error) {
     if (!(error instanceof BlasError)) throw error;
-    return { ...(hasRelaxedSimd() ? RELAXED : REPRODUCIBLE), note: error.message };
+    return hasRelaxedSimd() ? RELAXED : REPRODUCIBLE;
   }
 }
 

@@ -94,11 +94,6 @@ export class ForwardPass {
     multiplyInputs(this.#pass, input, weight, c, false);
   }
 
-  /** Bytes of hidden states that did not fit in memory. */
-  get scratchBytes(): number {
-    return this.#pass.states.scratchBytes;
-  }
-
   /**
    * Looks up the embeddings, then yields the steps of all layers in order. Before it asks for the next, the caller must
    * have called a step's `advance`, once. A step's weights are gone when the next begins.

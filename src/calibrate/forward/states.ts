@@ -15,8 +15,6 @@ export class StateStore {
   readonly #offsets: number[] = [];
   readonly #directory: string;
   readonly #scratch: ScratchFile | null;
-  /** Bytes in the scratch file. */
-  readonly scratchBytes: number;
 
   /** `sizes`: floats of each slab. `directory`: where a scratch file may be made. @throws ScratchFileError */
   constructor(sizes: readonly number[], budget: number, directory: string) {
@@ -31,7 +29,6 @@ export class StateStore {
         end += 4 * size;
       }
     }
-    this.scratchBytes = end;
     this.#directory = directory;
     this.#scratch = end === 0 ? null : openScratchFile(directory, end);
   }
