@@ -4,35 +4,24 @@
 //                             [--gemm wasm,auto] [--memory 512M,2G] [--threads 2] [--document]
 // One run for each way of multiplying and each memory bound: the runs are long, and what is shown are shares of them. The
 // extrapolation counts operations by docs/gptq.md and takes the rates of the last run. --document writes the tables there.
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { calibrationPhases } from '../dist/core/calibration.js';
+import { here, host, makeCheckpoint, modelOptions, processor, quantize, scratchFolder } from './common.js';
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const { values } = parseArgs({
   options: {
-    gib: { type: 'string', default: '0.2' }, // of bf16: over 100 M weights
-    hidden: { type: 'string', default: '1024' },
+    ...modelOptions,
     type: { type: 'string', default: 'Q4_K_M' },
     tokens: { type: 'string', default: '32768' },
-    context: { type: 'string', default: '256' },
     gemm: { type: 'string', default: 'wasm,auto' },
     memory: { type: 'string', default: '2G' },
     threads: { type: 'string', default: '2' },
     document: { type: 'boolean', default: false },
   },
 });
-const scratch = mkdtempSync(join(tmpdir(), 'quantize-bench-'));
-const at = (name) => join(scratch, name);
-
-function node(...command) {
-  const { status, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${command.join(' ')} failed:\n${stderr}`);
-}
+const at = scratchFolder();
 
 /** One run: its report. */
 function quantized(gemm, memory) {
@@ -40,7 +29,7 @@ function quantized(gemm, memory) {
   const run = ['--type', values.type, '--calibration-tokens', values.tokens, '--context', values.context];
   const machine = ['--threads', values.threads, '--gemm', gemm, '--memory', memory];
   const files = ['-o', at('out.gguf'), '--report', report, '--force', '--quiet'];
-  node(here('../bin/quantize.js'), at('model'), '--method', 'gptq', ...run, ...machine, ...files);
+  quantize(at('model'), '--method', 'gptq', ...run, ...machine, ...files);
   return JSON.parse(readFileSync(report, 'utf8'));
 }
 
@@ -66,80 +55,75 @@ function operations({ d, f, k, layers }, tokens) {
   return { weights, products: forward + gathered + lost };
 }
 
-try {
-  const shape = ['--gib', values.gib, '--hidden', values.hidden, '--vocab', '2048'];
-  node(here('../scripts/make-checkpoint.js'), at('model'), ...shape);
-  console.log(`${cpus()[0].model}, ${cpus().length} cores, Node ${process.version}`);
-  const rows = [];
-  const memoryRows = [];
-  let last;
-  for (const gemm of values.gemm.split(',')) {
-    for (const memory of values.memory.split(',')) {
-      const report = quantized(gemm, memory);
-      const { run, model } = report;
-      const times = run.calibrationSeconds;
-      const total = calibrationPhases.reduce((sum, phase) => sum + times[phase], 0);
-      const cells = calibrationPhases.map(
-        (phase) => `${seconds(times[phase])} (${((100 * times[phase]) / total).toFixed(0)} %)`,
-      );
-      rows.push([
-        run.gemm.replace(/ \(.*/, ''),
-        memory,
-        ...cells,
-        seconds(run.seconds.total),
-        times.coresBusy.toFixed(2),
-      ]);
-      memoryRows.push([run.gemm.replace(/ \(.*/, ''), memory, mib(run.peakRssBytes)]);
-      console.log(rows.at(-1).join('  '));
-      last = { times, total, weights: model.weights };
-    }
-  }
-  const { times, total, weights } = last;
-  const generated = `a generated Llama of ${(weights / 1e6).toFixed(0)} M weights (width ${values.hidden}), ${values.type}, ${values.tokens} tokens in windows of ${values.context}, ${values.threads} threads`;
-  const timeTable = [
-    `${cpus()[0].model}, ${generated}; seconds, one run each:`,
-    '',
-    table(['products', '`--memory`', ...calibrationPhases, 'whole run', 'cores busy'], rows),
-  ].join('\n');
-
-  // Rates of the last run: products by their operations, coding by weights.
-  const width = Number(values.hidden);
-  const own = operations(shapeOf(at('model')), Number(values.tokens));
-  const rate = own.products / (times.forward + times.hessian + times.correction);
-  const coding = own.weights / times.coding;
-  const guesses = Object.entries(shapes).map(([name, each]) => {
-    const tokens = Math.min(131_072, Math.max(32_768, 8 * each.f));
-    const { weights: count, products } = operations(each, tokens);
-    const hours = (products / rate + count / coding) / 3600;
-    const states = 2 * 4 * tokens * each.d;
-    const tiles = 3 * 4 * each.f ** 2;
-    const step = 2 * 3 * 4 * each.d * each.f;
-    return [name, tokens, hours.toFixed(hours < 10 ? 1 : 0), mib(step), mib(states), mib(tiles)];
-  });
-  const guessTable = [
-    'Extrapolated by operations at the rates of the last line, for this many threads; other threads divide the hours. Bytes: weights of',
-    'the largest step in both passes (WebAssembly has 4 GiB), hidden states, Hessian and factors; the last two go to scratch files',
-    'as far as `--memory` does not hold them.',
-    '',
-    table(['model', 'tokens', 'hours', 'step', 'hidden states', 'Hessian, factors'], guesses),
-  ].join('\n');
-  console.log(`\n${timeTable}\n\n${guessTable}`);
-  console.log(`products ${(rate / 1e9).toFixed(1)} GFLOP/s, coding ${(coding / 1e6).toFixed(2)} M weights/s`);
-  console.log(
-    `GPTQ's own share (factor, coding): ${((100 * (times.factor + times.coding)) / total).toFixed(0)} % at width ${width}`,
-  );
-  if (values.document) {
-    const { replaceTable } = await import('../scripts/tables.js');
-    const document = here('../docs/gptq.md');
-    replaceTable(document, 'time', `${timeTable}\n\n${guessTable}`);
-    replaceTable(
-      document,
-      'memory',
-      `Largest resident memory of such runs:\n\n${table(['products', '`--memory`', 'peak'], memoryRows)}`,
+makeCheckpoint(at('model'), values, '--vocab', '2048');
+console.log(host);
+const rows = [];
+const memoryRows = [];
+let last;
+for (const gemm of values.gemm.split(',')) {
+  for (const memory of values.memory.split(',')) {
+    const report = quantized(gemm, memory);
+    const { run, model } = report;
+    const times = run.calibrationSeconds;
+    const total = calibrationPhases.reduce((sum, phase) => sum + times[phase], 0);
+    const cells = calibrationPhases.map(
+      (phase) => `${seconds(times[phase])} (${((100 * times[phase]) / total).toFixed(0)} %)`,
     );
+    rows.push([
+      run.gemm.replace(/ \(.*/, ''),
+      memory,
+      ...cells,
+      seconds(run.seconds.total),
+      times.coresBusy.toFixed(2),
+    ]);
+    memoryRows.push([run.gemm.replace(/ \(.*/, ''), memory, mib(run.peakRssBytes)]);
+    console.log(rows.at(-1).join('  '));
+    last = { times, total, weights: model.weights };
   }
-} finally {
-  rmSync(scratch, { recursive: true, force: true });
+}
+const { times, total, weights } = last;
+const generated = `a generated Llama of ${(weights / 1e6).toFixed(0)} M weights (width ${values.hidden}), ${values.type}, ${values.tokens} tokens in windows of ${values.context}, ${values.threads} threads`;
+const timeTable = [
+  `${processor}, ${generated}; seconds, one run each:`,
+  '',
+  table(['products', '`--memory`', ...calibrationPhases, 'whole run', 'cores busy'], rows),
+].join('\n');
+
+// Rates of the last run: products by their operations, coding by weights.
+const width = Number(values.hidden);
+const own = operations(shapeOf(at('model')), Number(values.tokens));
+const rate = own.products / (times.forward + times.hessian + times.correction);
+const coding = own.weights / times.coding;
+const guesses = Object.entries(shapes).map(([name, each]) => {
+  const tokens = Math.min(131_072, Math.max(32_768, 8 * each.f));
+  const { weights: count, products } = operations(each, tokens);
+  const hours = (products / rate + count / coding) / 3600;
+  const states = 2 * 4 * tokens * each.d;
+  const tiles = 3 * 4 * each.f ** 2;
+  const step = 2 * 3 * 4 * each.d * each.f;
+  return [name, tokens, hours.toFixed(hours < 10 ? 1 : 0), mib(step), mib(states), mib(tiles)];
+});
+const guessTable = [
+  'Extrapolated by operations at the rates of the last line, for this many threads; other threads divide the hours. Bytes: weights of',
+  'the largest step in both passes (WebAssembly has 4 GiB), hidden states, Hessian and factors; the last two go to scratch files',
+  'as far as `--memory` does not hold them.',
+  '',
+  table(['model', 'tokens', 'hours', 'step', 'hidden states', 'Hessian, factors'], guesses),
+].join('\n');
+console.log(`\n${timeTable}\n\n${guessTable}`);
+console.log(`products ${(rate / 1e9).toFixed(1)} GFLOP/s, coding ${(coding / 1e6).toFixed(2)} M weights/s`);
+console.log(
+  `GPTQ's own share (factor, coding): ${((100 * (times.factor + times.coding)) / total).toFixed(0)} % at width ${width}`,
+);
+if (values.document) {
+  const { replaceTable } = await import('../scripts/tables.js');
+  const document = here('../docs/gptq.md');
+  replaceTable(document, 'time', `${timeTable}\n\n${guessTable}`);
+  replaceTable(
+    document,
+    'memory',
+    `Largest resident memory of such runs:\n\n${table(['products', '`--memory`', 'peak'], memoryRows)}`,
+  );
 }
 
 /** Extents of the generated model. */

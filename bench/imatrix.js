@@ -8,44 +8,44 @@
 //   npm run bench:imatrix -- [--gib 0.2] [--hidden 1024] [--tokens 8192] [--context 256] [--threads 1,2] [--runs 3]
 //                            [--text FILE] [--json FILE]
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { rmSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { elementsOf } from '../dist/core/types.js';
 import { openCheckpoint } from '../dist/read/checkpoint.js';
 import { readImatrix } from '../dist/read/imatrix.js';
+import {
+  here,
+  host,
+  makeCheckpoint,
+  median,
+  modelOptions,
+  quantize,
+  scratchFolder,
+  spread,
+} from './common.js';
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const { values } = parseArgs({
   options: {
-    gib: { type: 'string', default: '0.2' }, // of bf16: over 100 M weights
-    hidden: { type: 'string', default: '1024' },
+    ...modelOptions,
     tokens: { type: 'string', default: '8192' },
-    context: { type: 'string', default: '256' },
     threads: { type: 'string', default: '1,2' },
     runs: { type: 'string', default: '3' },
     text: { type: 'string', default: here('../data/calibration.txt') },
     json: { type: 'string' },
   },
 });
-const scratch = mkdtempSync(join(tmpdir(), 'quantize-bench-'));
-const at = (name) => join(scratch, name);
+const at = scratchFolder();
 
 /** Runs a process: its seconds, and how many cores it kept busy on the average (bash says what it used). */
-function run(program, command) {
+function timed(program, command) {
   const started = performance.now();
-  const timed = ['-c', 'TIMEFORMAT="cpu %U %S"; time "$@"', 'bash', program, ...command];
-  const { status, stdout, stderr } = spawnSync('bash', timed, { encoding: 'utf8', cwd: here('..') });
+  const shell = ['-c', 'TIMEFORMAT="cpu %U %S"; time "$@"', 'bash', program, ...command];
+  const { status, stdout, stderr } = spawnSync('bash', shell, { encoding: 'utf8', cwd: here('..') });
   if (status !== 0) throw new Error(`${command.join(' ')} failed:\n${stderr}`);
   const seconds = (performance.now() - started) / 1000;
   const [, user, system] = /cpu (\S+) (\S+)\s*$/.exec(stderr);
   return { seconds, cores: (Number(user) + Number(system)) / seconds, stdout };
 }
-const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
-const spread = (list) =>
-  `${median(list).toFixed(2)} (${Math.min(...list).toFixed(2)}..${Math.max(...list).toFixed(2)})`;
 
 /** The largest difference between two importance matrices: of a tensor's sum, and of one column. */
 function differences(ours, theirs) {
@@ -63,71 +63,58 @@ function differences(ours, theirs) {
   return { tensor, column };
 }
 
-try {
-  const { context, tokens } = values;
-  const node24 = run('npm', ['exec', '--yes', '--package=node@24', '--', 'node', '-p', 'process.execPath']);
-  const llama = (...command) => run(node24.stdout.trim(), [here('llama-imatrix.ts'), ...command]).stdout;
-  const shape = ['--gib', values.gib, '--hidden', values.hidden, '--vocab', '2048'];
-  const model = at('model.gguf');
-  run(process.execPath, [here('../scripts/make-checkpoint.js'), at('model'), ...shape]);
-  run(process.execPath, [here('../bin/quantize.js'), at('model'), '--type', 'F32', '-o', model, '--quiet']);
-  rmSync(at('model'), { recursive: true });
-  const text = at('text.txt');
-  llama('cut', values.text, tokens, context, model, text);
+const { context, tokens } = values;
+const node24 = timed('npm', ['exec', '--yes', '--package=node@24', '--', 'node', '-p', 'process.execPath']);
+const llama = (...command) => timed(node24.stdout.trim(), [here('llama-imatrix.ts'), ...command]).stdout;
+const model = at('model.gguf');
+makeCheckpoint(at('model'), values, '--vocab', '2048');
+quantize(at('model'), '--type', 'F32', '-o', model, '--quiet');
+rmSync(at('model'), { recursive: true });
+const text = at('text.txt');
+llama('cut', values.text, tokens, context, model, text);
 
-  const matrices = [...openCheckpoint(model).tensors.values()].filter(({ shape }) => shape.length > 1);
-  const weights = matrices.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
-  // Every matrix but the embeddings is multiplied: two operations a weight and token.
-  const embeddings = matrices.find(({ name }) => name === 'token_embd.weight').shape;
-  const operations = 2 * (weights - elementsOf(embeddings)) * Number(tokens);
-  console.log(`${cpus()[0].model}, ${cpus().length} cores, Node ${process.version}`);
+const matrices = [...openCheckpoint(model).tensors.values()].filter(({ shape }) => shape.length > 1);
+const weights = matrices.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
+// Every matrix but the embeddings is multiplied: two operations a weight and token.
+const embeddings = matrices.find(({ name }) => name === 'token_embd.weight').shape;
+const operations = 2 * (weights - elementsOf(embeddings)) * Number(tokens);
+console.log(host);
+console.log(
+  `generated F32 Llama of ${(weights / 1e6).toFixed(0)} M weights, ${tokens} tokens in windows of ${context}; ` +
+    `${values.runs} interleaved runs; seconds: median (min..max)`,
+);
+const results = [];
+for (const threads of values.threads.split(',')) {
+  const collect = ['imatrix', model, '--text', text, '-o', at('ours.gguf'), '--context', context];
+  const ours = [here('../bin/quantize.js'), ...collect, '--tokens', tokens, '--threads', threads, '--force'];
+  const seconds = { ours: [], collect: [], forward: [] };
+  let engine;
+  const cores = [];
+  for (let i = 0; i < Number(values.runs); i++) {
+    const own = timed(process.execPath, ours);
+    seconds.ours.push(own.seconds);
+    cores.push(own.cores);
+    for (const task of ['collect', 'forward']) {
+      engine = JSON.parse(llama(task, text, threads, context, model, at('theirs.gguf')));
+      if (engine.tokens !== Number(tokens)) throw new Error(`llama.cpp saw ${engine.tokens} tokens`);
+      seconds[task].push(engine.seconds);
+    }
+  }
+  const ratioTo = (task) => spread(seconds.ours.map((value, i) => value / seconds[task][i]));
+  const { tensor, column } = differences(at('ours.gguf'), at('theirs.gguf'));
+  console.log(`\n${threads} thread(s); llama.cpp's backend: ${engine.backend}`);
+  for (const [name, list] of Object.entries(seconds)) {
+    const rate = `${(Number(tokens) / median(list)).toFixed(0).padStart(7)} tokens/s`;
+    const speed = `${(operations / median(list) / 1e9).toFixed(1).padStart(7)} GFLOP/s`;
+    console.log(`  ${name.padEnd(8)} ${spread(list).padEnd(24)} ${rate} ${speed}`);
+  }
+  console.log(`  ours / collect ${ratioTo('collect')}, ours / forward ${ratioTo('forward')}`);
+  console.log(`  ours keeps ${spread(cores)} cores busy`);
   console.log(
-    `generated F32 Llama of ${(weights / 1e6).toFixed(0)} M weights, ${tokens} tokens in windows of ${context}; ` +
-      `${values.runs} interleaved runs; seconds: median (min..max)`,
+    `  importances differ by at most ${(100 * tensor).toFixed(3)} % of a tensor, ${(100 * column).toFixed(3)} % of a column`,
   );
-  const results = [];
-  for (const threads of values.threads.split(',')) {
-    const collect = ['imatrix', model, '--text', text, '-o', at('ours.gguf'), '--context', context];
-    const ours = [
-      here('../bin/quantize.js'),
-      ...collect,
-      '--tokens',
-      tokens,
-      '--threads',
-      threads,
-      '--force',
-    ];
-    const seconds = { ours: [], collect: [], forward: [] };
-    let engine;
-    const cores = [];
-    for (let i = 0; i < Number(values.runs); i++) {
-      const own = run(process.execPath, ours);
-      seconds.ours.push(own.seconds);
-      cores.push(own.cores);
-      for (const task of ['collect', 'forward']) {
-        engine = JSON.parse(llama(task, text, threads, context, model, at('theirs.gguf')));
-        if (engine.tokens !== Number(tokens)) throw new Error(`llama.cpp saw ${engine.tokens} tokens`);
-        seconds[task].push(engine.seconds);
-      }
-    }
-    const ratioTo = (task) => spread(seconds.ours.map((value, i) => value / seconds[task][i]));
-    const { tensor, column } = differences(at('ours.gguf'), at('theirs.gguf'));
-    console.log(`\n${threads} thread(s); llama.cpp's backend: ${engine.backend}`);
-    for (const [name, list] of Object.entries(seconds)) {
-      const rate = `${(Number(tokens) / median(list)).toFixed(0).padStart(7)} tokens/s`;
-      const speed = `${(operations / median(list) / 1e9).toFixed(1).padStart(7)} GFLOP/s`;
-      console.log(`  ${name.padEnd(8)} ${spread(list).padEnd(24)} ${rate} ${speed}`);
-    }
-    console.log(`  ours / collect ${ratioTo('collect')}, ours / forward ${ratioTo('forward')}`);
-    console.log(`  ours keeps ${spread(cores)} cores busy`);
-    console.log(
-      `  importances differ by at most ${(100 * tensor).toFixed(3)} % of a tensor, ${(100 * column).toFixed(3)} % of a column`,
-    );
-    results.push({ threads: Number(threads), backend: engine.backend, seconds, cores, tensor, column });
-  }
-  if (values.json) {
-    writeFileSync(values.json, `${JSON.stringify({ weights, operations, ...values, results }, null, 2)}\n`);
-  }
-} finally {
-  rmSync(scratch, { recursive: true, force: true });
+  results.push({ threads: Number(threads), backend: engine.backend, seconds, cores, tensor, column });
+}
+if (values.json) {
+  writeFileSync(values.json, `${JSON.stringify({ weights, operations, ...values, results }, null, 2)}\n`);
 }

@@ -15,6 +15,7 @@ import { bitsPerWeight } from '../dist/core/types.js';
 import { encoders, weightedEncoders } from '../dist/quantize/format/index.js';
 import { compileKernels } from '../dist/quantize/kernels.js';
 import { engineDirectory } from '../test/engine/library.js';
+import { median } from './common.js';
 
 const ROWS = 64;
 const ROW_LENGTH = 4096;
@@ -71,8 +72,6 @@ function requiredOf(type, weighted) {
   if (!weighted) return REQUIRED[type] ?? 1;
   return REQUIRED_OF_IMPORTANCE[type] ?? (type.startsWith('IQ') ? 2 : 1.5);
 }
-
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
 /** Alternating runs; rates of both sides and ratios of neighbours, without ggml where it has no such coding. */
 async function duel(threads, job, withGgml) {
