@@ -2,6 +2,7 @@ import { InvalidArgumentError } from 'commander';
 import type { RangeMethod } from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
+import { UsageError } from '../core/errors.ts';
 import type { QuantizeOptions } from '../pipeline.ts';
 
 /** Options of the main command as commander hands them over. */
@@ -63,6 +64,23 @@ export interface QuantizeFlags {
   verbose?: boolean;
   maxError?: number;
   minSqnr?: number;
+}
+
+/** @throws UsageError for options that contradict each other, beyond what the stages check. */
+export function requireCompatible(flags: QuantizeFlags): void {
+  if (flags.quiet && flags.verbose) throw new UsageError('--quiet and --verbose contradict each other');
+  if (!flags.dryRun) return;
+  const asked = [
+    ['--report', flags.report],
+    ['--histograms', flags.histograms],
+    ['--max-error', flags.maxError],
+    ['--min-sqnr', flags.minSqnr],
+  ].find(([, value]) => value !== undefined);
+  if (asked !== undefined) {
+    throw new UsageError(`--dry-run quantizes nothing, so there is no error for ${asked[0]}`, {
+      advice: 'the plan as JSON: --dry-run --json',
+    });
+  }
 }
 
 /** What the pipeline has to know of the flags; the rest is the command line's own. */
