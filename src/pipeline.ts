@@ -5,14 +5,11 @@
  * model over a text (calibrated-run.ts), where it alternates with the two stages behind it. Quantizing runs over the worker
  * pool; writing ends with a rename. The report is built by src/report from the result.
  */
-import { availableParallelism, cpus } from 'node:os';
 import { CalibratedRun } from './calibrated-run.ts';
 import type { ErrorSums } from './core/error-sums.ts';
 import { UsageError } from './core/errors.ts';
-import type { Plan, PlannedTensor } from './core/plan.ts';
+import type { Plan } from './core/plan.ts';
 import type { RunResult, Stage } from './core/result.ts';
-import { bytesOf, elementsOf } from './core/types.ts';
-import { version } from './core/version.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
 import { type CalibrationEvent, evaluateOn, evaluationWindows, modelIn } from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
@@ -26,11 +23,12 @@ import { noProgress } from './quantize/progress.ts';
 import { findRanges } from './quantize/ranges.ts';
 import { isQuantized } from './report/report.ts';
 import { resolveResources } from './resources.ts';
+import { filesOf, hashesOf, hostFacts, tensorResult } from './run-result.ts';
 import { Stopwatch } from './stopwatch.ts';
 import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
 import { openOutput } from './write/output.ts';
-import { resumeKey, sha256, sha256OfFile } from './write/resume-key.ts';
+import { resumeKey, sha256OfFile } from './write/resume-key.ts';
 import { fileNames } from './write/split.ts';
 import { type OutputTargets, resolveTargets } from './write/target.ts';
 
@@ -175,36 +173,12 @@ export async function quantize(
   return {
     plan,
     ...(calibrated && { textWarnings: calibrated.warnings }),
-    output: output === '-' ? null : fileNames(output, layout)[0],
-    fileBytes: layout.fileBytes,
-    split: layout.split && {
-      count: layout.split.count,
-      parts: layout.files.map((file, i) => ({
-        number: layout.split!.first + i + 1,
-        tensors: file.end - file.first,
-        fileBytes: file.fileBytes,
-      })),
-    },
-    tensors: planned.map((tensor, i) => ({
-      tensor,
-      bytesBefore: storedBytes(tensor),
-      bytesAfter: bytesOf(tensor.type, elementsOf(tensor.shape)),
-      sums: sums[i],
-      ...(progress[i].calibration && { calibration: progress[i].calibration }),
-      histogram: histograms.of(i),
-    })),
+    ...filesOf(layout, output),
+    tensors: planned.map((tensor, i) => tensorResult(tensor, sums[i], progress[i], histograms.of(i))),
     calibration: calibrated?.facts() ?? null,
     ...evaluated,
     ...(activations && { activations }),
-    hashes: {
-      inputs: key.inputs.map(({ name, bytes, headerSha256 }) => ({ name, bytes, headerSha256 })),
-      planSha256: key.planSha256,
-      outputs: layout.files.map(({ fileBytes, header }, i) => ({
-        bytes: fileBytes,
-        headerSha256: sha256(header),
-        sha256: outputHashes[i] ?? null,
-      })),
-    },
+    hashes: hashesOf(key, layout, outputHashes),
     run: {
       startedAt: startedAt.toISOString(),
       seconds: stopwatch.seconds(),
@@ -212,14 +186,7 @@ export async function quantize(
       kernels: module ? 'simd' : 'scalar',
       input: options.input,
       output,
-      host: {
-        platform: process.platform,
-        arch: process.arch,
-        processor: cpus()[0]?.model ?? 'unknown',
-        cpus: availableParallelism(),
-        node: process.version,
-        version,
-      },
+      host: hostFacts(),
       ...(calibrated?.times && { calibrationSeconds: calibrated.times }),
       peakRssBytes: peakResidentBytes(),
     },
@@ -289,9 +256,4 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
   } = options;
   const { signal: _s, ...decisive } = rest;
   return decisive;
-}
-
-/** Bytes a tensor's source takes in the checkpoint; 0 for values the plan computed. */
-function storedBytes({ source }: PlannedTensor): number {
-  return source.kind === 'stored' ? source.parts.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0;
 }
