@@ -17,7 +17,7 @@ export {
   gptqDescend,
   gptqFeedback,
   gptqFit,
-  gptqPartner,
+  gptqPair,
   gptqProduct,
   gptqScan,
   gptqTarget,

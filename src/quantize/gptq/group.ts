@@ -365,11 +365,8 @@ export class GroupCoder {
     const { sub } = this.#grid;
     const { sums, scratch, carried, decoded, errors } = this.#address;
     const first = s * sub;
-    const metric: Metric = {
-      ...{ r: factors + 4 * sub * first, stride: 4 * sub },
-      ...{ inverses: inverses + 4 * first, ones: ones + 4 * first },
-    };
-    const { r, stride } = metric;
+    const [r, stride] = [factors + 4 * sub * first, 4 * sub];
+    const metric: Metric = { r, stride, inverses: inverses + 4 * first, ones: ones + 4 * first };
     // (t - q) R with t where the gradient would vanish: its square is the loss that is left to gain.
     this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, metric.inverses, carried);
     const held = this.#dot(carried, carried, sub);
@@ -393,16 +390,20 @@ export class GroupCoder {
     return true;
   }
 
-  #improveSteps({ width, h }: GroupCurvature, gradient: number): boolean {
+  #improveSteps({ width, h, sums: sumsOfRows }: GroupCurvature, gradient: number): boolean {
     const { scales } = this;
-    const { errors, sums, scratch } = this.#address;
+    const { sums, scratch, weights } = this.#address;
+    const memory = this.#memory;
     const [a, b] = this.#images;
     this.#patterns(width);
     const stride = 4 * width;
-    this.#memory.fill(0, sums / 4, sums / 4 + width);
-    this.#memory.fill(0, scratch / 4, scratch / 4 + width);
+    memory.fill(0, sums / 4, sums / 4 + width);
+    memory.fill(0, scratch / 4, scratch / 4 + width);
     this.#kernels.gptqCombine(width, width, a, h, stride, sums);
-    if (this.#grid.min !== null) this.#kernels.gptqCombine(width, width, b, h, stride, scratch);
+    if (this.#grid.min !== null) {
+      memory.set(scales.mins, weights / 4);
+      this.#kernels.gptqCombine(width / this.#grid.sub, width, weights, sumsOfRows, stride, scratch);
+    }
     const dot = (x: number, y: number) => this.#dot(x, y, width);
     const [aa, ab, bb] = [dot(a, sums), dot(b, sums), dot(b, scratch)];
     const [ag, bg] = [dot(a, gradient), dot(b, gradient)];
@@ -412,11 +413,10 @@ export class GroupCoder {
     const change =
       -2 * (byD * ag - byDmin * bg) + byD * byD * aa - 2 * byD * byDmin * ab + byDmin * byDmin * bb;
     if (!(change < 0)) return false;
-    this.#errors.set(this.#decoded.subarray(0, width));
     [scales.d, scales.dmin] = [d, dmin];
     this.decode(width);
-    for (let j = 0; j < width; j++) this.#errors[j] -= this.#decoded[j];
-    this.#kernels.gptqCombine(width, width, errors, h, stride, gradient);
+    const [g, s, t] = [gradient / 4, sums / 4, scratch / 4];
+    for (let j = 0; j < width; j++) memory[g + j] -= byD * memory[s + j] - byDmin * memory[t + j];
     return true;
   }
 }

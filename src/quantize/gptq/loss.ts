@@ -26,8 +26,8 @@ export interface GroupCurvature {
   readonly inverses: number;
   /** 1 R_ss of each. */
   readonly ones: number;
-  /** Largest |H_ij|, j not i, of each row i. */
-  readonly couplings: number;
+  /** 1 H of the rows of each sub-block: width / sub rows of `width`. */
+  readonly sums: number;
 }
 
 /** What the losses of groups are made from: numbers of the columns, in the order of processing. */
@@ -41,7 +41,7 @@ export interface ColumnFacts {
 
 /** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns. */
 export const lossBytes = (width: number): number => 4 * width * (width + 3);
-export const curvatureBytes = (width: number, sub: number): number => 4 * width * (width + sub + 4);
+export const curvatureBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3 + width / sub);
 
 /**
  * Loss of the group of columns from `start` on, at `address`. `panel` is the address of rows start .. start + width - 1
@@ -118,18 +118,17 @@ export function writeCurvature(
   const vector = (i: number) => factorsAt + 4 * width * (sub + i);
   const curvature: GroupCurvature = {
     ...{ width, h: address, factors: factorsAt },
-    ...{ reciprocals: vector(0), inverses: vector(1), ones: vector(2), couplings: vector(3) },
+    ...{ reciprocals: vector(0), inverses: vector(1), ones: vector(2), sums: vector(3) },
   };
-  const { reciprocals: r, inverses: i, couplings: c } = curvature;
-  const [reciprocals, inverses, couplings] = [r, i, c].map((a) => scope.floats(a, width));
+  const { reciprocals: r, inverses: i } = curvature;
+  const [reciprocals, inverses] = [r, i].map((a) => scope.floats(a, width));
+  const sums = scope.floats(curvature.sums, (width / sub) * width).fill(0);
   const factors = scope.floats(factorsAt, width * sub);
   for (let i = 0; i < width; i++) {
     h.set(scope.floats(rows + 4 * (i * n + start), width), i * width);
     reciprocals[i] = 1 / h[i * (width + 1)];
-    couplings[i] = 0;
-    for (let j = 0; j < width; j++) {
-      if (j !== i) couplings[i] = Math.max(couplings[i], Math.abs(h[i * width + j]));
-    }
+    const to = Math.floor(i / sub) * width;
+    for (let j = 0; j < width; j++) sums[to + j] += h[i * width + j];
   }
   for (let first = 0; first < width; first += sub) {
     const factor = upperFactor(sub, (i, j) => h[(first + i) * width + first + j]);

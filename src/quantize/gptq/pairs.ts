@@ -18,10 +18,12 @@ export class PairDescent {
   readonly #kernels: BlockKernels;
   readonly #grid: Grid;
   readonly #memory: Float32Array;
-  readonly #at: { readonly moves: number; readonly gains: number; readonly best: number };
+  readonly #at: { readonly moves: number; readonly gains: number; readonly found: number };
   /** Moves of each column up, then from GROUP_WIDTH on down; 0 at the end of the grid. And what each gains alone. */
   readonly #moves: Float32Array;
   readonly #gains: Float32Array;
+  /** The moves of a pair. */
+  readonly #found: Int32Array;
   /** Level above and below each level, NaN for none. */
   readonly #above = new Float64Array(2 * BIAS).fill(Number.NaN);
   readonly #below = new Float64Array(2 * BIAS).fill(Number.NaN);
@@ -32,7 +34,9 @@ export class PairDescent {
     this.#grid = grid;
     this.#memory = new Float32Array(buffer);
     const gains = scratch + 8 * GROUP_WIDTH;
-    this.#at = { moves: scratch, gains, best: gains + 8 * GROUP_WIDTH };
+    const found = gains + 8 * GROUP_WIDTH;
+    this.#at = { moves: scratch, gains, found };
+    this.#found = new Int32Array(buffer, found, 2);
     this.#moves = new Float32Array(buffer, scratch, 2 * GROUP_WIDTH);
     this.#gains = new Float32Array(buffer, gains, 2 * GROUP_WIDTH);
     const { low, high, table } = grid;
@@ -51,51 +55,26 @@ export class PairDescent {
     levels: Float32Array,
     decoded: Float32Array,
   ): boolean {
-    const { width, h, couplings } = curvature;
-    const [moves, gains] = [this.#moves, this.#gains];
-    this.#weigh(curvature, gradient, scales, levels, decoded);
-    let longest = 0;
-    for (let i = 0; i < width; i++) {
-      longest = Math.max(longest, Math.abs(moves[i]), Math.abs(moves[i + GROUP_WIDTH]));
-    }
+    const { width, h } = curvature;
+    const { moves, gains, found } = this.#at;
     let changed = false;
-    for (let i = 0; i < width; i++) {
-      // Of two moves that gain together the better one loses at most half of what the coupling adds, and that is bounded.
-      const reach = longest * this.#memory[couplings / 4 + i];
-      for (let way = i; way < 2 * GROUP_WIDTH; way += GROUP_WIDTH) {
-        const move = moves[way];
-        if (move === 0 || !(gains[way] + Math.abs(move) * reach > 0)) continue;
-        const own = gains[way];
-        const [up, down] = [gains[i], gains[i + GROUP_WIDTH]];
-        gains[i] = gains[i + GROUP_WIDTH] = Number.NEGATIVE_INFINITY;
-        const row = h + 4 * width * i;
-        const partner = this.#kernels.gptqPartner(
-          width,
-          row,
-          move,
-          this.#at.moves,
-          this.#at.gains,
-          this.#at.best,
-        );
-        gains[i] = up;
-        gains[i + GROUP_WIDTH] = down;
-        const j = partner % GROUP_WIDTH;
-        const alone = move ** 2 * this.#h(h, width, i) + moves[partner] ** 2 * this.#h(h, width, j);
-        if (!(own + this.#memory[this.#at.best / 4] > LEAST * alone)) continue;
-        for (const code of [way, partner]) this.#move(curvature, gradient, scales, levels, decoded, code);
-        this.#weigh(curvature, gradient, scales, levels, decoded);
-        changed = true;
-        break;
-      }
+    for (let i = 0; ; i++) {
+      this.#weigh(curvature, gradient, scales, levels, decoded);
+      i = this.#kernels.gptqPair(i, width, h, moves, gains, LEAST, found);
+      if (i === width) return changed;
+      for (const code of this.#found) this.#move(curvature, gradient, scales, levels, decoded, code);
+      changed = true;
     }
-    return changed;
   }
 
   #h(h: number, width: number, i: number): number {
     return this.#memory[h / 4 + i * (width + 1)];
   }
 
-  /** Moves of all columns, and what they gain. */
+  /**
+   * Moves of all columns, and what they gain. A move that would gain by itself, now that others were made, counts as one that
+   * gains nothing, so that no pair lives on one of its moves.
+   */
   #weigh(
     { width, h }: GroupCurvature,
     gradient: number,
@@ -114,7 +93,7 @@ export class PairDescent {
           const move = Number.isNaN(level) ? 0 : Math.fround(scale * level) + offset - decoded[j];
           this.#moves[j + way * GROUP_WIDTH] = move;
           this.#gains[j + way * GROUP_WIDTH] =
-            move === 0 ? Number.NEGATIVE_INFINITY : move * (pull - move * bend);
+            move === 0 ? Number.NEGATIVE_INFINITY : Math.min(0, move * (pull - move * bend));
         }
       }
     }

@@ -126,11 +126,21 @@ export interface BlockKernels {
     decoded: number,
   ): number;
   /**
-   * The move of a column that gains the most together with a change of column i: gains - 2 change H_ij moves, over all
-   * columns up (`width` moves and gains) and down (1024 bytes behind them). row: the address of H_i0. Returns the column, +
-   * 256 for down, and writes the gain at `out`. The earliest of equals in four interleaved runs.
+   * The first column i >= `from` that gains together with a later one, of `width`; returns `width` where there is none. Columns
+   * have a move up each, and 1024 bytes behind a move down, gains likewise. Moves a of column i and b of column j gain
+   * gain_a + gain_b - 2 a b H_ij, which must be more than `least` (a^2 H_ii + b^2 H_jj). Of all pairs of that column the
+   * one that gains the most, the earliest of equals: writes i and j at `out`, int32, + 256 for down. Gains of columns that were
+   * passed become -Infinity.
    */
-  gptqPartner(width: number, row: number, change: number, moves: number, gains: number, out: number): number;
+  gptqPair(
+    from: number,
+    width: number,
+    h: number,
+    moves: number,
+    gains: number,
+    least: number,
+    out: number,
+  ): number;
 }
 
 const f = Math.fround;
@@ -313,20 +323,32 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       return moves;
     },
 
-    gptqPartner(width, row, change, moves, gains, out) {
-      const by = f(2 * change);
-      const bests = Array.from({ length: 4 }, () => ({ gain: Number.NEGATIVE_INFINITY, found: 0 }));
-      for (let j = 0; j < width; j++) {
-        const coupled = f(by * vector(row, width)[j]);
-        const [up, down] = [0, 256].map((way) =>
-          f(vector(gains, 512)[j + way] - f(coupled * vector(moves, 512)[j + way])),
-        );
-        const gain = down > up ? down : up;
-        if (gain > bests[j % 4].gain) bests[j % 4] = { gain, found: down > up ? j + 256 : j };
+    gptqPair(from, width, h, movesAt, gainsAt, least, out) {
+      const [moves, gains] = [vector(movesAt, 512), vector(gainsAt, 512)];
+      for (let j = 0; j < from; j++) if (j >= (from & ~3)) gains[j] = gains[j + 256] = Number.NEGATIVE_INFINITY;
+      for (let i = from; i + 1 < width; i++) {
+        const row = vector(h + 4 * width * i, width);
+        const own = [gains[i], gains[i + 256]];
+        gains[i] = gains[i + 256] = Number.NEGATIVE_INFINITY;
+        let best = { gain: 0, codes: [0, 0] };
+        own.forEach((ownGain, way) => {
+          const code = i + 256 * way;
+          for (let j = i + 1; j < width; j++) {
+            const by = f(f(2 * moves[code]) * row[j]);
+            for (const other of [j, j + 256]) {
+              const gain = f(ownGain + f(gains[other] - f(by * moves[other])));
+              if (gain > best.gain) best = { gain, codes: [code, other] };
+            }
+          }
+        });
+        const [a, b] = best.codes.map((code) => f(moves[code] * moves[code]));
+        const j = best.codes[1] % 256;
+        const alone = f(f(a * row[i]) + f(b * vector(h + 4 * width * j, width)[j]));
+        if (!(best.gain > f(f(least) * alone)) || best.gain === 0) continue;
+        new Int32Array(buffer, out, 2).set(best.codes);
+        return i;
       }
-      const best = bests.reduce((first, second) => (second.gain > first.gain ? second : first));
-      vector(out, 1)[0] = best.gain;
-      return best.found;
+      return width;
     },
   };
 }

@@ -121,13 +121,24 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
   });
 });
 
-test.each([32, 256])('partners of %i columns', (width) => {
-  for (const change of [0.25, -0.0625, 0]) {
-    agree(12, width, 4 * width, grids[0], [[OUT, 1]], (kernels) => {
-      return Array.from({ length: width }, (_, i) =>
-        kernels.gptqPartner(width, H + 4 * width * i, change, X, Y, OUT),
-      );
+test.each([32, 256])('pairs of %i columns', (width) => {
+  // Of the normal numbers nearly every column has a partner; of the lower gains few.
+  for (const lower of [0, 30, 60]) {
+    const found: number[] = [];
+    agree(12, width, 4 * width, grids[0], [[OUT, 2], [Y, 512]], (kernels) => {
+      const { buffer } = sides.find((side) => side.kernels === kernels)!;
+      const gains = new Float32Array(buffer, Y, 512);
+      gains.forEach((gain, j) => {
+        gains[j] = j % 7 === 0 ? Number.NEGATIVE_INFINITY : gain - lower;
+      });
+      found.length = 0;
+      for (let i = 0; i < width; i++) {
+        i = kernels.gptqPair(i, width, H, X, Y, 1e-4, OUT);
+        found.push(i, ...(i < width ? new Int32Array(buffer, OUT, 2) : []));
+      }
+      return found.join();
     });
+    if (lower === 0) expect(found.length).toBeGreaterThan(width);
   }
 });
 
