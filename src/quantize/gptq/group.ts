@@ -26,9 +26,11 @@ const VECTOR = 4 * GROUP_WIDTH;
 /** Bytes of scratch of a GroupCoder. */
 export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES;
 
-/** Other d and dmin that a first pass tries, as multiples of what the search of steps found. */
-const OTHER_STEPS = [0.97, 1.03, 0.94, 1.06].map((by) => [by, 1] as const);
-const OTHER_STEPS_WITH_MIN = [...OTHER_STEPS, ...OTHER_STEPS.map(([by]) => [1, by] as const)];
+/** Other d and dmin that are tried, as multiples of what the search of steps found: down, or else up, while it pays. */
+const OTHER_STEPS = [
+  [0.97, 0.94],
+  [1.03, 1.06],
+];
 
 const at = (buffer: ArrayBufferLike, address: number) => new Float32Array(buffer, address, GROUP_WIDTH);
 
@@ -128,23 +130,30 @@ export class GroupCoder {
     copyGroupScales(scales, trial);
     let best = this.#pass(loss, null, scales, Number.POSITIVE_INFINITY);
     if (this.#grid.scale.kind === 'half') return best;
-    const { d, dmin } = scales;
+    const found = { d: scales.d, dmin: scales.dmin };
     this.#keep(loss.width);
     const take = (held: GroupScales | null): boolean => {
-      const found = this.#pass(loss, held, trial, 0.99999 * best);
-      if (Number.isNaN(found)) {
+      const lost = this.#pass(loss, held, trial, 0.99999 * best);
+      if (Number.isNaN(lost)) {
         this.#restore(loss.width);
         return false;
       }
-      best = found;
+      best = lost;
       copyGroupScales(trial, scales);
       this.#keep(loss.width);
       return true;
     };
-    for (const [byD, byDmin] of this.#grid.min === null ? OTHER_STEPS : OTHER_STEPS_WITH_MIN) {
-      trial.d = roundToHalf(d * byD);
-      trial.dmin = roundToHalf(dmin * byDmin);
-      take(null);
+    for (const what of this.#grid.min === null ? (['d'] as const) : (['d', 'dmin'] as const)) {
+      const pays = (by: number): boolean => {
+        [trial.d, trial.dmin] = [scales.d, scales.dmin];
+        trial[what] = roundToHalf(found[what] * by);
+        return take(null);
+      };
+      for (const [near, far] of OTHER_STEPS) {
+        if (!pays(near)) continue;
+        pays(far);
+        break;
+      }
     }
     for (let refit = 0; refit < refits && this.#refit(loss); refit++) {
       for (let s = 0; s * this.#grid.sub < loss.width; s++) {
