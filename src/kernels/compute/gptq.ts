@@ -121,13 +121,6 @@ function levelsOf(x: v128, low: v128, high: v128, table: usize): v128 {
   return f32x4.add(a, b);
 }
 
-/** 1 / x, 0 where x is 0. */
-// @ts-ignore: decorator
-@inline
-function reciprocal(x: v128): v128 {
-  return v128.and(f32x4.div(f32x4.splat(1), x), f32x4.ne(x, f32x4.splat(0)));
-}
-
 export function gptqScan(
   width: usize, target: usize, weights: usize, candidates: usize, low: f32, high: f32, table: usize, out: usize,
 ): void {
@@ -157,43 +150,55 @@ export function gptqScan(
 }
 
 export function gptqTry(
-  width: usize, target: usize, r: usize, stride: usize, inverses: usize, candidates: usize, low: f32, high: f32, table: usize,
+  width: usize, target: usize, units: usize, candidates: usize, low: f32, high: f32, table: usize,
   sums: usize, levels: usize, losses: usize,
 ): void {
-  const least = f32x4.splat(low), most = f32x4.splat(high);
+  const least = f32x4.splat(low), most = f32x4.splat(high), zero = f32x4.splat(0), one = f32x4.splat(1);
   const scaleA = v128.load(candidates), scaleB = v128.load(candidates, 16);
   const offsetA = v128.load(candidates, 32), offsetB = v128.load(candidates, 48);
-  const inverseA = reciprocal(scaleA), inverseB = reciprocal(scaleB);
-  const size = width << 5; // a column is 8 floats
-  memory.fill(sums, 0, size);
-  let lossA = f32x4.splat(0), lossB = f32x4.splat(0);
-  const end = sums + size;
-  for (let group = sums; group < end; group += 128, r += 4 * stride + 16) {
-    // A column's errors take the place of its sums, which nobody needs any more.
+  // A scale of 0 holds nothing but the offset: all levels count as 0, and a unit is 1.
+  const someA = f32x4.ne(scaleA, zero), someB = f32x4.ne(scaleB, zero);
+  const unitA = v128.bitselect(scaleA, one, someA), unitB = v128.bitselect(scaleB, one, someB);
+  const inverseA = f32x4.div(one, unitA), inverseB = f32x4.div(one, unitB);
+  const end = sums + (width << 5), stride = width << 2; // a column is 8 floats
+  for (let at = sums, t = target; at < end; at += 32, t += 4) {
+    const x = v128.load32_splat(t);
+    v128.store(at, f32x4.mul(f32x4.sub(x, offsetA), inverseA));
+    v128.store(at, f32x4.mul(f32x4.sub(x, offsetB), inverseB), 16);
+  }
+  let lossA = zero, lossB = zero;
+  for (let group = sums; group < end; group += 128, units += 4 * stride + 16) {
     const after = group + 128;
-    let diagonal = r;
-    for (let at = group; at < after; at += 32, target += 4, inverses += 4, levels += 32, diagonal += stride + 4) {
-      const t = v128.load32_splat(target), inverse = v128.load32_splat(inverses);
-      const sumA = v128.load(at), sumB = v128.load(at, 16);
-      const vA = f32x4.add(t, f32x4.mul(sumA, inverse)), vB = f32x4.add(t, f32x4.mul(sumB, inverse));
-      const levelA = levelsOf(f32x4.mul(f32x4.sub(vA, offsetA), inverseA), least, most, table);
-      const levelB = levelsOf(f32x4.mul(f32x4.sub(vB, offsetB), inverseB), least, most, table);
+    // The next columns of the group wait in registers; what a shift brings in behind them is never used.
+    let xA = v128.load(group), x1A = v128.load(group, 32), x2A = v128.load(group, 64), x3A = v128.load(group, 96);
+    let xB = v128.load(group, 16), x1B = v128.load(group, 48), x2B = v128.load(group, 80), x3B = v128.load(group, 112);
+    let row = units;
+    for (let at = group; at < after; at += 32, target += 4, levels += 32, row += stride + 4) {
+      const levelA = levelsOf(v128.and(xA, someA), least, most, table);
+      const levelB = levelsOf(v128.and(xB, someB), least, most, table);
       v128.store(levels, levelA);
       v128.store(levels, levelB, 16);
-      const eA = f32x4.sub(t, f32x4.add(f32x4.mul(scaleA, levelA), offsetA));
-      const eB = f32x4.sub(t, f32x4.add(f32x4.mul(scaleB, levelB), offsetB));
-      const own = v128.load32_splat(diagonal);
-      const leftA = f32x4.add(sumA, f32x4.mul(eA, own)), leftB = f32x4.add(sumB, f32x4.mul(eB, own));
+      const t = v128.load32_splat(target), own = v128.load32_splat(row);
+      const usedA = v128.and(levelA, someA), usedB = v128.and(levelB, someB);
+      const eA = f32x4.sub(f32x4.mul(f32x4.sub(t, offsetA), inverseA), usedA);
+      const eB = f32x4.sub(f32x4.mul(f32x4.sub(t, offsetB), inverseB), usedB);
+      const leftA = f32x4.mul(f32x4.sub(xA, usedA), own), leftB = f32x4.mul(f32x4.sub(xB, usedB), own);
       lossA = f32x4.add(lossA, f32x4.mul(leftA, leftA));
       lossB = f32x4.add(lossB, f32x4.mul(leftB, leftB));
-      addLanes(at + 32, after, diagonal + 4, eA, eB);
       v128.store(at, eA);
       v128.store(at, eB, 16);
+      const c1 = v128.load32_splat(row, 4), c2 = v128.load32_splat(row, 8), c3 = v128.load32_splat(row, 12);
+      xA = f32x4.add(x1A, f32x4.mul(eA, c1));
+      xB = f32x4.add(x1B, f32x4.mul(eB, c1));
+      x1A = f32x4.add(x2A, f32x4.mul(eA, c2));
+      x1B = f32x4.add(x2B, f32x4.mul(eB, c2));
+      x2A = f32x4.add(x3A, f32x4.mul(eA, c3));
+      x2B = f32x4.add(x3B, f32x4.mul(eB, c3));
     }
-    addFourLanes(after, end, group, r + 16, stride);
+    addFourLanes(after, end, group, units + 16, stride);
   }
-  v128.store(losses, lossA);
-  v128.store(losses, lossB, 16);
+  v128.store(losses, f32x4.mul(lossA, f32x4.mul(unitA, unitA)));
+  v128.store(losses, f32x4.mul(lossB, f32x4.mul(unitB, unitB)), 16);
 }
 
 /** Adds a and b, each times the next element of a row, to the columns of eight sums from `at` to `end`. */

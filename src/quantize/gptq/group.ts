@@ -180,7 +180,7 @@ export class GroupCoder {
     return {
       r: loss.r + 4 * first * (loss.width + 1),
       stride: 4 * loss.width,
-      inverses: loss.inverses + 4 * first,
+      units: loss.units + 4 * this.#grid.sub * first,
       ones: loss.ones + 4 * first,
     };
   }
@@ -232,7 +232,8 @@ export class GroupCoder {
     for (let s = 0; s * sub < width; s++) {
       const first = s * sub;
       const metric = this.#metric(loss, s);
-      const { r, stride, inverses } = metric;
+      const { r, stride } = metric;
+      const inverses = loss.inverses + 4 * first;
       this.#kernels.gptqTarget(
         sub,
         target + 4 * first,
@@ -367,19 +368,19 @@ export class GroupCoder {
   }
 
   #improveSubBlock(
-    { width, h, factors, inverses, ones }: GroupCurvature,
+    { width, h, factors, inverses, units, ones }: GroupCurvature,
     gradient: number,
     s: number,
   ): boolean {
     const { sub } = this.#grid;
     const { sums, scratch, carried, decoded, errors } = this.#address;
     const first = s * sub;
-    const [r, stride] = [factors + 4 * sub * first, 4 * sub];
-    const metric: Metric = { r, stride, inverses: inverses + 4 * first, ones: ones + 4 * first };
+    const [r, stride, own] = [factors + 4 * sub * first, 4 * sub, inverses + 4 * first];
+    const metric: Metric = { r, stride, units: units + 4 * sub * first, ones: ones + 4 * first };
     // (t - q) R with t where the gradient would vanish: its square is the loss that is left to gain.
-    this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, metric.inverses, carried);
+    this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, own, carried);
     const held = this.#dot(carried, carried, sub);
-    this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, metric.inverses, sums, scratch);
+    this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, own, sums, scratch);
     this.#search.aim(scratch, metric);
     const stored = { scale: this.scales.scales[s], min: this.scales.mins[s] };
     this.#search.stored(

@@ -7,6 +7,8 @@ export interface GroupLoss {
   readonly r: number;
   /** 1 / R_jj. */
   readonly inverses: number;
+  /** Units of each sub-block (see gptqTry), one after the other. */
+  readonly units: number;
   /** 1 R_ss of each sub-block s. */
   readonly ones: number;
   /** E[x_j^2], the weights of the plain search. */
@@ -22,8 +24,9 @@ export interface GroupCurvature {
   readonly reciprocals: number;
   /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
   readonly factors: number;
-  /** Their 1 / R_jj. */
+  /** Their 1 / R_jj, and units. */
   readonly inverses: number;
+  readonly units: number;
   /** 1 R_ss of each. */
   readonly ones: number;
   /** 1 H of the rows of each sub-block: width / sub rows of `width`. */
@@ -40,8 +43,9 @@ export interface ColumnFacts {
 }
 
 /** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns. */
-export const lossBytes = (width: number): number => 4 * width * (width + 3);
-export const curvatureBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3 + width / sub);
+export const lossBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3);
+export const curvatureBytes = (width: number, sub: number): number =>
+  4 * width * (width + 2 * sub + 3 + width / sub);
 
 /**
  * Loss of the group of columns from `start` on, at `address`. `panel` is the address of rows start .. start + width - 1
@@ -65,6 +69,7 @@ export function writeLoss(
     inverses: vector(0),
     ones: vector(1),
     importance: vector(2),
+    units: vector(3),
   };
   for (let i = 0; i < width; i++) {
     const value = diagonal[start + i];
@@ -77,6 +82,7 @@ export function writeLoss(
     scope.floats(loss.importance, width)[i] = value;
   }
   writeOnes(scope, r, width, width, sub, loss.ones);
+  writeUnits(scope, r, width, width, sub, loss.units);
   return loss;
 }
 
@@ -100,6 +106,26 @@ function writeOnes(
   }
 }
 
+/** Writes the units of each sub-block (see gptqTry), sub x sub, from factors that lie as for writeOnes. */
+function writeUnits(
+  scope: TaskScope,
+  r: Float32Array,
+  width: number,
+  columns: number,
+  sub: number,
+  address: number,
+): void {
+  const units = scope.floats(address, columns * sub);
+  for (let i = 0; i < columns; i++) {
+    const first = Math.floor(i / sub) * sub;
+    const shift = width === columns ? first : 0;
+    for (let k = 0; k < sub; k++) {
+      const value = r[i * width + shift + k];
+      units[i * sub + k] = first + k === i ? value : value / r[(first + k) * width + shift + k];
+    }
+  }
+}
+
 /**
  * What improving the group of columns from `start` on needs, at `address`. `rows` is the address of rows start .. start + width
  * - 1 of H, n floats each, lambda added.
@@ -118,7 +144,13 @@ export function writeCurvature(
   const vector = (i: number) => factorsAt + 4 * width * (sub + i);
   const curvature: GroupCurvature = {
     ...{ width, h: address, factors: factorsAt },
-    ...{ reciprocals: vector(0), inverses: vector(1), ones: vector(2), sums: vector(3) },
+    ...{
+      reciprocals: vector(0),
+      inverses: vector(1),
+      ones: vector(2),
+      units: vector(3),
+      sums: vector(3 + sub),
+    },
   };
   const { reciprocals: r, inverses: i } = curvature;
   const [reciprocals, inverses] = [r, i].map((a) => scope.floats(a, width));
@@ -136,6 +168,7 @@ export function writeCurvature(
     for (let i = 0; i < sub; i++) inverses[first + i] = 1 / factor[i * (sub + 1)];
   }
   writeOnes(scope, factors, sub, width, sub, curvature.ones);
+  writeUnits(scope, factors, sub, width, sub, curvature.units);
   return curvature;
 }
 

@@ -140,12 +140,13 @@ interface Buffers {
 
 function takeBuffers({ arena, scope }: Team, { n, type, order }: MatrixJob): Buffers {
   const width = Math.min(GROUP_WIDTH, n);
+  const { sub } = gridOf(type)!;
   const buffers = {
     importance: arena.takeFloats(n, 'importance of columns'),
     order: arena.take(4 * n, 'order of columns'),
     panel: arena.takeFloats(width * n, 'a panel of a Hessian'),
     made: arena.take(
-      Math.max(lossBytes(width), curvatureBytes(width, gridOf(type)!.sub)),
+      Math.max(lossBytes(width, sub), curvatureBytes(width, sub)),
       'factors of a group of columns',
     ),
   };

@@ -62,14 +62,14 @@ export interface BlockKernels {
   ): void;
   /**
    * Rounding with error feedback at eight scales and offsets: v_j = t_j + sum_{i<j} (t_i - q_i) R_ij / R_jj, q_j = the value
-   * nearest to v_j. Writes the levels (eight a column) and the losses.
+   * nearest to v_j. It is done in units of a scale: t, v and q less the offset, over the scale (over 1 where it is 0). units: the
+   * sub-block of R, width x width, its columns over R_jj but with R_jj itself on the diagonal. Writes the levels (eight a
+   * column) and the losses.
    */
   gptqTry(
     width: number,
     target: number,
-    r: number,
-    stride: number,
-    inverses: number,
+    units: number,
     candidates: number,
     low: number,
     high: number,
@@ -221,23 +221,24 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       }
     },
 
-    gptqTry(width, target, r, stride, inverses, candidates, low, high, table, sumsAt, levels, losses) {
+    gptqTry(width, target, units, candidates, low, high, table, sumsAt, levels, losses) {
       const [scales, offsets] = [vector(candidates, LANES), vector(candidates + 4 * LANES, LANES)];
-      const sums = vector(sumsAt, width);
+      const x = vector(sumsAt, width);
       for (let lane = 0; lane < LANES; lane++) {
-        sums.fill(0);
-        const inverse = scales[lane] === 0 ? 0 : f(1 / scales[lane]);
+        const unit = scales[lane] === 0 ? 1 : scales[lane];
+        const wanted = vector(target, width).map((t) => f(f(t - offsets[lane]) * f(1 / unit)));
+        x.set(wanted);
         let loss = 0;
         for (let j = 0; j < width; j++) {
-          const t = vector(target, width)[j];
-          const v = f(t + f(sums[j] * vector(inverses, width)[j]));
-          const level = levelOf(f(f(v - offsets[lane]) * inverse), low, high, table);
+          const row = vector(units + 4 * width * j, width);
+          const level = levelOf(scales[lane] === 0 ? 0 : x[j], low, high, table);
           vector(levels, LANES * width)[LANES * j + lane] = level;
-          const e = f(t - f(f(scales[lane] * level) + offsets[lane]));
-          addRow(sums, vector(r + stride * j, width), e, j);
-          loss = f(loss + f(sums[j] * sums[j]));
+          const used = scales[lane] === 0 ? 0 : level;
+          const left = f(f(x[j] - used) * row[j]);
+          loss = f(loss + f(left * left));
+          addRow(x, row, f(wanted[j] - used), j + 1);
         }
-        vector(losses, LANES)[lane] = loss;
+        vector(losses, LANES)[lane] = f(loss * f(unit * unit));
       }
     },
 
@@ -325,7 +326,8 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
 
     gptqPair(from, width, h, movesAt, gainsAt, least, out) {
       const [moves, gains] = [vector(movesAt, 512), vector(gainsAt, 512)];
-      for (let j = 0; j < from; j++) if (j >= (from & ~3)) gains[j] = gains[j + 256] = Number.NEGATIVE_INFINITY;
+      for (let j = 0; j < from; j++)
+        if (j >= (from & ~3)) gains[j] = gains[j + 256] = Number.NEGATIVE_INFINITY;
       for (let i = from; i + 1 < width; i++) {
         const row = vector(h + 4 * width * i, width);
         const own = [gains[i], gains[i + 256]];

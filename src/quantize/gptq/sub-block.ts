@@ -14,7 +14,7 @@ export const SEARCH_BYTES = 512 + 256 * 4 * (LANES + LANES + 3);
 export interface Metric {
   readonly r: number;
   readonly stride: number;
-  readonly inverses: number;
+  readonly units: number;
   /** 1 R. */
   readonly ones: number;
 }
@@ -64,7 +64,7 @@ export class SubBlockSearch {
   /** Address of the grid's table of levels, or 0. */
   readonly table: number;
   #target = 0;
-  #metric: Metric = { r: 0, stride: 0, inverses: 0, ones: 0 };
+  #metric: Metric = { r: 0, stride: 0, units: 0, ones: 0 };
   /** ones ones, ones image. */
   #zz = 0;
   #zt = 0;
@@ -161,15 +161,13 @@ export class SubBlockSearch {
 
   /** Levels and loss of every candidate, rounded with error feedback. */
   #tryCandidates(): void {
-    const { r, stride, inverses } = this.#metric;
     const { low, high } = this.#grid;
     const { candidates, table, sums, levels, losses } = this.#at;
+    const { units } = this.#metric;
     this.#kernels.gptqTry(
       this.#width,
       this.#target,
-      r,
-      stride,
-      inverses,
+      units,
       candidates,
       low,
       high,
