@@ -337,7 +337,19 @@ function largest(x: v128): f32 {
   return ab > cd ? ab : cd;
 }
 
-export function gptqPair(from: usize, width: usize, h: usize, moves: usize, gains: usize, least: f32, out: usize): usize {
+export function gptqPair(
+  from: usize, width: usize, h: usize, diagonal: usize, gradient: usize, moves: usize, gains: usize, least: f32, out: usize,
+): usize {
+  const zero = f32x4.splat(0);
+  for (let k: usize = 0; k < width << 2; k += 16) {
+    const g = v128.load(gradient + k), bend = v128.load(diagonal + k);
+    for (let way: usize = 0; way < 2048; way += 1024) {
+      const move = v128.load(moves + k + way);
+      const gain = f32x4.mul(move, f32x4.sub(f32x4.add(g, g), f32x4.mul(move, bend)));
+      const counted = v128.bitselect(f32x4.pmin(zero, gain), f32x4.splat(-Infinity), f32x4.ne(move, zero));
+      v128.store(gains + k + way, counted);
+    }
+  }
   for (let j = from & ~3; j < from; j++) removeGains(gains + (j << 2));
   for (let i = from; i + 1 < width; i++) {
     const at = i << 2, row = h + i * (width << 2);
@@ -374,8 +386,13 @@ export function gptqPair(from: usize, width: usize, h: usize, moves: usize, gain
     }
     const j = <usize>partner & 255;
     const a = load<f32>(moves + (code << 2)), b = load<f32>(moves + (partner << 2));
-    const alone = a * a * load<f32>(row + at) + b * b * load<f32>(h + ((j * (width + 1)) << 2));
+    const alone = a * a * load<f32>(diagonal + at) + b * b * load<f32>(diagonal + (j << 2));
     if (!(best > least * alone)) continue;
+    const byA = f32x4.splat(a), byB = f32x4.splat(b), second = h + j * (width << 2);
+    for (let k: usize = 0; k < width << 2; k += 16) {
+      const left = f32x4.sub(v128.load(gradient + k), f32x4.mul(byA, v128.load(row + k)));
+      v128.store(gradient + k, f32x4.sub(left, f32x4.mul(byB, v128.load(second + k))));
+    }
     store<i32>(out, code);
     store<i32>(out, partner, 4);
     return i;

@@ -20,7 +20,8 @@ export interface GroupCurvature {
   readonly width: number;
   /** width x width. */
   readonly h: number;
-  /** 1 / H_jj. */
+  /** H_jj, and 1 / H_jj. */
+  readonly diagonal: number;
   readonly reciprocals: number;
   /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
   readonly factors: number;
@@ -45,7 +46,7 @@ export interface ColumnFacts {
 /** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns. */
 export const lossBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3);
 export const curvatureBytes = (width: number, sub: number): number =>
-  4 * width * (width + 2 * sub + 3 + width / sub);
+  4 * width * (width + 2 * sub + 4 + width / sub);
 
 /**
  * Loss of the group of columns from `start` on, at `address`. `panel` is the address of rows start .. start + width - 1
@@ -144,21 +145,17 @@ export function writeCurvature(
   const vector = (i: number) => factorsAt + 4 * width * (sub + i);
   const curvature: GroupCurvature = {
     ...{ width, h: address, factors: factorsAt },
-    ...{
-      reciprocals: vector(0),
-      inverses: vector(1),
-      ones: vector(2),
-      units: vector(3),
-      sums: vector(3 + sub),
-    },
+    ...{ diagonal: vector(0), reciprocals: vector(1), inverses: vector(2), ones: vector(3) },
+    ...{ units: vector(4), sums: vector(4 + sub) },
   };
-  const { reciprocals: r, inverses: i } = curvature;
-  const [reciprocals, inverses] = [r, i].map((a) => scope.floats(a, width));
+  const { diagonal: d, reciprocals: r, inverses: i } = curvature;
+  const [diagonal, reciprocals, inverses] = [d, r, i].map((a) => scope.floats(a, width));
   const sums = scope.floats(curvature.sums, (width / sub) * width).fill(0);
   const factors = scope.floats(factorsAt, width * sub);
   for (let i = 0; i < width; i++) {
     h.set(scope.floats(rows + 4 * (i * n + start), width), i * width);
-    reciprocals[i] = 1 / h[i * (width + 1)];
+    diagonal[i] = h[i * (width + 1)];
+    reciprocals[i] = 1 / diagonal[i];
     const to = Math.floor(i / sub) * width;
     for (let j = 0; j < width; j++) sums[to + j] += h[i * width + j];
   }

@@ -126,16 +126,18 @@ export interface BlockKernels {
     decoded: number,
   ): number;
   /**
-   * The first column i >= `from` that gains together with a later one, of `width`; returns `width` where there is none. Columns
-   * have a move up each, and 1024 bytes behind a move down, gains likewise. Moves a of column i and b of column j gain
-   * gain_a + gain_b - 2 a b H_ij, which must be more than `least` (a^2 H_ii + b^2 H_jj). Of all pairs of that column the
-   * one that gains the most, the earliest of equals: writes i and j at `out`, int32, + 256 for down. Gains of columns that were
-   * passed become -Infinity.
+   * Moves the first column i >= `from` that gains together with a later one, of `width`, and that one; returns i, or `width`
+   * where there is none. A column has a move up and, 1024 bytes behind it, one down, 0 for none. Alone a move a gains
+   * a (2 G_i - a H_ii), which counts as nothing where it is more; two gain what both do, less 2 a b H_ij, and that must be more
+   * than `least` (a^2 H_ii + b^2 H_jj). Of all pairs of that column the one that gains the most, the earliest of equals: writes
+   * i and j at `out`, int32, + 256 for down, and keeps the gradient G up to date. diagonal: H_jj. gains: scratch, as the moves.
    */
   gptqPair(
     from: number,
     width: number,
     h: number,
+    diagonal: number,
+    gradient: number,
     moves: number,
     gains: number,
     least: number,
@@ -324,29 +326,34 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       return moves;
     },
 
-    gptqPair(from, width, h, movesAt, gainsAt, least, out) {
+    gptqPair(from, width, h, diagonalAt, gradientAt, movesAt, gainsAt, least, out) {
       const [moves, gains] = [vector(movesAt, 512), vector(gainsAt, 512)];
-      for (let j = 0; j < from; j++)
-        if (j >= (from & ~3)) gains[j] = gains[j + 256] = Number.NEGATIVE_INFINITY;
+      const [diagonal, gradient] = [vector(diagonalAt, width), vector(gradientAt, width)];
+      const none = Number.NEGATIVE_INFINITY;
+      for (let j = 0; j < width; j++) {
+        for (const code of [j, j + 256]) {
+          const gain = f(moves[code] * f(f(2 * gradient[j]) - f(moves[code] * diagonal[j])));
+          gains[code] = moves[code] === 0 ? none : Math.min(0, gain);
+        }
+      }
       for (let i = from; i + 1 < width; i++) {
         const row = vector(h + 4 * width * i, width);
-        const own = [gains[i], gains[i + 256]];
-        gains[i] = gains[i + 256] = Number.NEGATIVE_INFINITY;
-        let best = { gain: 0, codes: [0, 0] };
-        own.forEach((ownGain, way) => {
-          const code = i + 256 * way;
+        let best = { gain: 0, codes: [i, i] };
+        for (const code of [i, i + 256]) {
           for (let j = i + 1; j < width; j++) {
             const by = f(f(2 * moves[code]) * row[j]);
             for (const other of [j, j + 256]) {
-              const gain = f(ownGain + f(gains[other] - f(by * moves[other])));
+              const gain = f(gains[code] + f(gains[other] - f(by * moves[other])));
               if (gain > best.gain) best = { gain, codes: [code, other] };
             }
           }
-        });
-        const [a, b] = best.codes.map((code) => f(moves[code] * moves[code]));
+        }
         const j = best.codes[1] % 256;
-        const alone = f(f(a * row[i]) + f(b * vector(h + 4 * width * j, width)[j]));
-        if (!(best.gain > f(f(least) * alone)) || best.gain === 0) continue;
+        const [a, b] = best.codes.map((code) => moves[code]);
+        const alone = f(f(f(a * a) * diagonal[i]) + f(f(b * b) * diagonal[j]));
+        if (best.gain === 0 || !(best.gain > f(f(least) * alone))) continue;
+        addRow(gradient, row, -a, 0);
+        addRow(gradient, vector(h + 4 * width * j, width), -b, 0);
         new Int32Array(buffer, out, 2).set(best.codes);
         return i;
       }
