@@ -337,6 +337,45 @@ function largest(x: v128): f32 {
   return ab > cd ? ab : cd;
 }
 
+export function gptqDot(n: usize, a: usize, b: usize): f32 {
+  return dot(a, b, n);
+}
+
+export function gptqTake(
+  width: usize, lanes: usize, lane: usize, target: usize, scale: f32, offset: f32, levels: usize, decoded: usize, errors: usize,
+): void {
+  lanes += lane << 2;
+  const by = f32x4.splat(scale), shift = f32x4.splat(offset);
+  for (let at: usize = 0; at < width << 2; at += 16, lanes += 128) {
+    const level = f32x4(load<f32>(lanes), load<f32>(lanes, 32), load<f32>(lanes, 64), load<f32>(lanes, 96));
+    const q = f32x4.add(f32x4.mul(by, level), shift);
+    v128.store(levels + at, level);
+    v128.store(errors + at, f32x4.sub(v128.load(target + at), q));
+    v128.store(decoded + at, q);
+  }
+}
+
+export function gptqSteps(count: usize, values: usize, curvatures: usize, end: f32, low: f32, high: f32, out: usize): void {
+  const least = f32x4.splat(low), most = f32x4.splat(high), zero = f32x4.splat(0);
+  let best = f32x4.splat(-1), step = zero, k = f32x4(0, 1, 2, 3);
+  for (let i = 0; i < 16; i++, k = f32x4.add(k, f32x4.splat(4))) {
+    const inverse = f32x4.mul(f32x4.splat(end), f32x4.sub(f32x4.splat(1.02), f32x4.mul(k, f32x4.splat(0.0065))));
+    let vl = zero, ll = zero;
+    for (let s: usize = 0; s < count << 2; s += 4) {
+      const value = v128.load32_splat(values + s);
+      const level = f32x4.pmax(least, f32x4.pmin(most, f32x4.nearest(f32x4.mul(value, inverse))));
+      const weighted = f32x4.mul(v128.load32_splat(curvatures + s), level);
+      vl = f32x4.add(vl, f32x4.mul(weighted, value));
+      ll = f32x4.add(ll, f32x4.mul(weighted, level));
+    }
+    const fit = f32x4.div(vl, ll), gain = f32x4.mul(fit, vl), better = f32x4.gt(gain, best);
+    best = v128.bitselect(gain, best, better);
+    step = v128.bitselect(fit, step, better);
+  }
+  v128.store(out, best);
+  v128.store(out, step, 16);
+}
+
 export function gptqPair(
   from: usize, width: usize, h: usize, diagonal: usize, gradient: usize, moves: usize, gains: usize, least: f32, out: usize,
 ): usize {

@@ -11,7 +11,7 @@ import {
 import type { GroupCurvature, GroupLoss } from './loss.ts';
 import { PAIR_BYTES, PairDescent } from './pairs.ts';
 import type { BlockKernels } from './scalar.ts';
-import { fitSteps, searchStep } from './steps.ts';
+import { fitSteps, STEP_BYTES, StepSearch } from './steps.ts';
 import {
   type FreeFit,
   type Metric,
@@ -24,7 +24,7 @@ import {
 /** A vector of a group: 256 float32. */
 const VECTOR = 4 * GROUP_WIDTH;
 /** Bytes of scratch of a GroupCoder. */
-export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES;
+export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES + STEP_BYTES;
 
 /** Other d and dmin that are tried, as multiples of what the search of steps found: down, or else up, while it pays. */
 const OTHER_STEPS = [
@@ -43,6 +43,7 @@ export class GroupCoder {
   readonly #grid: Grid;
   readonly #search: SubBlockSearch;
   readonly #pairs: PairDescent;
+  readonly #steps: StepSearch;
   readonly #memory: Float32Array;
   readonly #address: {
     readonly [name in
@@ -87,6 +88,7 @@ export class GroupCoder {
     };
     this.#images = [vector(8), vector(9), vector(10)];
     this.#pairs = new PairDescent(kernels, buffer, vector(11), grid);
+    this.#steps = new StepSearch(kernels, buffer, vector(11) + PAIR_BYTES);
     this.#target = at(buffer, this.#address.target);
     this.#levels = at(buffer, this.#address.levels);
     this.#decoded = at(buffer, this.#address.decoded);
@@ -213,7 +215,7 @@ export class GroupCoder {
         this.#values[s] = sign * this.#free[s][what];
         this.#curvatures[s] = this.#free[s][`${what}Curvature`];
       }
-      return searchStep(this.#values, this.#curvatures, count, low, high);
+      return this.#steps.find(this.#values, this.#curvatures, count, low, high);
     };
     if (scale.kind === 'integer') this.scales.d = step('scale', 1, scale.low, scale.high);
     if (min?.kind === 'integer') this.scales.dmin = step('offset', -1, min.low, min.high);
@@ -248,10 +250,9 @@ export class GroupCoder {
       const { scale, offset } = this.#free[s];
       const stored = held && { scale: held.scales[s], min: held.mins[s] };
       this.#search.stored(to, scale, offset, stored, MOST_ROUNDS, Number.POSITIVE_INFINITY, this.#fit);
-      total += this.#accept(to, s);
+      total += this.#accept(to, s, target + 4 * first);
       if (!(total < bound)) return Number.NaN;
       const after = first + sub;
-      for (let j = first; j < after; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
       const rest = width - after;
       if (rest > 0) {
         this.#kernels.gptqCombine(sub, rest, errors + 4 * first, r + 4 * sub, stride, carried + 4 * after);
@@ -260,15 +261,25 @@ export class GroupCoder {
     return total;
   }
 
-  /** Takes what the search found for sub-block s; returns its loss, NaN where nothing was found. */
-  #accept(to: GroupScales, s: number): number {
+  /**
+   * Takes what the search found for sub-block s; returns its loss, NaN where nothing was found. Errors are then what it leaves of
+   * the values at `target`.
+   */
+  #accept(to: GroupScales, s: number, target: number): number {
     const { scale, min, loss } = this.#fit;
     if (loss === Number.POSITIVE_INFINITY) return Number.NaN;
-    const { sub } = this.#grid;
     to.scales[s] = scale;
     to.mins[s] = min;
-    for (let j = 0; j < sub; j++) this.#levels[s * sub + j] = this.#search.levels[j];
-    this.#decode(to, s);
+    const { levels, decoded, errors } = this.#address;
+    const first = 4 * s * this.#grid.sub;
+    this.#search.take(
+      target,
+      scaleOf(to, s),
+      offsetOf(to, s),
+      levels + first,
+      decoded + first,
+      errors + first,
+    );
     return loss;
   }
 
@@ -292,9 +303,7 @@ export class GroupCoder {
   }
 
   #dot(a: number, b: number, width: number): number {
-    let sum = 0;
-    for (let j = 0; j < width; j++) sum += this.#memory[a / 4 + j] * this.#memory[b / 4 + j];
-    return sum;
+    return this.#kernels.gptqDot(width, a, b);
   }
 
   /** Fits d and dmin of `#trial` to the codes by least squares under the group's loss; whether they changed. */
@@ -334,10 +343,10 @@ export class GroupCoder {
 
   /**
    * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes,
-   * then pairs of codes, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
+   * then, with `pairs`, pairs of codes, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
    * columns, kept up to date. Returns whether anything changed.
    */
-  improve(curvature: GroupCurvature, gradient: number): boolean {
+  improve(curvature: GroupCurvature, gradient: number, pairs: boolean): boolean {
     const { sub } = this.#grid;
     const { width, h, reciprocals } = curvature;
     const { decoded, levels } = this.#address;
@@ -362,7 +371,8 @@ export class GroupCoder {
       );
       if (moves > 0) changed = true;
     }
-    if (this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded)) changed = true;
+    if (pairs && this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded))
+      changed = true;
     if (this.#grid.scale.kind === 'integer' && this.#improveSteps(curvature, gradient)) changed = true;
     return changed;
   }
@@ -393,9 +403,7 @@ export class GroupCoder {
       this.#fit,
     );
     if (!(this.#fit.loss < 0.9999 * held)) return false;
-    for (let j = first; j < first + sub; j++) this.#errors[j] = this.#decoded[j];
-    this.#accept(this.scales, s);
-    for (let j = first; j < first + sub; j++) this.#errors[j] -= this.#decoded[j];
+    this.#accept(this.scales, s, decoded + 4 * first);
     this.#kernels.gptqCombine(sub, width, errors + 4 * first, h + 4 * width * first, 4 * width, gradient);
     return true;
   }

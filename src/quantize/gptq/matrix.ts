@@ -55,7 +55,7 @@ export interface OutputErrors {
 }
 
 export const DEFAULT_SWEEPS = 2;
-export const DEFAULT_REFITS = 3;
+export const DEFAULT_REFITS = 1;
 
 /** Whether codes of the type can be chosen one weight at a time, as `quantizeMatrix` does. */
 export const canRound = (type: TypeName): boolean => gridOf(type) !== undefined;
@@ -104,8 +104,9 @@ export function quantizeMatrix(team: Team, job: MatrixJob): OutputErrors {
       }
       codeSlab(team, job, slab, diagonal, buffers);
       if (job.factor !== null) {
-        for (let sweep = 0; sweep < (job.sweeps ?? DEFAULT_SWEEPS); sweep++) {
-          improveSlab(team, job, job.factor, slab, buffers, gradients);
+        const sweeps = job.sweeps ?? DEFAULT_SWEEPS;
+        for (let sweep = 1; sweep <= sweeps; sweep++) {
+          improveSlab(team, job, job.factor, slab, buffers, gradients, sweep === sweeps);
         }
       }
       team.run('gptqFinish', pieces, [job.codes + bytesOf(job.type, row * n)], slab);
@@ -203,7 +204,7 @@ function codeSlab(team: Team, job: MatrixJob, slab: Slab, diagonal: Float64Array
   team.run('gptqErrors', rowPieces(slab.rows), [], slab);
 }
 
-/** One sweep over all groups of columns, each with the errors of all others as they are. */
+/** One sweep over all groups of columns, each with the errors of all others as they are; the last moves pairs of codes too. */
 function improveSlab(
   team: Team,
   { hessian, n, type }: MatrixJob,
@@ -211,6 +212,7 @@ function improveSlab(
   slab: Slab,
   { panel, made }: Buffers,
   gradients: number,
+  last: boolean,
 ): void {
   const grid: Grid = gridOf(type)!;
   eachGroup(n, (start, width) => {
@@ -227,7 +229,7 @@ function improveSlab(
     });
     const loss = writeCurvature(team.scope, n, grid, start, width, panel, made);
     const group: GroupJob<typeof loss> = { ...slab, start, loss };
-    team.run('gptqImprove', rowPieces(slab.rows), [gradients], group);
+    team.run('gptqImprove', rowPieces(slab.rows), [gradients, last ? 1 : 0], group);
   });
 }
 

@@ -125,6 +125,34 @@ export interface BlockKernels {
     levels: number,
     decoded: number,
   ): number;
+  /** a b, n a multiple of 4: four interleaved sums, added as (0 + 1) + (2 + 3). */
+  gptqDot(n: number, a: number, b: number): number;
+  /** Takes one of eight candidates' levels: writes them, what they decode to, and what that leaves of the target. */
+  gptqTake(
+    width: number,
+    lanes: number,
+    lane: number,
+    target: number,
+    scale: number,
+    offset: number,
+    levels: number,
+    decoded: number,
+    errors: number,
+  ): void;
+  /**
+   * Steps for `count` values in -1..1, to be stored as integers of low..high, an error in value s costing curvatures[s].
+   * Of 64 inverse steps around `end` each fourth, from 0 to 3 on, shares a lane; writes of each lane how much its best least-
+   * squares step gains (-1: nothing does), and that step, 4 float32 each.
+   */
+  gptqSteps(
+    count: number,
+    values: number,
+    curvatures: number,
+    end: number,
+    low: number,
+    high: number,
+    out: number,
+  ): void;
   /**
    * Moves the first column i >= `from` that gains together with a later one, of `width`, and that one; returns i, or `width`
    * where there is none. A column has a move up and, 1024 bytes behind it, one down, 0 for none. Alone a move a gains
@@ -157,6 +185,13 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
   /** sums[k] += c row[k] for k >= from. */
   const addRow = (sums: Float32Array, row: Float32Array, c: number, from: number) => {
     for (let k = from; k < sums.length; k++) sums[k] += f(c * row[k]);
+  };
+
+  /** a b from column `from` on, in four interleaved sums. */
+  const dot = (a: Float32Array, b: Float32Array, from = 0): number => {
+    const sums = [0, 0, 0, 0];
+    for (let k = from; k < a.length; k++) sums[k % 4] = f(sums[k % 4] + f(a[k] * b[k]));
+    return f(f(sums[0] + sums[1]) + f(sums[2] + sums[3]));
   };
 
   const levelOf = (x: number, low: number, high: number, table: number): number => {
@@ -198,10 +233,7 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
     gptqBacksolve(width, gradient, r, stride, inverses, out) {
       const x = vector(out, width).fill(0);
       for (let j = width - 1; j >= 0; j--) {
-        const row = vector(r + stride * j, width);
-        const sums = [0, 0, 0, 0];
-        for (let k = j + 1; k < width; k++) sums[k % 4] = f(sums[k % 4] + f(row[k] * x[k]));
-        const known = f(f(sums[0] + sums[1]) + f(sums[2] + sums[3]));
+        const known = dot(vector(r + stride * j, width), x, j + 1);
         x[j] = f(vector(gradient, width)[j] - known) * vector(inverses, width)[j];
       }
     },
@@ -324,6 +356,37 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
         moves++;
       }
       return moves;
+    },
+
+    gptqDot: (n, a, b) => dot(vector(a, n), vector(b, n)),
+
+    gptqTake(width, lanes, lane, target, scale, offset, levels, decoded, errors) {
+      for (let j = 0; j < width; j++) {
+        const level = vector(lanes, LANES * width)[LANES * j + lane];
+        const q = f(f(scale * level) + offset);
+        vector(levels, width)[j] = level;
+        vector(errors, width)[j] = vector(target, width)[j] - q;
+        vector(decoded, width)[j] = q;
+      }
+    },
+
+    gptqSteps(count, values, curvatures, end, low, high, outAt) {
+      const out = vector(outAt, 8);
+      out.fill(-1, 0, 4).fill(0, 4);
+      for (let k = 0; k < 64; k++) {
+        const inverse = f(end * f(f(1.02) - f(k * f(0.0065))));
+        let [vl, ll] = [0, 0];
+        for (let s = 0; s < count; s++) {
+          const value = vector(values, count)[s];
+          const level = levelOf(f(value * inverse), low, high, 0);
+          const weighted = f(vector(curvatures, count)[s] * level);
+          vl = f(vl + f(weighted * value));
+          ll = f(ll + f(weighted * level));
+        }
+        const fit = f(vl / ll);
+        const gain = f(fit * vl);
+        if (gain > out[k % 4]) [out[k % 4], out[4 + (k % 4)]] = [gain, fit];
+      }
     },
 
     gptqPair(from, width, h, diagonalAt, gradientAt, movesAt, gainsAt, least, out) {

@@ -71,6 +71,16 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
     });
   });
 
+  test('products, and what one of eight candidates decodes to', () => {
+    const results = [vector(LEVELS), vector(DECODED), vector(OUT)];
+    agree(13, width, 4 * width, plain, results, (kernels) => {
+      for (const lane of [0, 5]) {
+        kernels.gptqTake(width, S, lane, X, 0.0625, -0.5, LEVELS, DECODED, OUT);
+      }
+      return kernels.gptqDot(width, X, Y);
+    });
+  });
+
   test.each([4 * width, 1024])('triangular systems, rows %i bytes apart', (stride) => {
     agree(4, width, stride, plain, [vector(OUT), vector(S)], (kernels) => {
       kernels.gptqTarget(width, X, Y, R, stride, Z, S, OUT);
@@ -119,6 +129,26 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
       });
     }
   });
+});
+
+test.each([8, 16])('steps for %i values', (count) => {
+  for (const { scale } of [gridOf('Q4_K')!, gridOf('Q3_K')!]) {
+    if (scale.kind !== 'integer') throw new Error('these have steps');
+    const { low, high } = scale;
+    for (const end of [high, low]) {
+      agree(14, 32, 128, grids[0], [[OUT, 8]], (kernels) => {
+        const { buffer } = sides.find((side) => side.kernels === kernels)!;
+        const floats = (address: number) => new Float32Array(buffer, address, count);
+        floats(X).forEach((value, s, values) => {
+          values[s] = value / 8;
+        });
+        floats(Y).forEach((value, s, curvatures) => {
+          curvatures[s] = Math.abs(value);
+        });
+        kernels.gptqSteps(count, X, Y, end, low, high, OUT);
+      });
+    }
+  }
 });
 
 test.each([32, 256])('pairs of %i columns', (width) => {
