@@ -11,7 +11,7 @@ import {
 import type { GroupCurvature, GroupLoss } from './loss.ts';
 import { PAIR_BYTES, PairDescent } from './pairs.ts';
 import type { BlockKernels } from './scalar.ts';
-import { fitSteps, searchStep } from './steps.ts';
+import { fitSteps, STEP_BYTES, StepSearch } from './steps.ts';
 import {
   type FreeFit,
   type Metric,
@@ -24,11 +24,13 @@ import {
 /** A vector of a group: 256 float32. */
 const VECTOR = 4 * GROUP_WIDTH;
 /** Bytes of scratch of a GroupCoder. */
-export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES;
+export const GROUP_BYTES = SEARCH_BYTES + 11 * VECTOR + PAIR_BYTES + STEP_BYTES;
 
-/** Other d and dmin that a first pass tries, as multiples of what the search of steps found. */
-const OTHER_STEPS = [0.97, 1.03, 0.94, 1.06].map((by) => [by, 1] as const);
-const OTHER_STEPS_WITH_MIN = [...OTHER_STEPS, ...OTHER_STEPS.map(([by]) => [1, by] as const)];
+/** Other d and dmin that are tried, as multiples of what the search of steps found: down, or else up, while it pays. */
+const OTHER_STEPS = [
+  [0.97, 0.94],
+  [1.03, 1.06],
+];
 
 const at = (buffer: ArrayBufferLike, address: number) => new Float32Array(buffer, address, GROUP_WIDTH);
 
@@ -41,6 +43,7 @@ export class GroupCoder {
   readonly #grid: Grid;
   readonly #search: SubBlockSearch;
   readonly #pairs: PairDescent;
+  readonly #steps: StepSearch;
   readonly #memory: Float32Array;
   readonly #address: {
     readonly [name in
@@ -85,6 +88,7 @@ export class GroupCoder {
     };
     this.#images = [vector(8), vector(9), vector(10)];
     this.#pairs = new PairDescent(kernels, buffer, vector(11), grid);
+    this.#steps = new StepSearch(kernels, buffer, vector(11) + PAIR_BYTES);
     this.#target = at(buffer, this.#address.target);
     this.#levels = at(buffer, this.#address.levels);
     this.#decoded = at(buffer, this.#address.decoded);
@@ -128,23 +132,30 @@ export class GroupCoder {
     copyGroupScales(scales, trial);
     let best = this.#pass(loss, null, scales, Number.POSITIVE_INFINITY);
     if (this.#grid.scale.kind === 'half') return best;
-    const { d, dmin } = scales;
+    const found = { d: scales.d, dmin: scales.dmin };
     this.#keep(loss.width);
     const take = (held: GroupScales | null): boolean => {
-      const found = this.#pass(loss, held, trial, 0.99999 * best);
-      if (Number.isNaN(found)) {
+      const lost = this.#pass(loss, held, trial, 0.99999 * best);
+      if (Number.isNaN(lost)) {
         this.#restore(loss.width);
         return false;
       }
-      best = found;
+      best = lost;
       copyGroupScales(trial, scales);
       this.#keep(loss.width);
       return true;
     };
-    for (const [byD, byDmin] of this.#grid.min === null ? OTHER_STEPS : OTHER_STEPS_WITH_MIN) {
-      trial.d = roundToHalf(d * byD);
-      trial.dmin = roundToHalf(dmin * byDmin);
-      take(null);
+    for (const what of this.#grid.min === null ? (['d'] as const) : (['d', 'dmin'] as const)) {
+      const pays = (by: number): boolean => {
+        [trial.d, trial.dmin] = [scales.d, scales.dmin];
+        trial[what] = roundToHalf(found[what] * by);
+        return take(null);
+      };
+      for (const [near, far] of OTHER_STEPS) {
+        if (!pays(near)) continue;
+        pays(far);
+        break;
+      }
     }
     for (let refit = 0; refit < refits && this.#refit(loss); refit++) {
       for (let s = 0; s * this.#grid.sub < loss.width; s++) {
@@ -171,7 +182,7 @@ export class GroupCoder {
     return {
       r: loss.r + 4 * first * (loss.width + 1),
       stride: 4 * loss.width,
-      inverses: loss.inverses + 4 * first,
+      units: loss.units + 4 * this.#grid.sub * first,
       ones: loss.ones + 4 * first,
     };
   }
@@ -204,7 +215,7 @@ export class GroupCoder {
         this.#values[s] = sign * this.#free[s][what];
         this.#curvatures[s] = this.#free[s][`${what}Curvature`];
       }
-      return searchStep(this.#values, this.#curvatures, count, low, high);
+      return this.#steps.find(this.#values, this.#curvatures, count, low, high);
     };
     if (scale.kind === 'integer') this.scales.d = step('scale', 1, scale.low, scale.high);
     if (min?.kind === 'integer') this.scales.dmin = step('offset', -1, min.low, min.high);
@@ -223,7 +234,8 @@ export class GroupCoder {
     for (let s = 0; s * sub < width; s++) {
       const first = s * sub;
       const metric = this.#metric(loss, s);
-      const { r, stride, inverses } = metric;
+      const { r, stride } = metric;
+      const inverses = loss.inverses + 4 * first;
       this.#kernels.gptqTarget(
         sub,
         target + 4 * first,
@@ -238,10 +250,9 @@ export class GroupCoder {
       const { scale, offset } = this.#free[s];
       const stored = held && { scale: held.scales[s], min: held.mins[s] };
       this.#search.stored(to, scale, offset, stored, MOST_ROUNDS, Number.POSITIVE_INFINITY, this.#fit);
-      total += this.#accept(to, s);
+      total += this.#accept(to, s, target + 4 * first);
       if (!(total < bound)) return Number.NaN;
       const after = first + sub;
-      for (let j = first; j < after; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
       const rest = width - after;
       if (rest > 0) {
         this.#kernels.gptqCombine(sub, rest, errors + 4 * first, r + 4 * sub, stride, carried + 4 * after);
@@ -250,15 +261,25 @@ export class GroupCoder {
     return total;
   }
 
-  /** Takes what the search found for sub-block s; returns its loss, NaN where nothing was found. */
-  #accept(to: GroupScales, s: number): number {
+  /**
+   * Takes what the search found for sub-block s; returns its loss, NaN where nothing was found. Errors are then what it leaves of
+   * the values at `target`.
+   */
+  #accept(to: GroupScales, s: number, target: number): number {
     const { scale, min, loss } = this.#fit;
     if (loss === Number.POSITIVE_INFINITY) return Number.NaN;
-    const { sub } = this.#grid;
     to.scales[s] = scale;
     to.mins[s] = min;
-    for (let j = 0; j < sub; j++) this.#levels[s * sub + j] = this.#search.levels[j];
-    this.#decode(to, s);
+    const { levels, decoded, errors } = this.#address;
+    const first = 4 * s * this.#grid.sub;
+    this.#search.take(
+      target,
+      scaleOf(to, s),
+      offsetOf(to, s),
+      levels + first,
+      decoded + first,
+      errors + first,
+    );
     return loss;
   }
 
@@ -282,9 +303,7 @@ export class GroupCoder {
   }
 
   #dot(a: number, b: number, width: number): number {
-    let sum = 0;
-    for (let j = 0; j < width; j++) sum += this.#memory[a / 4 + j] * this.#memory[b / 4 + j];
-    return sum;
+    return this.#kernels.gptqDot(width, a, b);
   }
 
   /** Fits d and dmin of `#trial` to the codes by least squares under the group's loss; whether they changed. */
@@ -324,10 +343,10 @@ export class GroupCoder {
 
   /**
    * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes,
-   * then pairs of codes, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
+   * then, with `pairs`, pairs of codes, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
    * columns, kept up to date. Returns whether anything changed.
    */
-  improve(curvature: GroupCurvature, gradient: number): boolean {
+  improve(curvature: GroupCurvature, gradient: number, pairs: boolean): boolean {
     const { sub } = this.#grid;
     const { width, h, reciprocals } = curvature;
     const { decoded, levels } = this.#address;
@@ -352,28 +371,26 @@ export class GroupCoder {
       );
       if (moves > 0) changed = true;
     }
-    if (this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded)) changed = true;
+    if (pairs && this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded))
+      changed = true;
     if (this.#grid.scale.kind === 'integer' && this.#improveSteps(curvature, gradient)) changed = true;
     return changed;
   }
 
   #improveSubBlock(
-    { width, h, factors, inverses, ones }: GroupCurvature,
+    { width, h, factors, inverses, units, ones }: GroupCurvature,
     gradient: number,
     s: number,
   ): boolean {
     const { sub } = this.#grid;
     const { sums, scratch, carried, decoded, errors } = this.#address;
     const first = s * sub;
-    const metric: Metric = {
-      ...{ r: factors + 4 * sub * first, stride: 4 * sub },
-      ...{ inverses: inverses + 4 * first, ones: ones + 4 * first },
-    };
-    const { r, stride } = metric;
+    const [r, stride, own] = [factors + 4 * sub * first, 4 * sub, inverses + 4 * first];
+    const metric: Metric = { r, stride, units: units + 4 * sub * first, ones: ones + 4 * first };
     // (t - q) R with t where the gradient would vanish: its square is the loss that is left to gain.
-    this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, metric.inverses, carried);
+    this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, own, carried);
     const held = this.#dot(carried, carried, sub);
-    this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, metric.inverses, sums, scratch);
+    this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, own, sums, scratch);
     this.#search.aim(scratch, metric);
     const stored = { scale: this.scales.scales[s], min: this.scales.mins[s] };
     this.#search.stored(
@@ -386,23 +403,25 @@ export class GroupCoder {
       this.#fit,
     );
     if (!(this.#fit.loss < 0.9999 * held)) return false;
-    for (let j = first; j < first + sub; j++) this.#errors[j] = this.#decoded[j];
-    this.#accept(this.scales, s);
-    for (let j = first; j < first + sub; j++) this.#errors[j] -= this.#decoded[j];
+    this.#accept(this.scales, s, decoded + 4 * first);
     this.#kernels.gptqCombine(sub, width, errors + 4 * first, h + 4 * width * first, 4 * width, gradient);
     return true;
   }
 
-  #improveSteps({ width, h }: GroupCurvature, gradient: number): boolean {
+  #improveSteps({ width, h, sums: sumsOfRows }: GroupCurvature, gradient: number): boolean {
     const { scales } = this;
-    const { errors, sums, scratch } = this.#address;
+    const { sums, scratch, weights } = this.#address;
+    const memory = this.#memory;
     const [a, b] = this.#images;
     this.#patterns(width);
     const stride = 4 * width;
-    this.#memory.fill(0, sums / 4, sums / 4 + width);
-    this.#memory.fill(0, scratch / 4, scratch / 4 + width);
+    memory.fill(0, sums / 4, sums / 4 + width);
+    memory.fill(0, scratch / 4, scratch / 4 + width);
     this.#kernels.gptqCombine(width, width, a, h, stride, sums);
-    if (this.#grid.min !== null) this.#kernels.gptqCombine(width, width, b, h, stride, scratch);
+    if (this.#grid.min !== null) {
+      memory.set(scales.mins, weights / 4);
+      this.#kernels.gptqCombine(width / this.#grid.sub, width, weights, sumsOfRows, stride, scratch);
+    }
     const dot = (x: number, y: number) => this.#dot(x, y, width);
     const [aa, ab, bb] = [dot(a, sums), dot(b, sums), dot(b, scratch)];
     const [ag, bg] = [dot(a, gradient), dot(b, gradient)];
@@ -412,11 +431,10 @@ export class GroupCoder {
     const change =
       -2 * (byD * ag - byDmin * bg) + byD * byD * aa - 2 * byD * byDmin * ab + byDmin * byDmin * bb;
     if (!(change < 0)) return false;
-    this.#errors.set(this.#decoded.subarray(0, width));
     [scales.d, scales.dmin] = [d, dmin];
     this.decode(width);
-    for (let j = 0; j < width; j++) this.#errors[j] -= this.#decoded[j];
-    this.#kernels.gptqCombine(width, width, errors, h, stride, gradient);
+    const [g, s, t] = [gradient / 4, sums / 4, scratch / 4];
+    for (let j = 0; j < width; j++) memory[g + j] -= byD * memory[s + j] - byDmin * memory[t + j];
     return true;
   }
 }

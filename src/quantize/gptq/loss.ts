@@ -7,6 +7,8 @@ export interface GroupLoss {
   readonly r: number;
   /** 1 / R_jj. */
   readonly inverses: number;
+  /** Units of each sub-block (see gptqTry), one after the other. */
+  readonly units: number;
   /** 1 R_ss of each sub-block s. */
   readonly ones: number;
   /** E[x_j^2], the weights of the plain search. */
@@ -18,16 +20,18 @@ export interface GroupCurvature {
   readonly width: number;
   /** width x width. */
   readonly h: number;
-  /** 1 / H_jj. */
+  /** H_jj, and 1 / H_jj. */
+  readonly diagonal: number;
   readonly reciprocals: number;
   /** Upper factors of the sub-blocks of H (H_ss = R_ss R_ss^T), one after the other, each sub x sub. */
   readonly factors: number;
-  /** Their 1 / R_jj. */
+  /** Their 1 / R_jj, and units. */
   readonly inverses: number;
+  readonly units: number;
   /** 1 R_ss of each. */
   readonly ones: number;
-  /** Largest |H_ij|, j not i, of each row i. */
-  readonly couplings: number;
+  /** 1 H of the rows of each sub-block: width / sub rows of `width`. */
+  readonly sums: number;
 }
 
 /** What the losses of groups are made from: numbers of the columns, in the order of processing. */
@@ -40,8 +44,9 @@ export interface ColumnFacts {
 }
 
 /** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns. */
-export const lossBytes = (width: number): number => 4 * width * (width + 3);
-export const curvatureBytes = (width: number, sub: number): number => 4 * width * (width + sub + 4);
+export const lossBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3);
+export const curvatureBytes = (width: number, sub: number): number =>
+  4 * width * (width + 2 * sub + 4 + width / sub);
 
 /**
  * Loss of the group of columns from `start` on, at `address`. `panel` is the address of rows start .. start + width - 1
@@ -65,6 +70,7 @@ export function writeLoss(
     inverses: vector(0),
     ones: vector(1),
     importance: vector(2),
+    units: vector(3),
   };
   for (let i = 0; i < width; i++) {
     const value = diagonal[start + i];
@@ -77,6 +83,7 @@ export function writeLoss(
     scope.floats(loss.importance, width)[i] = value;
   }
   writeOnes(scope, r, width, width, sub, loss.ones);
+  writeUnits(scope, r, width, width, sub, loss.units);
   return loss;
 }
 
@@ -100,6 +107,26 @@ function writeOnes(
   }
 }
 
+/** Writes the units of each sub-block (see gptqTry), sub x sub, from factors that lie as for writeOnes. */
+function writeUnits(
+  scope: TaskScope,
+  r: Float32Array,
+  width: number,
+  columns: number,
+  sub: number,
+  address: number,
+): void {
+  const units = scope.floats(address, columns * sub);
+  for (let i = 0; i < columns; i++) {
+    const first = Math.floor(i / sub) * sub;
+    const shift = width === columns ? first : 0;
+    for (let k = 0; k < sub; k++) {
+      const value = r[i * width + shift + k];
+      units[i * sub + k] = first + k === i ? value : value / r[(first + k) * width + shift + k];
+    }
+  }
+}
+
 /**
  * What improving the group of columns from `start` on needs, at `address`. `rows` is the address of rows start .. start + width
  * - 1 of H, n floats each, lambda added.
@@ -118,18 +145,19 @@ export function writeCurvature(
   const vector = (i: number) => factorsAt + 4 * width * (sub + i);
   const curvature: GroupCurvature = {
     ...{ width, h: address, factors: factorsAt },
-    ...{ reciprocals: vector(0), inverses: vector(1), ones: vector(2), couplings: vector(3) },
+    ...{ diagonal: vector(0), reciprocals: vector(1), inverses: vector(2), ones: vector(3) },
+    ...{ units: vector(4), sums: vector(4 + sub) },
   };
-  const { reciprocals: r, inverses: i, couplings: c } = curvature;
-  const [reciprocals, inverses, couplings] = [r, i, c].map((a) => scope.floats(a, width));
+  const { diagonal: d, reciprocals: r, inverses: i } = curvature;
+  const [diagonal, reciprocals, inverses] = [d, r, i].map((a) => scope.floats(a, width));
+  const sums = scope.floats(curvature.sums, (width / sub) * width).fill(0);
   const factors = scope.floats(factorsAt, width * sub);
   for (let i = 0; i < width; i++) {
     h.set(scope.floats(rows + 4 * (i * n + start), width), i * width);
-    reciprocals[i] = 1 / h[i * (width + 1)];
-    couplings[i] = 0;
-    for (let j = 0; j < width; j++) {
-      if (j !== i) couplings[i] = Math.max(couplings[i], Math.abs(h[i * width + j]));
-    }
+    diagonal[i] = h[i * (width + 1)];
+    reciprocals[i] = 1 / diagonal[i];
+    const to = Math.floor(i / sub) * width;
+    for (let j = 0; j < width; j++) sums[to + j] += h[i * width + j];
   }
   for (let first = 0; first < width; first += sub) {
     const factor = upperFactor(sub, (i, j) => h[(first + i) * width + first + j]);
@@ -137,6 +165,7 @@ export function writeCurvature(
     for (let i = 0; i < sub; i++) inverses[first + i] = 1 / factor[i * (sub + 1)];
   }
   writeOnes(scope, factors, sub, width, sub, curvature.ones);
+  writeUnits(scope, factors, sub, width, sub, curvature.units);
   return curvature;
 }
 

@@ -55,7 +55,7 @@ export interface OutputErrors {
 }
 
 export const DEFAULT_SWEEPS = 2;
-export const DEFAULT_REFITS = 3;
+export const DEFAULT_REFITS = 1;
 
 /**
  * Codes a matrix so that tr(E H' E^T) becomes small, E = W - Q and H' = R R^T the damped Hessian: GPTQ (arXiv 2210.17323)
@@ -101,8 +101,9 @@ export function quantizeMatrix(team: Team, job: MatrixJob): OutputErrors {
       }
       codeSlab(team, job, slab, diagonal, buffers);
       if (job.factor !== null) {
-        for (let sweep = 0; sweep < (job.sweeps ?? DEFAULT_SWEEPS); sweep++) {
-          improveSlab(team, job, job.factor, slab, buffers, gradients);
+        const sweeps = job.sweeps ?? DEFAULT_SWEEPS;
+        for (let sweep = 1; sweep <= sweeps; sweep++) {
+          improveSlab(team, job, job.factor, slab, buffers, gradients, sweep === sweeps);
         }
       }
       team.run('gptqFinish', pieces, [job.codes + bytesOf(job.type, row * n)], slab);
@@ -137,12 +138,13 @@ interface Buffers {
 
 function takeBuffers({ arena, scope }: Team, { n, type, order }: MatrixJob): Buffers {
   const width = Math.min(GROUP_WIDTH, n);
+  const { sub } = gridOf(type)!;
   const buffers = {
     importance: arena.takeFloats(n, 'importance of columns'),
     order: arena.take(4 * n, 'order of columns'),
     panel: arena.takeFloats(width * n, 'a panel of a Hessian'),
     made: arena.take(
-      Math.max(lossBytes(width), curvatureBytes(width, gridOf(type)!.sub)),
+      Math.max(lossBytes(width, sub), curvatureBytes(width, sub)),
       'factors of a group of columns',
     ),
   };
@@ -199,7 +201,7 @@ function codeSlab(team: Team, job: MatrixJob, slab: Slab, diagonal: Float64Array
   team.run('gptqErrors', rowPieces(slab.rows), [], slab);
 }
 
-/** One sweep over all groups of columns, each with the errors of all others as they are. */
+/** One sweep over all groups of columns, each with the errors of all others as they are; the last moves pairs of codes too. */
 function improveSlab(
   team: Team,
   { hessian, n, type }: MatrixJob,
@@ -207,6 +209,7 @@ function improveSlab(
   slab: Slab,
   { panel, made }: Buffers,
   gradients: number,
+  last: boolean,
 ): void {
   const grid: Grid = gridOf(type)!;
   eachGroup(n, (start, width) => {
@@ -223,7 +226,7 @@ function improveSlab(
     });
     const loss = writeCurvature(team.scope, n, grid, start, width, panel, made);
     const group: GroupJob<typeof loss> = { ...slab, start, loss };
-    team.run('gptqImprove', rowPieces(slab.rows), [gradients], group);
+    team.run('gptqImprove', rowPieces(slab.rows), [gradients, last ? 1 : 0], group);
   });
 }
 

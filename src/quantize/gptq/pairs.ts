@@ -12,16 +12,17 @@ const BIAS = 128;
 /**
  * Descent on pairs of codes of a group: two codes at a time, each one level up or down, where the loss falls by both
  * together though by neither alone. With H the matrix of the loss and G = E H, moving columns i and j by a and b gains
- * 2 a G_i - a^2 H_ii + 2 b G_j - b^2 H_jj - 2 a b H_ij.
+ * 2 a G_i - a^2 H_ii + 2 b G_j - b^2 H_jj - 2 a b H_ij. (A move that would gain by itself, now that others were made, is no
+ * reason to make another with it: it waits for the next sweep.)
  */
 export class PairDescent {
   readonly #kernels: BlockKernels;
   readonly #grid: Grid;
-  readonly #memory: Float32Array;
-  readonly #at: { readonly moves: number; readonly gains: number; readonly best: number };
-  /** Moves of each column up, then from GROUP_WIDTH on down; 0 at the end of the grid. And what each gains alone. */
+  readonly #at: { readonly moves: number; readonly gains: number; readonly found: number };
+  /** Moves of each column up, then from GROUP_WIDTH on down; 0 at the end of the grid. */
   readonly #moves: Float32Array;
-  readonly #gains: Float32Array;
+  /** The moves of a pair. */
+  readonly #found: Int32Array;
   /** Level above and below each level, NaN for none. */
   readonly #above = new Float64Array(2 * BIAS).fill(Number.NaN);
   readonly #below = new Float64Array(2 * BIAS).fill(Number.NaN);
@@ -30,11 +31,11 @@ export class PairDescent {
   constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
     this.#kernels = kernels;
     this.#grid = grid;
-    this.#memory = new Float32Array(buffer);
     const gains = scratch + 8 * GROUP_WIDTH;
-    this.#at = { moves: scratch, gains, best: gains + 8 * GROUP_WIDTH };
+    const found = gains + 8 * GROUP_WIDTH;
+    this.#at = { moves: scratch, gains, found };
+    this.#found = new Int32Array(buffer, found, 2);
     this.#moves = new Float32Array(buffer, scratch, 2 * GROUP_WIDTH);
-    this.#gains = new Float32Array(buffer, gains, 2 * GROUP_WIDTH);
     const { low, high, table } = grid;
     const levels = table ?? Array.from({ length: high - low + 1 }, (_, i) => low + i);
     for (let i = 1; i < levels.length; i++) {
@@ -45,97 +46,35 @@ export class PairDescent {
 
   /** One sweep over the columns. Keeps levels, decoded values and the gradient at that address up to date. */
   sweep(
-    curvature: GroupCurvature,
+    { width, h, diagonal }: GroupCurvature,
     gradient: number,
     scales: GroupScales,
     levels: Float32Array,
     decoded: Float32Array,
   ): boolean {
-    const { width, h, couplings } = curvature;
-    const [moves, gains] = [this.#moves, this.#gains];
-    this.#weigh(curvature, gradient, scales, levels, decoded);
-    let longest = 0;
-    for (let i = 0; i < width; i++) {
-      longest = Math.max(longest, Math.abs(moves[i]), Math.abs(moves[i + GROUP_WIDTH]));
-    }
-    let changed = false;
-    for (let i = 0; i < width; i++) {
-      // Of two moves that gain together the better one loses at most half of what the coupling adds, and that is bounded.
-      const reach = longest * this.#memory[couplings / 4 + i];
-      for (let way = i; way < 2 * GROUP_WIDTH; way += GROUP_WIDTH) {
-        const move = moves[way];
-        if (move === 0 || !(gains[way] + Math.abs(move) * reach > 0)) continue;
-        const own = gains[way];
-        const [up, down] = [gains[i], gains[i + GROUP_WIDTH]];
-        gains[i] = gains[i + GROUP_WIDTH] = Number.NEGATIVE_INFINITY;
-        const row = h + 4 * width * i;
-        const partner = this.#kernels.gptqPartner(
-          width,
-          row,
-          move,
-          this.#at.moves,
-          this.#at.gains,
-          this.#at.best,
-        );
-        gains[i] = up;
-        gains[i + GROUP_WIDTH] = down;
-        const j = partner % GROUP_WIDTH;
-        const alone = move ** 2 * this.#h(h, width, i) + moves[partner] ** 2 * this.#h(h, width, j);
-        if (!(own + this.#memory[this.#at.best / 4] > LEAST * alone)) continue;
-        for (const code of [way, partner]) this.#move(curvature, gradient, scales, levels, decoded, code);
-        this.#weigh(curvature, gradient, scales, levels, decoded);
-        changed = true;
-        break;
-      }
-    }
-    return changed;
-  }
-
-  #h(h: number, width: number, i: number): number {
-    return this.#memory[h / 4 + i * (width + 1)];
-  }
-
-  /** Moves of all columns, and what they gain. */
-  #weigh(
-    { width, h }: GroupCurvature,
-    gradient: number,
-    scales: GroupScales,
-    levels: Float32Array,
-    decoded: Float32Array,
-  ): void {
-    const { sub } = this.#grid;
-    const memory = this.#memory;
-    for (let first = 0; first < width; first += sub) {
-      const [scale, offset] = [scaleOf(scales, first / sub), offsetOf(scales, first / sub)];
-      for (let j = first; j < first + sub; j++) {
-        const [pull, bend] = [2 * memory[gradient / 4 + j], this.#h(h, width, j)];
-        for (let way = 0; way < 2; way++) {
-          const level = (way === 0 ? this.#above : this.#below)[levels[j] + BIAS];
-          const move = Number.isNaN(level) ? 0 : Math.fround(scale * level) + offset - decoded[j];
-          this.#moves[j + way * GROUP_WIDTH] = move;
-          this.#gains[j + way * GROUP_WIDTH] =
-            move === 0 ? Number.NEGATIVE_INFINITY : move * (pull - move * bend);
-        }
-      }
+    const { moves, gains, found } = this.#at;
+    for (let j = 0; j < width; j++) this.#findMoves(scales, levels, decoded, j);
+    for (let i = 0, changed = false; ; i++, changed = true) {
+      i = this.#kernels.gptqPair(i, width, h, diagonal, gradient, moves, gains, LEAST, found);
+      if (i === width) return changed;
+      this.#move(scales, levels, decoded, this.#found[0]);
+      this.#move(scales, levels, decoded, this.#found[1]);
     }
   }
 
-  #move(
-    { width, h }: GroupCurvature,
-    gradient: number,
-    scales: GroupScales,
-    levels: Float32Array,
-    decoded: Float32Array,
-    code: number,
-  ): void {
+  #findMoves(scales: GroupScales, levels: Float32Array, decoded: Float32Array, j: number): void {
+    const s = Math.floor(j / this.#grid.sub);
+    const [scale, offset, level] = [scaleOf(scales, s), offsetOf(scales, s), levels[j] + BIAS];
+    const [above, below] = [this.#above[level], this.#below[level]];
+    this.#moves[j] = Number.isNaN(above) ? 0 : Math.fround(scale * above) + offset - decoded[j];
+    this.#moves[j + GROUP_WIDTH] = Number.isNaN(below) ? 0 : Math.fround(scale * below) + offset - decoded[j];
+  }
+
+  #move(scales: GroupScales, levels: Float32Array, decoded: Float32Array, code: number): void {
     const j = code % GROUP_WIDTH;
     const s = Math.floor(j / this.#grid.sub);
     levels[j] = (code < GROUP_WIDTH ? this.#above : this.#below)[levels[j] + BIAS];
-    const value = Math.fround(Math.fround(scaleOf(scales, s) * levels[j]) + offsetOf(scales, s));
-    const change = value - decoded[j];
-    decoded[j] = value;
-    const memory = this.#memory;
-    const [g, row] = [gradient / 4, h / 4 + j * width];
-    for (let k = 0; k < width; k++) memory[g + k] -= change * memory[row + k];
+    decoded[j] = Math.fround(scaleOf(scales, s) * levels[j]) + offsetOf(scales, s);
+    this.#findMoves(scales, levels, decoded, j);
   }
 }

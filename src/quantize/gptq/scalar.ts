@@ -62,14 +62,14 @@ export interface BlockKernels {
   ): void;
   /**
    * Rounding with error feedback at eight scales and offsets: v_j = t_j + sum_{i<j} (t_i - q_i) R_ij / R_jj, q_j = the value
-   * nearest to v_j. Writes the levels (eight a column) and the losses.
+   * nearest to v_j. It is done in units of a scale: t, v and q less the offset, over the scale (over 1 where it is 0). units: the
+   * sub-block of R, width x width, its columns over R_jj but with R_jj itself on the diagonal. Writes the levels (eight a
+   * column) and the losses.
    */
   gptqTry(
     width: number,
     target: number,
-    r: number,
-    stride: number,
-    inverses: number,
+    units: number,
     candidates: number,
     low: number,
     high: number,
@@ -125,12 +125,52 @@ export interface BlockKernels {
     levels: number,
     decoded: number,
   ): number;
+  /** a b, n a multiple of 4: four interleaved sums, added as (0 + 1) + (2 + 3). */
+  gptqDot(n: number, a: number, b: number): number;
+  /** Takes one of eight candidates' levels: writes them, what they decode to, and what that leaves of the target. */
+  gptqTake(
+    width: number,
+    lanes: number,
+    lane: number,
+    target: number,
+    scale: number,
+    offset: number,
+    levels: number,
+    decoded: number,
+    errors: number,
+  ): void;
   /**
-   * The move of a column that gains the most together with a change of column i: gains - 2 change H_ij moves, over all
-   * columns up (`width` moves and gains) and down (1024 bytes behind them). row: the address of H_i0. Returns the column, +
-   * 256 for down, and writes the gain at `out`. The earliest of equals in four interleaved runs.
+   * Steps for `count` values in -1..1, to be stored as integers of low..high, an error in value s costing curvatures[s].
+   * Of 64 inverse steps around `end` each fourth, from 0 to 3 on, shares a lane; writes of each lane how much its best least-
+   * squares step gains (-1: nothing does), and that step, 4 float32 each.
    */
-  gptqPartner(width: number, row: number, change: number, moves: number, gains: number, out: number): number;
+  gptqSteps(
+    count: number,
+    values: number,
+    curvatures: number,
+    end: number,
+    low: number,
+    high: number,
+    out: number,
+  ): void;
+  /**
+   * Moves the first column i >= `from` that gains together with a later one, of `width`, and that one; returns i, or `width`
+   * where there is none. A column has a move up and, 1024 bytes behind it, one down, 0 for none. Alone a move a gains
+   * a (2 G_i - a H_ii), which counts as nothing where it is more; two gain what both do, less 2 a b H_ij, and that must be more
+   * than `least` (a^2 H_ii + b^2 H_jj). Of all pairs of that column the one that gains the most, the earliest of equals: writes
+   * i and j at `out`, int32, + 256 for down, and keeps the gradient G up to date. diagonal: H_jj. gains: scratch, as the moves.
+   */
+  gptqPair(
+    from: number,
+    width: number,
+    h: number,
+    diagonal: number,
+    gradient: number,
+    moves: number,
+    gains: number,
+    least: number,
+    out: number,
+  ): number;
 }
 
 const f = Math.fround;
@@ -145,6 +185,13 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
   /** sums[k] += c row[k] for k >= from. */
   const addRow = (sums: Float32Array, row: Float32Array, c: number, from: number) => {
     for (let k = from; k < sums.length; k++) sums[k] += f(c * row[k]);
+  };
+
+  /** a b from column `from` on, in four interleaved sums. */
+  const dot = (a: Float32Array, b: Float32Array, from = 0): number => {
+    const sums = [0, 0, 0, 0];
+    for (let k = from; k < a.length; k++) sums[k % 4] = f(sums[k % 4] + f(a[k] * b[k]));
+    return f(f(sums[0] + sums[1]) + f(sums[2] + sums[3]));
   };
 
   const levelOf = (x: number, low: number, high: number, table: number): number => {
@@ -186,10 +233,7 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
     gptqBacksolve(width, gradient, r, stride, inverses, out) {
       const x = vector(out, width).fill(0);
       for (let j = width - 1; j >= 0; j--) {
-        const row = vector(r + stride * j, width);
-        const sums = [0, 0, 0, 0];
-        for (let k = j + 1; k < width; k++) sums[k % 4] = f(sums[k % 4] + f(row[k] * x[k]));
-        const known = f(f(sums[0] + sums[1]) + f(sums[2] + sums[3]));
+        const known = dot(vector(r + stride * j, width), x, j + 1);
         x[j] = f(vector(gradient, width)[j] - known) * vector(inverses, width)[j];
       }
     },
@@ -211,23 +255,24 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       }
     },
 
-    gptqTry(width, target, r, stride, inverses, candidates, low, high, table, sumsAt, levels, losses) {
+    gptqTry(width, target, units, candidates, low, high, table, sumsAt, levels, losses) {
       const [scales, offsets] = [vector(candidates, LANES), vector(candidates + 4 * LANES, LANES)];
-      const sums = vector(sumsAt, width);
+      const x = vector(sumsAt, width);
       for (let lane = 0; lane < LANES; lane++) {
-        sums.fill(0);
-        const inverse = scales[lane] === 0 ? 0 : f(1 / scales[lane]);
+        const unit = scales[lane] === 0 ? 1 : scales[lane];
+        const wanted = vector(target, width).map((t) => f(f(t - offsets[lane]) * f(1 / unit)));
+        x.set(wanted);
         let loss = 0;
         for (let j = 0; j < width; j++) {
-          const t = vector(target, width)[j];
-          const v = f(t + f(sums[j] * vector(inverses, width)[j]));
-          const level = levelOf(f(f(v - offsets[lane]) * inverse), low, high, table);
+          const row = vector(units + 4 * width * j, width);
+          const level = levelOf(scales[lane] === 0 ? 0 : x[j], low, high, table);
           vector(levels, LANES * width)[LANES * j + lane] = level;
-          const e = f(t - f(f(scales[lane] * level) + offsets[lane]));
-          addRow(sums, vector(r + stride * j, width), e, j);
-          loss = f(loss + f(sums[j] * sums[j]));
+          const used = scales[lane] === 0 ? 0 : level;
+          const left = f(f(x[j] - used) * row[j]);
+          loss = f(loss + f(left * left));
+          addRow(x, row, f(wanted[j] - used), j + 1);
         }
-        vector(losses, LANES)[lane] = loss;
+        vector(losses, LANES)[lane] = f(loss * f(unit * unit));
       }
     },
 
@@ -313,20 +358,69 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       return moves;
     },
 
-    gptqPartner(width, row, change, moves, gains, out) {
-      const by = f(2 * change);
-      const bests = Array.from({ length: 4 }, () => ({ gain: Number.NEGATIVE_INFINITY, found: 0 }));
+    gptqDot: (n, a, b) => dot(vector(a, n), vector(b, n)),
+
+    gptqTake(width, lanes, lane, target, scale, offset, levels, decoded, errors) {
       for (let j = 0; j < width; j++) {
-        const coupled = f(by * vector(row, width)[j]);
-        const [up, down] = [0, 256].map((way) =>
-          f(vector(gains, 512)[j + way] - f(coupled * vector(moves, 512)[j + way])),
-        );
-        const gain = down > up ? down : up;
-        if (gain > bests[j % 4].gain) bests[j % 4] = { gain, found: down > up ? j + 256 : j };
+        const level = vector(lanes, LANES * width)[LANES * j + lane];
+        const q = f(f(scale * level) + offset);
+        vector(levels, width)[j] = level;
+        vector(errors, width)[j] = vector(target, width)[j] - q;
+        vector(decoded, width)[j] = q;
       }
-      const best = bests.reduce((first, second) => (second.gain > first.gain ? second : first));
-      vector(out, 1)[0] = best.gain;
-      return best.found;
+    },
+
+    gptqSteps(count, values, curvatures, end, low, high, outAt) {
+      const out = vector(outAt, 8);
+      out.fill(-1, 0, 4).fill(0, 4);
+      for (let k = 0; k < 64; k++) {
+        const inverse = f(end * f(f(1.02) - f(k * f(0.0065))));
+        let [vl, ll] = [0, 0];
+        for (let s = 0; s < count; s++) {
+          const value = vector(values, count)[s];
+          const level = levelOf(f(value * inverse), low, high, 0);
+          const weighted = f(vector(curvatures, count)[s] * level);
+          vl = f(vl + f(weighted * value));
+          ll = f(ll + f(weighted * level));
+        }
+        const fit = f(vl / ll);
+        const gain = f(fit * vl);
+        if (gain > out[k % 4]) [out[k % 4], out[4 + (k % 4)]] = [gain, fit];
+      }
+    },
+
+    gptqPair(from, width, h, diagonalAt, gradientAt, movesAt, gainsAt, least, out) {
+      const [moves, gains] = [vector(movesAt, 512), vector(gainsAt, 512)];
+      const [diagonal, gradient] = [vector(diagonalAt, width), vector(gradientAt, width)];
+      const none = Number.NEGATIVE_INFINITY;
+      for (let j = 0; j < width; j++) {
+        for (const code of [j, j + 256]) {
+          const gain = f(moves[code] * f(f(2 * gradient[j]) - f(moves[code] * diagonal[j])));
+          gains[code] = moves[code] === 0 ? none : Math.min(0, gain);
+        }
+      }
+      for (let i = from; i + 1 < width; i++) {
+        const row = vector(h + 4 * width * i, width);
+        let best = { gain: 0, codes: [i, i] };
+        for (const code of [i, i + 256]) {
+          for (let j = i + 1; j < width; j++) {
+            const by = f(f(2 * moves[code]) * row[j]);
+            for (const other of [j, j + 256]) {
+              const gain = f(gains[code] + f(gains[other] - f(by * moves[other])));
+              if (gain > best.gain) best = { gain, codes: [code, other] };
+            }
+          }
+        }
+        const j = best.codes[1] % 256;
+        const [a, b] = best.codes.map((code) => moves[code]);
+        const alone = f(f(f(a * a) * diagonal[i]) + f(f(b * b) * diagonal[j]));
+        if (best.gain === 0 || !(best.gain > f(f(least) * alone))) continue;
+        addRow(gradient, row, -a, 0);
+        addRow(gradient, vector(h + 4 * width * j, width), -b, 0);
+        new Int32Array(buffer, out, 2).set(best.codes);
+        return i;
+      }
+      return width;
     },
   };
 }

@@ -1,39 +1,56 @@
 import { roundToHalf } from './grid.ts';
+import type { BlockKernels } from './scalar.ts';
 
-/**
- * Step d, a float16, that lets d * integers of low..high come near `values` (the first `count`), an error in value s costing
- * curvatures[s]: of 61 inverse steps around the extremes the one whose least-squares d leaves the least. 0 when all are.
- */
-export function searchStep(
-  values: Float64Array,
-  curvatures: Float64Array,
-  count: number,
-  low: number,
-  high: number,
-): number {
-  let peak = 0;
-  for (let s = 0; s < count; s++) if (Math.abs(values[s]) > Math.abs(peak)) peak = values[s];
-  if (peak === 0) return 0;
-  let [best, step] = [-1, 0];
-  for (const end of low < 0 ? [high, low] : [high]) {
-    for (let k = 0; k <= 60; k++) {
-      const inverse = (end * (1.02 - (0.4 * k) / 60)) / peak;
-      let [vl, ll] = [0, 0];
-      for (let s = 0; s < count; s++) {
-        const level = Math.max(low, Math.min(high, Math.round(values[s] * inverse)));
-        const weighted = curvatures[s] * level;
-        vl += weighted * values[s];
-        ll += weighted * level;
-      }
-      if (ll > 0 && vl * vl > best * ll) {
-        best = (vl * vl) / ll;
-        step = vl / ll;
+/** Bytes of scratch of a StepSearch. */
+export const STEP_BYTES = 4 * (16 + 16 + 8);
+
+/** Search of the step that the scales, or the minima, of a group share. */
+export class StepSearch {
+  readonly #kernels: BlockKernels;
+  readonly #at: { readonly values: number; readonly curvatures: number; readonly out: number };
+  readonly #values: Float32Array;
+  readonly #curvatures: Float32Array;
+  readonly #out: Float32Array;
+
+  /** Takes STEP_BYTES at `scratch`. */
+  constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number) {
+    this.#kernels = kernels;
+    this.#at = { values: scratch, curvatures: scratch + 64, out: scratch + 128 };
+    this.#values = new Float32Array(buffer, scratch, 16);
+    this.#curvatures = new Float32Array(buffer, scratch + 64, 16);
+    this.#out = new Float32Array(buffer, scratch + 128, 8);
+  }
+
+  /**
+   * Step d, a float16, that lets d * integers of low..high come near `values` (the first `count`), an error in value s costing
+   * curvatures[s]: of 64 inverse steps around the extremes the one whose least-squares d leaves the least. 0 when all are.
+   */
+  find(values: Float64Array, curvatures: Float64Array, count: number, low: number, high: number): number {
+    let [peak, steepest] = [0, 0];
+    for (let s = 0; s < count; s++) {
+      if (Math.abs(values[s]) > Math.abs(peak)) peak = values[s];
+      if (curvatures[s] > steepest) steepest = curvatures[s];
+    }
+    if (peak === 0) return 0;
+    // Relative, so that float32 holds all squares.
+    for (let s = 0; s < count; s++) {
+      this.#values[s] = values[s] / peak;
+      this.#curvatures[s] = curvatures[s] / steepest;
+    }
+    let [best, step] = [-1, 0];
+    for (const end of low < 0 ? [high, low] : [high]) {
+      const { values: at, curvatures: costs, out } = this.#at;
+      this.#kernels.gptqSteps(count, at, costs, end, low, high, out);
+      for (let lane = 0; lane < 4; lane++) {
+        if (this.#out[lane] <= best) continue;
+        best = this.#out[lane];
+        step = peak * this.#out[4 + lane];
       }
     }
+    const rounded = roundToHalf(step);
+    // Below float16's least number nothing can be stored but the extreme itself, if that.
+    return rounded !== 0 ? rounded : roundToHalf(peak / high);
   }
-  const rounded = roundToHalf(step);
-  // Below float16's least number nothing can be stored but the extreme itself, if that.
-  return rounded !== 0 ? rounded : roundToHalf(peak / high);
 }
 
 /**

@@ -7,14 +7,14 @@ const LANES = 8;
 export const MOST_ROUNDS = 3;
 /** Inverse scales that the plain search tries, a multiple of LANES: ggml's own search has 37 of them under importance. */
 const SCAN = 40;
-/** Bytes of scratch of a search: candidates, sums, losses, table; sums and levels of eight candidates; image; levels. */
-export const SEARCH_BYTES = 512 + 256 * 4 * (LANES + LANES + 3);
+/** Bytes of scratch of a search: candidates, sums, losses, table; of eight candidates sums, levels, best levels; image. */
+export const SEARCH_BYTES = 512 + 256 * 4 * (3 * LANES + 1);
 
 /** The loss of a sub-block ||(t - q) R||^2: addresses of R and of what is known of it (see BlockKernels). */
 export interface Metric {
   readonly r: number;
   readonly stride: number;
-  readonly inverses: number;
+  readonly units: number;
   /** 1 R. */
   readonly ones: number;
 }
@@ -51,20 +51,19 @@ export class SubBlockSearch {
     table: number;
     sums: number;
     levels: number;
+    best: number;
     image: number;
   };
   readonly #candidates: Float32Array;
   readonly #out: Float32Array;
   readonly #losses: Float32Array;
-  readonly #lanes: Float32Array;
-  readonly #image: Float32Array;
   readonly #memory: Float32Array;
-  /** Levels of the best candidate that `stored` found. */
-  readonly levels: Float32Array;
+  /** The lane of `#at.best` that holds the levels of the best candidate that `stored` found. */
+  #bestLane = 0;
   /** Address of the grid's table of levels, or 0. */
   readonly table: number;
   #target = 0;
-  #metric: Metric = { r: 0, stride: 0, inverses: 0, ones: 0 };
+  #metric: Metric = { r: 0, stride: 0, units: 0, ones: 0 };
   /** ones ones, ones image. */
   #zz = 0;
   #zt = 0;
@@ -86,19 +85,17 @@ export class SubBlockSearch {
     this.#width = grid.sub;
     const sums = scratch + 512;
     const levels = sums + 4 * 256 * LANES;
-    const image = levels + 4 * 256 * LANES;
+    const best = levels + 4 * 256 * LANES;
+    const image = best + 4 * 256 * LANES;
     this.#at = {
       ...{ candidates: scratch, out: scratch + 64, losses: scratch + 192 },
-      ...{ table: writeTable(buffer, scratch + 256, grid), sums, levels, image },
+      ...{ table: writeTable(buffer, scratch + 256, grid), sums, levels, best, image },
     };
     this.table = this.#at.table;
     const floats = (address: number, n: number) => new Float32Array(buffer, address, n);
     this.#candidates = floats(this.#at.candidates, 2 * LANES);
     this.#out = floats(this.#at.out, 3 * LANES);
     this.#losses = floats(this.#at.losses, LANES);
-    this.#lanes = floats(levels, LANES * grid.sub);
-    this.#image = floats(image, grid.sub);
-    this.levels = floats(image + 1024, grid.sub);
     this.#memory = new Float32Array(buffer);
   }
 
@@ -112,14 +109,8 @@ export class SubBlockSearch {
     this.#target = target;
     this.#metric = metric;
     this.#kernels.gptqProduct(this.#width, target, metric.r, metric.stride, this.#at.image);
-    this.#zz = 0;
-    this.#zt = 0;
-    const ones = metric.ones / 4;
-    for (let j = 0; j < this.#width; j++) {
-      const z = this.#memory[ones + j];
-      this.#zz += z * z;
-      this.#zt += z * this.#image[j];
-    }
+    this.#zz = this.#kernels.gptqDot(this.#width, metric.ones, metric.ones);
+    this.#zt = this.#kernels.gptqDot(this.#width, metric.ones, this.#at.image);
   }
 
   /**
@@ -140,7 +131,7 @@ export class SubBlockSearch {
         this.#candidates[LANES + lane] = this.#topOffset[Math.min(lane, count - 1)];
       }
       this.#tryCandidates();
-      this.#fitLanes();
+      this.#fitLanes(this.#at.levels);
       let improved = false;
       for (let lane = 0; lane < count; lane++) {
         const loss = this.#losses[lane];
@@ -161,15 +152,13 @@ export class SubBlockSearch {
 
   /** Levels and loss of every candidate, rounded with error feedback. */
   #tryCandidates(): void {
-    const { r, stride, inverses } = this.#metric;
     const { low, high } = this.#grid;
     const { candidates, table, sums, levels, losses } = this.#at;
+    const { units } = this.#metric;
     this.#kernels.gptqTry(
       this.#width,
       this.#target,
-      r,
-      stride,
-      inverses,
+      units,
       candidates,
       low,
       high,
@@ -252,9 +241,9 @@ export class SubBlockSearch {
     return count;
   }
 
-  /** Sums of the least-squares problems of all lanes' levels. */
-  #fitLanes(): void {
-    const { image, levels, sums, out } = this.#at;
+  /** Sums of the least-squares problems of eight candidates' levels. */
+  #fitLanes(levels: number): void {
+    const { image, sums, out } = this.#at;
     const { ones, r, stride } = this.#metric;
     this.#kernels.gptqFit(this.#width, image, ones, levels, r, stride, sums, out);
   }
@@ -281,7 +270,7 @@ export class SubBlockSearch {
   /**
    * Best scale and minimum that can be stored, d and dmin of `group` being given, near a free scale and offset; `held`, if any,
    * is what is stored now and competes. `rounds`, MOST_ROUNDS at most, bounds the steps from neighbour to neighbour; there are none when the first
-   * candidates leave `bound` or more. Levels go to `levels`.
+   * candidates leave `bound` or more. `take` gives its levels.
    */
   stored(
     group: GroupScales,
@@ -302,7 +291,7 @@ export class SubBlockSearch {
     for (let round = 0; ; round++) {
       const best = this.#judge(group, fit);
       if (best < 0 || round === rounds || fit.loss >= bound) return;
-      this.#fitLanes();
+      this.#fitLanes(this.#at.best);
       this.#solve(best);
       this.#batch = 0;
       this.#proposeFree(group, this.#topScale[best], this.#topOffset[best]);
@@ -327,8 +316,20 @@ export class SubBlockSearch {
       fit.scale = this.#batchScale[lane];
       fit.min = this.#batchMin[lane];
     }
-    if (best >= 0) for (let j = 0; j < this.#width; j++) this.levels[j] = this.#lanes[LANES * j + best];
+    if (best >= 0) {
+      this.#bestLane = best;
+      [this.#at.best, this.#at.levels] = [this.#at.levels, this.#at.best];
+    }
     return best;
+  }
+
+  /**
+   * Writes the levels of what `stored` found, what they decode to with that scale and offset, and what this leaves of the
+   * values at `target`.
+   */
+  take(target: number, scale: number, offset: number, levels: number, decoded: number, errors: number): void {
+    const { best } = this.#at;
+    this.#kernels.gptqTake(this.#width, best, this.#bestLane, target, scale, offset, levels, decoded, errors);
   }
 
   #proposeFree({ d, dmin }: GroupScales, scale: number, offset: number): void {

@@ -97,11 +97,14 @@ function gptqCode(scope: TaskScope, index: number, [refits]: readonly number[], 
   });
 }
 
-/** Improves the group's columns of each row. payload: GroupJob<GroupCurvature>; args: address of E H, rows x width. */
+/**
+ * Improves the group's columns of each row. payload: GroupJob<GroupCurvature>; args: address of E H, rows x width; 1 if pairs
+ * of codes move too, else 0.
+ */
 function gptqImprove(
   scope: TaskScope,
   index: number,
-  [gradients]: readonly number[],
+  [gradients, pairs]: readonly number[],
   payload: unknown,
 ): void {
   const job = payload as GroupJob<GroupCurvature>;
@@ -111,7 +114,7 @@ function gptqImprove(
   eachRow(index, rows, (row) => {
     loadGroup(scope, job, row, start, coder.scales, coder.levels.subarray(0, width));
     coder.decode(width);
-    if (coder.improve(loss, gradients + 4 * row * width)) keep(scope, job, row, width, coder);
+    if (coder.improve(loss, gradients + 4 * row * width, pairs === 1)) keep(scope, job, row, width, coder);
   });
 }
 

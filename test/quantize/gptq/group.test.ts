@@ -98,7 +98,7 @@ describe.each(types)('%s', (type) => {
       const { coder, loss } = codeAt(1, kernels);
       const curvature = curvatureOf(grid);
       scope.floats(GRADIENT, n).set(gradientOf(errorsOf(coder)));
-      coder.improve(curvature, GRADIENT);
+      coder.improve(curvature, GRADIENT, true);
       return {
         loss,
         scales: structuredClone(coder.scales),
@@ -116,7 +116,7 @@ describe.each(types)('%s', (type) => {
     const first = lossAt(errorsOf(coder), r);
     let before = first;
     let rounds = 0;
-    while (coder.improve(curvature, GRADIENT) && rounds < 30) {
+    while (coder.improve(curvature, GRADIENT, true) && rounds < 30) {
       const errors = errorsOf(coder);
       const loss = lossAt(errors, r);
       expect(loss).toBeLessThan(before * (1 + 1e-6));

@@ -71,6 +71,16 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
     });
   });
 
+  test('products, and what one of eight candidates decodes to', () => {
+    const results = [vector(LEVELS), vector(DECODED), vector(OUT)];
+    agree(13, width, 4 * width, plain, results, (kernels) => {
+      for (const lane of [0, 5]) {
+        kernels.gptqTake(width, S, lane, X, 0.0625, -0.5, LEVELS, DECODED, OUT);
+      }
+      return kernels.gptqDot(width, X, Y);
+    });
+  });
+
   test.each([4 * width, 1024])('triangular systems, rows %i bytes apart', (stride) => {
     agree(4, width, stride, plain, [vector(OUT), vector(S)], (kernels) => {
       kernels.gptqTarget(width, X, Y, R, stride, Z, S, OUT);
@@ -96,7 +106,7 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
         [LEVELS, 8 * width],
       ],
       (kernels, table) => {
-        kernels.gptqTry(width, X, R, stride, Z, C, low, high, table, S, LEVELS, OUT);
+        kernels.gptqTry(width, X, R, C, low, high, table, S, LEVELS, OUT);
       },
     );
     agree(8, width, stride, grid, [[OUT, 24]], (kernels) => {
@@ -121,14 +131,53 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
   });
 });
 
-test.each([32, 256])('partners of %i columns', (width) => {
-  for (const change of [0.25, -0.0625, 0]) {
-    agree(12, width, 4 * width, grids[0], [[OUT, 1]], (kernels) => {
-      return Array.from({ length: width }, (_, i) =>
-        kernels.gptqPartner(width, H + 4 * width * i, change, X, Y, OUT),
-      );
-    });
+test.each([8, 16])('steps for %i values', (count) => {
+  for (const { scale } of [gridOf('Q4_K')!, gridOf('Q3_K')!]) {
+    if (scale.kind !== 'integer') throw new Error('these have steps');
+    const { low, high } = scale;
+    for (const end of [high, low]) {
+      agree(14, 32, 128, grids[0], [[OUT, 8]], (kernels) => {
+        const { buffer } = sides.find((side) => side.kernels === kernels)!;
+        const floats = (address: number) => new Float32Array(buffer, address, count);
+        floats(X).forEach((value, s, values) => {
+          values[s] = value / 8;
+        });
+        floats(Y).forEach((value, s, curvatures) => {
+          curvatures[s] = Math.abs(value);
+        });
+        kernels.gptqSteps(count, X, Y, end, low, high, OUT);
+      });
+    }
   }
+});
+
+test.each([32, 256])('pairs of %i columns', (width) => {
+  // With a steeper loss fewer columns have a partner.
+  const counts = [0.1, 1, 4].map((bend) => {
+    let count = 0;
+    const results = [
+      [OUT, 2],
+      [T, width],
+    ] as const;
+    agree(12, width, 4 * width, grids[0], results, (kernels) => {
+      const { buffer } = sides.find((side) => side.kernels === kernels)!;
+      const moves = new Float32Array(buffer, X, 512);
+      for (let j = 0; j < 512; j += 7) moves[j] = 0;
+      new Float32Array(buffer, Z, width).forEach((value, j, diagonal) => {
+        diagonal[j] = bend * (1 + Math.abs(value));
+      });
+      const found: number[] = [];
+      for (let i = 0; i < width; i++) {
+        i = kernels.gptqPair(i, width, H, Z, T, X, Y, 1e-4, OUT);
+        if (i < width) found.push(i, ...new Int32Array(buffer, OUT, 2));
+      }
+      count = found.length;
+      return found.join();
+    });
+    return count;
+  });
+  expect(counts[0]).toBeGreaterThan(width);
+  expect(counts[2]).toBeLessThan(counts[0]);
 });
 
 test('numbers that are not finite take the same way', () => {
@@ -139,7 +188,7 @@ test('numbers that are not finite take the same way', () => {
       const candidates = new Float32Array(side.buffer, C, 16);
       candidates.set([0, Number.POSITIVE_INFINITY, Number.NaN, 1e-45, -0, 3e38, 1, 2]);
       candidates.set([0, 0, 0, 0, 0, 0, Number.POSITIVE_INFINITY, Number.NaN], 8);
-      kernels.gptqTry(16, X, R, 64, Z, C, low, high, table, S, LEVELS, OUT);
+      kernels.gptqTry(16, X, R, C, low, high, table, S, LEVELS, OUT);
     });
   }
 });
