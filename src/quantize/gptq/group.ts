@@ -32,6 +32,9 @@ const OTHER_STEPS = [
   [1.03, 1.06],
 ];
 
+/** Most rounds of pairs of codes, each with single codes after it. */
+const PAIR_ROUNDS = 3;
+
 const at = (buffer: ArrayBufferLike, address: number) => new Float32Array(buffer, address, GROUP_WIDTH);
 
 /**
@@ -343,38 +346,45 @@ export class GroupCoder {
 
   /**
    * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes,
-   * then, with `pairs`, pairs of codes, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
+   * then, with `pairs`, pairs of codes and single ones again, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
    * columns, kept up to date. Returns whether anything changed.
    */
   improve(curvature: GroupCurvature, gradient: number, pairs: boolean): boolean {
-    const { sub } = this.#grid;
-    const { width, h, reciprocals } = curvature;
-    const { decoded, levels } = this.#address;
     let changed = false;
-    for (let s = 0; s * sub < width; s++) {
+    const subs = curvature.width / this.#grid.sub;
+    for (let s = 0; s < subs; s++) {
       if (this.#improveSubBlock(curvature, gradient, s)) changed = true;
-      const { low, high } = this.#grid;
-      const moves = this.#kernels.gptqDescend(
-        s * sub,
-        (s + 1) * sub,
-        width,
-        h,
-        reciprocals,
-        scaleOf(this.scales, s),
-        offsetOf(this.scales, s),
-        low,
-        high,
-        this.#search.table,
-        gradient,
-        levels,
-        decoded,
-      );
-      if (moves > 0) changed = true;
+      if (this.#descend(curvature, gradient, s)) changed = true;
     }
-    if (pairs && this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded))
+    for (let round = 0; pairs && round < PAIR_ROUNDS; round++) {
+      if (!this.#pairs.sweep(curvature, gradient, this.scales, this.#levels, this.#decoded)) break;
       changed = true;
+      for (let s = 0; s < subs; s++) this.#descend(curvature, gradient, s);
+    }
     if (this.#grid.scale.kind === 'integer' && this.#improveSteps(curvature, gradient)) changed = true;
     return changed;
+  }
+
+  /** Moves single codes of sub-block s to their best levels; whether any moved. */
+  #descend({ width, h, reciprocals }: GroupCurvature, gradient: number, s: number): boolean {
+    const { sub, low, high } = this.#grid;
+    const { decoded, levels } = this.#address;
+    const moves = this.#kernels.gptqDescend(
+      s * sub,
+      (s + 1) * sub,
+      width,
+      h,
+      reciprocals,
+      scaleOf(this.scales, s),
+      offsetOf(this.scales, s),
+      low,
+      high,
+      this.#search.table,
+      gradient,
+      levels,
+      decoded,
+    );
+    return moves > 0;
   }
 
   #improveSubBlock(

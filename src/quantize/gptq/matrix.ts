@@ -54,7 +54,7 @@ export interface OutputErrors {
   readonly weighted: number | null;
 }
 
-export const DEFAULT_SWEEPS = 2;
+export const DEFAULT_SWEEPS = 1;
 export const DEFAULT_REFITS = 1;
 
 /**
