@@ -39,8 +39,9 @@ export function describeActivations(types: {
     });
     afterAll(() => team.close());
 
-    // Where no value lies so near the middle of two codes that float32 sums decide, logits are equal but for these sums: by 3e-7. A
-    // code that does not agree makes them differ by 1e-2 for the rest of the window, so windows are short, and most have none.
+    // Where no value lies so near the middle of two codes that float32 sums decide, logits are equal but for these sums:
+    // by 3e-7. A code that does not agree makes them differ by 1e-2 for the rest of the window, so windows are short, and
+    // most have none.
     it.each(types.logits)('logits of %s', async (type) => {
       const { path } = await convert({ type });
       const context = 3;
