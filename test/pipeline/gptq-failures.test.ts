@@ -82,7 +82,7 @@ describe('values', () => {
 
   it('activations that overflow name the layer', async () => {
     const error = await failure({ input: louder(2e38) });
-    expect(error.name).toBe('NotFiniteActivationError');
+    expect(error.name, error.message).toBe('NotFiniteActivationError');
     expect(error.message).toMatch(/^the calculation of the model is not finite in layer 1\n/);
     expect(error.message).toContain('  tensor:   blk.1.ffn_gate.weight\n');
     expect(error.message).toContain('in windows 0 to 7\n');
