@@ -3,7 +3,7 @@ import quick from './vitest.config.ts';
 
 /**
  * `npm run test:long`, before a release: the *.long.test.ts files alone. Each calls what its short sibling calls, with
- * more of the same: all blocks for the scalar twins, a hundred windows of text.
+ * more of the same: every type and scheme, all blocks for the scalar twins, a hundred windows of text.
  */
 export default defineConfig({
   test: {

@@ -10,11 +10,11 @@ import { parseActivations, rangeMethods } from '../../src/core/activations.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from '../../src/core/float.ts';
 import type { TypeName } from '../../src/core/types.ts';
-import { sotu } from '../support/conversions.ts';
 import { forwardModel, forwardPass, forwardTeam } from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
 import { gaussian, uniform } from '../support/random.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { tinyLlama } from '../support/tiny-llama.ts';
 
 let team: Team;
 let single: Team;
@@ -242,7 +242,8 @@ describe('ranges over a text', () => {
   );
 
   it.each(['dense', 'experts'])('are the same at any number of threads: %s', (kind) => {
-    const model = forwardModel(kind === 'dense' ? sotu : tinyMixtral(temporaryDirectory()));
+    const place = temporaryDirectory();
+    const model = forwardModel(kind === 'dense' ? tinyLlama(place, { layers: 1 }) : tinyMixtral(place));
     const [one, three] = [single, team].map((crew) => {
       const pass = forwardPass(crew, model, windows);
       const found = collectActivationRanges(pass, 99.9);
@@ -255,7 +256,7 @@ describe('ranges over a text', () => {
   });
 
   it('are those of the inputs themselves', () => {
-    const model = forwardModel(sotu);
+    const model = forwardModel(tinyLlama(temporaryDirectory(), { layers: 1 }));
     const all = new Map<string, number[]>();
     const pass = forwardPass(team, model, windows);
     for (const step of pass.steps()) {

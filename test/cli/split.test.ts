@@ -155,10 +155,10 @@ describe('--split K/N', () => {
   it('makes parts of every kind of tensor', async () => {
     const argv = ['fixtures/sotu-3m', '--method', 'zero-point', '--bits', '8', '--quiet'];
     expect((await quantize([...argv, '-o', at('zp.gguf')])).status).toBe(0);
-    for (const part of [1, 2, 3, 4]) {
-      expect((await quantize([...argv, '--split', `${part}/4`, '-o', at('zp-parts.gguf')])).status).toBe(0);
+    for (const part of [1, 2]) {
+      expect((await quantize([...argv, '--split', `${part}/2`, '-o', at('zp-parts.gguf')])).status).toBe(0);
     }
-    expect(tensorsIn(parts('zp-parts', 4))).toEqual(tensorsIn([at('zp.gguf')]));
+    expect(tensorsIn(parts('zp-parts', 2))).toEqual(tensorsIn([at('zp.gguf')]));
   });
 
   it('needs a tensor for each file', async () => {

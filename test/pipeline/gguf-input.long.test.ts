@@ -6,7 +6,7 @@ const golden = '../shared/golden/visible';
 
 /** Every mixture from every kind of input. */
 describeGgufInputs(new GgufRuns(temporaryDirectory()), [
-  ['fixtures/sotu-3m', ['F32', 'F16', 'Q8_0', 'Q4_K_M'], writtenAlone],
+  ['fixtures/sotu-3m', ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_K_M'], writtenAlone],
   [`${golden}/llama_256/checkpoint`, ['F32', 'F16', 'BF16'], ['F16', 'Q8_0', 'Q4_K_M']],
   [`${golden}/mixtral_256/checkpoint`, ['BF16'], writtenAlone],
   [`${golden}/qwen2/checkpoint`, ['BF16'], ['BF16', 'Q4_0', 'Q5_K_M']],

@@ -7,7 +7,7 @@ import { mixtures } from '../../src/plan/mixtures.ts';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { engineDirectory } from '../engine/ggml.ts';
 import { readGgufTensors } from '../engine/gguf.ts';
-import { describeGgufInputs, writtenAlone } from '../support/gguf-inputs.ts';
+import { describeGgufInputs } from '../support/gguf-inputs.ts';
 import { dataOf, GgufRuns } from '../support/gguf-runs.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 
@@ -19,8 +19,8 @@ const golden = '../shared/golden/visible';
 const bundled = 'fixtures/sotu-3m';
 
 describeGgufInputs(runs, [
-  [bundled, ['BF16'], writtenAlone],
-  [bundled, ['F32', 'F16', 'Q8_0', 'Q4_K_M'], ['F16', 'Q8_0', 'Q4_K_M']],
+  [bundled, ['BF16'], ['F32', 'Q4_0', 'Q2_K', 'Q4_K_M', 'IQ4_XS', 'TQ2_0']],
+  [bundled, ['F32', 'F16', 'Q8_0', 'Q4_K_M'], ['Q8_0', 'Q4_K_M']],
   [`${golden}/mixtral_256/checkpoint`, ['BF16'], ['Q2_K', 'IQ4_XS']],
   [`${golden}/llama3_tied/checkpoint`, ['BF16'], ['Q3_K_L']],
 ]);

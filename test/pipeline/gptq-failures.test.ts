@@ -7,6 +7,7 @@ import { inTermsOfMemory } from '../../src/conduct/memory.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { collectImportance, evaluate } from '../../src/model-runs.ts';
 import { type QuantizeOptions, quantize } from '../../src/pipeline.ts';
+import { shortText } from '../support/short-text.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 import { type TinyLlamaChanges, tinyLlama } from '../support/tiny-llama.ts';
 
@@ -17,6 +18,7 @@ let count = 0;
 const changed = (changes: TinyLlamaChanges): string =>
   tinyLlama(join(directory, `model-${count++}`), changes);
 const good = changed({});
+const text = shortText(directory, 1024);
 
 /** The error of a run, by its name and text. The output is not there, before nor after. */
 async function failure(options: Partial<QuantizeOptions>): Promise<Error> {
@@ -28,7 +30,7 @@ async function failure(options: Partial<QuantizeOptions>): Promise<Error> {
     leaveOutputTensor: true,
     gemm: 'wasm',
   } as const;
-  const sizes = { calibrationTokens: 1024, context: 128, threads: 2 };
+  const sizes = { calibration: [text], calibrationTokens: 1024, context: 128, threads: 2 };
   const run = quantize({ ...common, ...sizes, output, force: true, ...options });
   const error = await run.then(
     () => null,
@@ -42,14 +44,17 @@ async function failure(options: Partial<QuantizeOptions>): Promise<Error> {
 }
 
 const secondUp = 'model.layers.1.mlp.up_proj.weight';
+/** Width of models whose first layer is coded before the run fails. */
+const narrow = 128;
 
 describe('values', () => {
   it.each([Number.NaN, Number.NEGATIVE_INFINITY])(
     'a weight of %f in the middle of the model',
     async (bad) => {
       const input = changed({
+        width: narrow,
         edit: (name, values) => {
-          if (name === secondUp) values[3 * 256 + 77] = bad;
+          if (name === secondUp) values[3 * narrow + 77] = bad;
         },
       });
       const error = await failure({ input });
@@ -68,6 +73,7 @@ describe('values', () => {
   /** The first layer is coded, then the second's norm makes its inputs too large. */
   const louder = (factor: number) =>
     changed({
+      width: narrow,
       edit: (name, values) => {
         if (name !== 'model.layers.1.post_attention_layernorm.weight') return;
         for (const i of values.keys()) values[i] *= factor;
@@ -76,7 +82,7 @@ describe('values', () => {
 
   it('activations that overflow name the layer', async () => {
     const error = await failure({ input: louder(2e38) });
-    expect(error.name).toBe('NotFiniteActivationError');
+    expect(error.name, error.message).toBe('NotFiniteActivationError');
     expect(error.message).toMatch(/^the calculation of the model is not finite in layer 1\n/);
     expect(error.message).toContain('  tensor:   blk.1.ffn_gate.weight\n');
     expect(error.message).toContain('in windows 0 to 7\n');
@@ -92,6 +98,7 @@ describe('values', () => {
 
   it('a weight that no scale holds', async () => {
     const input = changed({
+      width: narrow,
       edit: (name, values) => {
         if (name === secondUp) values[300] = 1e9;
       },
@@ -186,7 +193,8 @@ describe('resources', () => {
     const kept = process.env.TMPDIR;
     process.env.TMPDIR = join(directory, 'missing');
     try {
-      const error = await failure({ memory: 64 << 20, calibrationTokens: 65_536 });
+      const calibration = [shortText(directory, 65_536)];
+      const error = await failure({ memory: 64 << 20, calibration, calibrationTokens: 65_536 });
       expect(error.name).toBe('ScratchFileError');
       expect(error.message).toContain(process.env.TMPDIR);
     } finally {
@@ -223,6 +231,7 @@ it('importance of a damaged model', async () => {
       if (name === secondUp) values[0] = Number.NaN;
     },
   });
-  const run = collectImportance({ input, calibrationTokens: 512, context: 64, gemm: 'wasm' }, () => {});
+  const job = { input, calibration: [text], calibrationTokens: 512, context: 64, gemm: 'wasm' } as const;
+  const run = collectImportance(job, () => {});
   await expect(run).rejects.toThrow(/tensor: {3}blk\.1\.ffn_up\.weight/);
 });

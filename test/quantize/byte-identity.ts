@@ -5,7 +5,6 @@ import { compileKernels, type Kernels, scalarKernels, simdKernels } from '../../
 import { engineDirectory, loadGgml } from '../engine/ggml.ts';
 import { distributions } from '../support/distributions.ts';
 
-const BLOCKS = 1024; // of each type for each distribution
 const ARENA = 16 << 20;
 const module = compileKernels();
 export const [simd, scalar]: readonly Kernels[] = [simdKernels(module, ARENA), scalarKernels(ARENA)];
@@ -40,20 +39,23 @@ export function difference(got: Uint8Array, expected: Uint8Array, type: TypeName
 export const bitsOf = (x: Float32Array) => new Uint8Array(x.buffer, x.byteOffset, x.byteLength);
 
 /**
- * Kernels and twins of the types that `included` takes against the real ggml, over every distribution: all blocks for the kernels, the first
- * `scalarBlocks` for their twins, which take most of the time.
+ * Kernels and twins of the types that `included` takes against the real ggml, over every distribution: all blocks for the
+ * kernels, the first `scalarBlocks` for their twins, which take most of the time.
  */
 export function describeByteIdentity({
+  blocks: most,
   scalarBlocks,
-  codebookBlocks = BLOCKS,
+  codebookBlocks = most,
   included,
 }: {
+  /** Of each type for each distribution. */
+  blocks: number;
   scalarBlocks: number;
   /** Blocks of the types for which ggml searches a codebook, which takes longest. */
   codebookBlocks?: number;
   included: (type: TypeName) => boolean;
 }): void {
-  const blocksOf = (type: TypeName) => (/^IQ[123]/.test(type) ? codebookBlocks : BLOCKS);
+  const blocksOf = (type: TypeName) => (/^IQ[123]/.test(type) ? codebookBlocks : most);
   describe.skipIf(engineDirectory === null)('byte identity with ggml', () => {
     const ggml = engineDirectory === null ? null! : loadGgml();
 

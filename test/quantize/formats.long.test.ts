@@ -1,3 +1,3 @@
 import { describeByteIdentity } from './byte-identity.ts';
 
-describeByteIdentity({ scalarBlocks: Number.POSITIVE_INFINITY, included: () => true });
+describeByteIdentity({ blocks: 1024, scalarBlocks: Number.POSITIVE_INFINITY, included: () => true });

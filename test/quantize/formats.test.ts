@@ -4,12 +4,15 @@ import { encoders } from '../../src/quantize/format/index.ts';
 import { distributions } from '../support/distributions.ts';
 import { bitsOf, decode, describeByteIdentity, difference, encode, scalar, simd } from './byte-identity.ts';
 
-// The twins go through all blocks in the long tests, as does IQ1, for which ggml sorts ten seconds before it begins.
-describeByteIdentity({ scalarBlocks: 64, codebookBlocks: 32, included: (type) => !type.startsWith('IQ1') });
+// More blocks are in the long tests, and IQ1 and IQ2_S, for which ggml sorts for seconds before it begins.
+describeByteIdentity({
+  ...{ blocks: 256, scalarBlocks: 64, codebookBlocks: 32 },
+  included: (type) => !/^IQ(1|2_S)/.test(type),
+});
 
 describe('simd kernels equal their scalar twins', () => {
   for (const type of Object.keys(encoders) as TypeName[]) {
-    const n = 64 * dataTypes[type].blockSize;
+    const n = (/^IQ[123]/.test(type) ? 16 : 64) * dataTypes[type].blockSize; // codebooks are searched slowly
     it.each(Object.keys(distributions))(`${type}, %s`, (name) => {
       const x = distributions[name](n, 2);
       const expected = encode(scalar, type, x);

@@ -12,12 +12,15 @@ const ENGINE_TIMEOUT = 300_000;
 const GUARD = 64; // bytes behind the blocks that must stay
 const implementations = [simdKernels(compileKernels(), ARENA), scalarKernels(ARENA)];
 
-/** Rows and their lengths; blocks of 32 also in rows that are no multiple of 256. */
-const shapesOf = (type: TypeName): readonly (readonly [rows: number, rowLength: number])[] => [
+type Shape = readonly [rows: number, rowLength: number];
+
+/** Of all types; blocks of 32 also have rows that are no multiple of 256. */
+const allShapes: readonly Shape[] = [
   [3, 1024],
   [2, 512],
-  ...(dataTypes[type].blockSize === 32 ? ([[3, 416]] as const) : []),
 ];
+const shapesOf = (type: TypeName, shapes: readonly Shape[]): readonly Shape[] =>
+  dataTypes[type].blockSize === 32 ? [...shapes, [3, 416]] : shapes;
 
 /** Where sums of the codebook searches leave float32, ggml finds no neighbour and ends the process. */
 const aborts = (type: TypeName, kind: string) => /^IQ[123]/.test(type) && kind === 'near the largest float32';
@@ -44,16 +47,22 @@ function difference(got: Uint8Array, expected: Uint8Array, type: TypeName): stri
   return got.subarray(expected.length).every((byte) => byte === 0xa5) ? null : 'bytes behind the blocks';
 }
 
-/** The usual importances and those that decide most branches; the long tests take all. */
-export const fewImportances = ['random positive', 'ratios of 1e6', 'many zeros', 'all zero'];
+/** The usual importances and those that decide most branches, on few weights; the long tests take all. */
+export const few = {
+  kinds: ['random positive', 'ratios of 1e6', 'many zeros', 'all zero'],
+  shapes: [[2, 512]],
+} as const;
 
 /**
- * Every weighted encoder of a type that `included` takes, under importances of these kinds, against ggml; and kernels
- * against twins under all kinds.
+ * Every weighted encoder of a type that `included` takes, under importances of these kinds in rows of these shapes,
+ * against ggml; and kernels against twins under all kinds.
  */
 export function describeWeightedIdentity(
   included: (type: TypeName) => boolean,
-  kinds: readonly string[] = Object.keys(importances),
+  {
+    kinds = Object.keys(importances),
+    shapes = allShapes,
+  }: { kinds?: readonly string[]; shapes?: readonly Shape[] } = {},
 ): void {
   const types = (Object.keys(weightedEncoders) as TypeName[]).filter(included);
 
@@ -64,7 +73,7 @@ export function describeWeightedIdentity(
       it.each(Object.keys(distributions))(
         `${type}, %s`,
         (name) => {
-          for (const [rows, rowLength] of shapesOf(type)) {
+          for (const [rows, rowLength] of shapesOf(type, shapes)) {
             const x = distributions[name](rows * rowLength, 1);
             for (const kind of kinds) {
               if (aborts(type, kind)) continue;

@@ -11,6 +11,8 @@ export const tinyLlamaExtents = { width: 256, inner: 256, heads: 4, kvHeads: 1, 
 
 export interface TinyLlamaChanges {
   readonly layers?: number;
+  /** Of the residual stream and within the layers; 256 unless told, which every row takes K-quants for. */
+  readonly width?: number;
   /** Into config.json. */
   readonly config?: Record<string, unknown>;
   /** Changes a tensor's values before they are rounded to bf16. */
@@ -21,9 +23,16 @@ export interface TinyLlamaChanges {
 /** Writes a dense model of two layers, random weights and the bundled tokenizer; returns its directory. */
 export function tinyLlama(
   directory: string,
-  { layers = 2, config = {}, edit = () => {}, tokenizer = true }: TinyLlamaChanges = {},
+  {
+    layers = 2,
+    width = tinyLlamaExtents.width,
+    config = {},
+    edit = () => {},
+    tokenizer = true,
+  }: TinyLlamaChanges = {},
 ): string {
-  const { width, inner, heads, kvHeads, vocabulary } = tinyLlamaExtents;
+  const { heads, kvHeads, vocabulary } = tinyLlamaExtents;
+  const inner = width;
   mkdirSync(directory, { recursive: true });
   if (tokenizer) {
     for (const name of ['tokenizer.json', 'tokenizer_config.json']) {

@@ -18,9 +18,16 @@ import { gaussian } from '../../support/random.ts';
 const open: Team[] = [];
 const quantization = compileKernels();
 
-/** A team that knows all tasks of quantizeMatrix. */
+/** A team that knows all tasks of quantizeMatrix; closeTeams closes it. */
 export function gptqTeam(threads = 1, bytes = 128 << 20): Team {
-  const team = new Team({
+  const team = newTeam(threads, bytes);
+  open.push(team);
+  return team;
+}
+
+/** The same, to be closed by whoever asks. */
+export function newTeam(threads = 1, bytes = 128 << 20): Team {
+  return new Team({
     ...{ threads, bytes, quantization },
     scratchBytes: Math.max(GPTQ_SCRATCH_BYTES, linear.LINEAR_SCRATCH_BYTES),
     modules: [
@@ -29,8 +36,6 @@ export function gptqTeam(threads = 1, bytes = 128 << 20): Team {
       { specifier: '#gptq-tasks', module: gptq },
     ],
   });
-  open.push(team);
-  return team;
 }
 
 export function closeTeams(): void {

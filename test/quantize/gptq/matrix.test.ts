@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Factor, factorHessian } from '../../../src/compute/factor.ts';
 import type { Hessian } from '../../../src/compute/hessian.ts';
 import type { TaskFailure, Team } from '../../../src/compute/team.ts';
@@ -7,7 +7,7 @@ import { takesGptq } from '../../../src/plan/calibration.ts';
 import { encoders, weightedEncoders } from '../../../src/quantize/format/index.ts';
 import { rowsOf } from '../../compute/linear-team.ts';
 import { classicGptq, classicTypes, valuesOf } from './classic.ts';
-import { closeTeams, coded, decodedBytes, gptqTeam, hessianOf, weightsOf } from './matrix-team.ts';
+import { closeTeams, coded, decodedBytes, gptqTeam, hessianOf, newTeam, weightsOf } from './matrix-team.ts';
 
 afterEach(closeTeams);
 
@@ -49,14 +49,21 @@ test('the types are those whose codes stand for one weight each', () => {
   expect(types).toHaveLength(14);
 });
 
+/** What all types are coded by. */
+const columns = 512;
+let common: { readonly team: Team; readonly hessian: Hessian; readonly factor: Factor };
+beforeAll(() => {
+  const team = newTeam();
+  const hessian = hessianOf(team, columns);
+  common = { team, hessian, factor: damped(team, hessian) };
+});
+afterAll(() => common.team.close());
+
 describe.each(types)('%s', (type) => {
-  const n = 512;
-  const weights = weightsOf(9, n);
+  const weights = weightsOf(9, columns);
 
   test('loses less than ggml with importance, and each step less than the one before', () => {
-    const team = gptqTeam();
-    const hessian = hessianOf(team, n);
-    const factor = damped(team, hessian);
+    const { team, hessian, factor } = common;
     const nearest = coded(team, weights, { type, hessian, factor: null });
     const once = coded(team, weights, { type, hessian, factor, refits: 0, sweeps: 0, compare: false });
     const refitted = coded(team, weights, { type, hessian, factor, refits: 3, sweeps: 0, compare: false });
@@ -74,9 +81,7 @@ describe.each(types)('%s', (type) => {
   });
 
   test('bytes decode to what takes the place of the weights, and the error is that of these', () => {
-    const team = gptqTeam();
-    const hessian = hessianOf(team, n);
-    const factor = damped(team, hessian);
+    const { team, hessian, factor } = common;
     const h = rowsOf(team, hessian);
     for (const by of [factor, null]) {
       const { bytes, decoded, result } = coded(team, weights, { type, hessian, factor: by, compare: false });

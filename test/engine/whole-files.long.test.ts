@@ -1,0 +1,3 @@
+import { describeWholeFiles } from './whole-files.ts';
+
+describeWholeFiles();
