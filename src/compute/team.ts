@@ -141,7 +141,8 @@ export class Team {
       for (let busy = helpers; busy > 0; busy = Atomics.load(control, CONTROL.busy)) {
         Atomics.wait(control, CONTROL.busy, busy);
       }
-      failure ??= this.#firstFailure();
+      const others = this.#firstFailure(); // taken in any case: it must not be there when the next run looks
+      failure ??= others;
     }
     if (failure === null) return;
     if (failure.failure !== undefined) throw new TaskFailure(name, failure.failure);

@@ -15,6 +15,13 @@ export const tasks = {
   refuse: (_scope, index) => {
     if (index === 3) throw Object.assign(new Error('no'), { failure: { piece: index } });
   },
+  /** Every thread refuses, once all of them have a piece. args: address of an int32 that counts them. */
+  refuseTogether: ({ memory, threads }, _index, [address]) => {
+    const arrived = new Int32Array(memory.buffer, address, 1);
+    Atomics.add(arrived, 0, 1);
+    while (Atomics.load(arrived, 0) < threads);
+    throw Object.assign(new Error('no'), { failure: 'together' });
+  },
   crash: (_scope, index) => {
     if (index === 5) throw new RangeError('a bug');
   },

@@ -55,6 +55,13 @@ test('what a task refuses comes with what it said, and the team goes on', () => 
   }
 });
 
+test('when several threads refuse, nothing of it is left for the next run', () => {
+  const crew = team(3);
+  const address = crew.arena.take(64, 'count');
+  expect(() => crew.run('refuseTogether', 3, [address])).toThrow('refuseTogether failed');
+  crew.run('mark', 8, [crew.arena.take(64, 'marks')]);
+});
+
 test('a bug is thrown as it is', () => {
   expect(() => team(2).run('crash', 10)).toThrow('a bug');
   expect(() => team(1).run('nothing', 1)).toThrow('no task is named nothing');
