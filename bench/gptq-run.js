@@ -34,6 +34,8 @@ function quantized(gemm, memory) {
 }
 
 const seconds = (value) => (value < 100 ? value.toFixed(1) : value.toFixed(0));
+/** The library's own name, where the report has it in brackets. */
+const productsOf = ({ gemm }) => /\((OpenBLAS [\d.]+)/.exec(gemm)?.[1] ?? gemm.replace(/ \(.*/, '');
 const mib = (bytes) => `${Math.round(bytes / 2 ** 20)} MiB`;
 const table = (head, rows) =>
   [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
@@ -70,13 +72,13 @@ for (const gemm of values.gemm.split(',')) {
       (phase) => `${seconds(times[phase])} (${((100 * times[phase]) / total).toFixed(0)} %)`,
     );
     rows.push([
-      run.gemm.replace(/ \(.*/, ''),
+      productsOf(run),
       memory,
       ...cells,
       seconds(run.seconds.total),
       times.coresBusy.toFixed(2),
     ]);
-    memoryRows.push([run.gemm.replace(/ \(.*/, ''), memory, mib(run.peakRssBytes)]);
+    memoryRows.push([productsOf(run), memory, mib(run.peakRssBytes)]);
     console.log(rows.at(-1).join('  '));
     last = { times, total, weights: model.weights };
   }
