@@ -69,7 +69,8 @@ const grids = new Map(
 /** The grid of a type; undefined for a type whose codes cannot be chosen one weight at a time, and for plain numbers. */
 export const gridOf = (type: TypeName): Grid | undefined => grids.get(type);
 
-const HALF_MAX = 65_504;
+/** The largest float16. */
+export const HALF_MAX = 65_504;
 
 /** The largest magnitude that anything decodes to: beyond it no scale is stored. */
 export function reachOf({ low, high, scale }: Grid): number {

@@ -11,7 +11,7 @@ export interface GroupLoss {
   readonly units: number;
   /** 1 R_ss of each sub-block s. */
   readonly ones: number;
-  /** E[x_j^2], the weights of the plain search. */
+  /** H_jj, undamped; lambda for a dead channel. The weights of the plain search. */
   readonly importance: number;
 }
 
@@ -43,8 +43,8 @@ export interface ColumnFacts {
   readonly lambda: number;
 }
 
-/** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns. */
-export const lossBytes = (width: number, sub: number): number => 4 * width * (width + sub + 3);
+/** Bytes that `writeLoss` and `writeCurvature` take for a group of `width` columns; gptqTry reads three floats behind the units. */
+export const lossBytes = (width: number, sub: number): number => 4 * (width * (width + sub + 3) + 4);
 export const curvatureBytes = (width: number, sub: number): number =>
   4 * width * (width + 2 * sub + 4 + width / sub);
 
@@ -80,7 +80,7 @@ export function writeLoss(
       r[i * (width + 1)] = Math.sqrt(value + lambda);
     }
     scope.floats(loss.inverses, width)[i] = 1 / r[i * (width + 1)];
-    scope.floats(loss.importance, width)[i] = value;
+    scope.floats(loss.importance, width)[i] = value || lambda;
   }
   writeOnes(scope, r, width, width, sub, loss.ones);
   writeUnits(scope, r, width, width, sub, loss.units);

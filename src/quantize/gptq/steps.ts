@@ -1,6 +1,8 @@
 import { roundToHalf } from './grid.ts';
 import type { BlockKernels } from './scalar.ts';
 
+/** The least float16 above 0. */
+const LEAST_HALF = 2 ** -24;
 /** Bytes of scratch of a StepSearch. */
 export const STEP_BYTES = 4 * (16 + 16 + 8);
 
@@ -48,8 +50,9 @@ export class StepSearch {
       }
     }
     const rounded = roundToHalf(step);
-    // Below float16's least number nothing can be stored but the extreme itself, if that.
-    return rounded !== 0 ? rounded : roundToHalf(peak / high);
+    if (rounded !== 0) return rounded;
+    // A step below float16's least number: that, with small integers, if not even the extreme can be held otherwise.
+    return roundToHalf(peak / high) || (Math.abs(peak) < LEAST_HALF / 2 ? 0 : Math.sign(peak) * LEAST_HALF);
   }
 }
 
@@ -66,7 +69,7 @@ export function fitSteps(
   bg: number,
 ): [d: number, dmin: number] {
   const determinant = aa * bb - ab * ab;
-  if (determinant > 1e-9 * aa * bb) {
+  if (determinant > 1e-6 * aa * bb) {
     return [(ag * bb - bg * ab) / determinant, (ag * ab - bg * aa) / determinant];
   }
   return [aa > 0 ? ag / aa : 0, 0];

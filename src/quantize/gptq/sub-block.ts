@@ -1,4 +1,4 @@
-import { type Grid, type GroupScales, roundToHalf, writeTable } from './grid.ts';
+import { type Grid, type GroupScales, HALF_MAX, roundToHalf, writeTable } from './grid.ts';
 import type { BlockKernels } from './scalar.ts';
 
 /** Candidates that the kernels judge at a time. */
@@ -209,10 +209,10 @@ export class SubBlockSearch {
         if (!(sll > 0)) continue;
         let [scale, offset] = [sxl / sll, 0];
         if (min !== null) {
+          // Where all levels are equal, or nearly so, the offset is not determined: it stays 0.
           const determinant = sw * sll - sl * sl;
-          if (!(determinant > 1e-9 * sw * sll)) continue;
-          const free = (sll * sx - sl * sxl) / determinant;
-          if (!(free > 0 && min.kind === 'integer')) {
+          const free = determinant > 1e-6 * sw * sll ? (sll * sx - sl * sxl) / determinant : 0;
+          if (free < 0 || (free > 0 && min.kind === 'half')) {
             scale = (sw * sxl - sx * sl) / determinant;
             offset = free;
           }
@@ -334,10 +334,9 @@ export class SubBlockSearch {
 
   #proposeFree({ d, dmin }: GroupScales, scale: number, offset: number): void {
     const { scale: stored, min } = this.#grid;
-    const scaleCode =
-      stored.kind === 'half' ? roundToHalf(scale) : codeOf(scale / d, stored.low, stored.high);
+    const scaleCode = stored.kind === 'half' ? halfOf(scale) : codeOf(scale / d, stored.low, stored.high);
     if (min === null) this.#propose(scaleCode, 0);
-    else if (min.kind === 'half') this.#propose(scaleCode, roundToHalf(offset));
+    else if (min.kind === 'half') this.#propose(scaleCode, halfOf(offset));
     else this.#propose(scaleCode, codeOf(-offset / dmin, min.low, min.high));
   }
 
@@ -375,6 +374,9 @@ const AROUND = [1, 0, -1, 0, 0, 1, 0, -1, 1, 1, -1, -1, 1, -1, -1, 1];
 const ALONG = [1, 0, -1, 0, 2, 0, -2, 0, 3, 0, -3, 0];
 const RELATIVE = [0.007, 0, -0.007, 0, 0.015, 0, -0.015, 0, 0.03, 0, -0.03, 0, 0.06, 0];
 const RELATIVE_WITH_MIN = [0.01, 0, -0.01, 0, 0.03, 0, -0.03, 0, 0, 0.01, 0, -0.01, 0, 0.03];
+
+/** Nearest finite float16: something can always be proposed. */
+const halfOf = (x: number): number => roundToHalf(Math.max(-HALF_MAX, Math.min(HALF_MAX, x)));
 
 /** Nearest integer of low..high, never -0; 0 for NaN, which 0 / 0 gives. */
 const codeOf = (x: number, low: number, high: number): number =>
