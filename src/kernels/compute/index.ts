@@ -17,15 +17,11 @@ export {
   gptqDescend,
   gptqDot,
   gptqFeedback,
-  gptqFit,
-  gptqPair,
   gptqProduct,
-  gptqScan,
-  gptqSteps,
-  gptqTake,
   gptqTarget,
-  gptqTry,
 } from './gptq';
+export { gptqFit, gptqScan, gptqSteps, gptqTake, gptqTry } from './gptq-search';
+export { gptqPair } from './gptq-pairs';
 export {
   bfloatRows,
   byteRows,

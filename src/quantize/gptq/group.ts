@@ -1,3 +1,4 @@
+import type { BlockKernels } from './block-kernels.ts';
 import {
   copyGroupScales,
   GROUP_WIDTH,
@@ -10,7 +11,6 @@ import {
 } from './grid.ts';
 import type { GroupCurvature, GroupLoss } from './loss.ts';
 import { PAIR_BYTES, PairDescent } from './pairs.ts';
-import type { BlockKernels } from './scalar.ts';
 import { fitSteps, STEP_BYTES, StepSearch } from './steps.ts';
 import {
   type FreeFit,
@@ -152,7 +152,7 @@ export class GroupCoder {
       const pays = (by: number): boolean => {
         [trial.d, trial.dmin] = [scales.d, scales.dmin];
         trial[what] = roundToHalf(found[what] * by);
-        return take(null);
+        return trial[what] !== found[what] && take(null);
       };
       for (const [near, far] of OTHER_STEPS) {
         if (!pays(near)) continue;
@@ -346,8 +346,8 @@ export class GroupCoder {
 
   /**
    * Improves a group while all other columns of the row stay: sub-block by sub-block scale and codes, then single codes,
-   * then, with `pairs`, pairs of codes and single ones again, at last d and dmin. Starts from levels, scales and what they decode to. `gradient` is the address of E H for the group's
-   * columns, kept up to date. Returns whether anything changed.
+   * then, with `pairs`, pairs of codes and single ones again, at last d and dmin. Starts from levels, scales and what they
+   * decode to. `gradient` is the address of E H for the group's columns, kept up to date. Returns whether anything changed.
    */
   improve(curvature: GroupCurvature, gradient: number, pairs: boolean): boolean {
     let changed = false;

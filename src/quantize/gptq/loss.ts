@@ -82,47 +82,32 @@ export function writeLoss(
     scope.floats(loss.inverses, width)[i] = 1 / r[i * (width + 1)];
     scope.floats(loss.importance, width)[i] = value || lambda;
   }
-  writeOnes(scope, r, width, width, sub, loss.ones);
-  writeUnits(scope, r, width, width, sub, loss.units);
+  const [ones, units] = [scope.floats(loss.ones, width), scope.floats(loss.units, width * sub)];
+  writeSubBlocks(r, width, (s) => s * sub * (width + 1), ones, units);
   return loss;
 }
 
 /**
- * Writes 1 R_ss of each sub-block s of `columns` columns: factor i begins at its place on the diagonal of `r` if r is one
- * matrix of `width` = `columns`, else (`width` = `sub`) at row i * sub.
+ * Writes, of the factor R_ss of each sub-block s, 1 R_ss and its units (see gptqTry). It begins at `placeOf(s)` in `r`, where
+ * rows are `stride` floats apart.
  */
-function writeOnes(
-  scope: TaskScope,
+function writeSubBlocks(
   r: Float32Array,
-  width: number,
-  columns: number,
-  sub: number,
-  address: number,
+  stride: number,
+  placeOf: (s: number) => number,
+  ones: Float32Array,
+  units: Float32Array,
 ): void {
-  const ones = scope.floats(address, columns).fill(0);
-  for (let i = 0; i < columns; i++) {
-    const first = Math.floor(i / sub) * sub;
-    for (let k = i - first; k < sub; k++)
-      ones[first + k] += r[i * width + (width === columns ? first : 0) + k];
-  }
-}
-
-/** Writes the units of each sub-block (see gptqTry), sub x sub, from factors that lie as for writeOnes. */
-function writeUnits(
-  scope: TaskScope,
-  r: Float32Array,
-  width: number,
-  columns: number,
-  sub: number,
-  address: number,
-): void {
-  const units = scope.floats(address, columns * sub);
-  for (let i = 0; i < columns; i++) {
-    const first = Math.floor(i / sub) * sub;
-    const shift = width === columns ? first : 0;
-    for (let k = 0; k < sub; k++) {
-      const value = r[i * width + shift + k];
-      units[i * sub + k] = first + k === i ? value : value / r[(first + k) * width + shift + k];
+  const sub = units.length / ones.length;
+  ones.fill(0);
+  for (let s = 0; s * sub < ones.length; s++) {
+    const place = placeOf(s);
+    for (let i = 0; i < sub; i++) {
+      for (let k = 0; k < sub; k++) {
+        const value = r[place + i * stride + k];
+        ones[s * sub + k] += value;
+        units[(s * sub + i) * sub + k] = i === k ? value : value / r[place + k * (stride + 1)];
+      }
     }
   }
 }
@@ -148,8 +133,9 @@ export function writeCurvature(
     ...{ diagonal: vector(0), reciprocals: vector(1), inverses: vector(2), ones: vector(3) },
     ...{ units: vector(4), sums: vector(4 + sub) },
   };
-  const { diagonal: d, reciprocals: r, inverses: i } = curvature;
-  const [diagonal, reciprocals, inverses] = [d, r, i].map((a) => scope.floats(a, width));
+  const [diagonal, reciprocals, inverses] = (['diagonal', 'reciprocals', 'inverses'] as const).map((name) =>
+    scope.floats(curvature[name], width),
+  );
   const sums = scope.floats(curvature.sums, (width / sub) * width).fill(0);
   const factors = scope.floats(factorsAt, width * sub);
   for (let i = 0; i < width; i++) {
@@ -164,8 +150,8 @@ export function writeCurvature(
     factors.set(factor, first * sub);
     for (let i = 0; i < sub; i++) inverses[first + i] = 1 / factor[i * (sub + 1)];
   }
-  writeOnes(scope, factors, sub, width, sub, curvature.ones);
-  writeUnits(scope, factors, sub, width, sub, curvature.units);
+  const [ones, units] = [scope.floats(curvature.ones, width), scope.floats(curvature.units, width * sub)];
+  writeSubBlocks(factors, sub, (s) => s * sub * sub, ones, units);
   return curvature;
 }
 

@@ -31,9 +31,12 @@ export interface MatrixJob {
    * fixed beforehand, by a search on the weights.
    */
   readonly order?: ArrayLike<number>;
-  /** Sweeps over the whole matrix after all columns are coded, in which codes and scales improve under the full Hessian. */
+  /**
+   * Sweeps over the whole matrix after all columns are coded, in which codes and scales improve under the full Hessian; in the
+   * last one pairs of codes too.
+   */
   readonly sweeps?: number;
-  /** How often d and dmin of a super-block are fitted to its codes before the next is begun. */
+  /** How often, at most, d and dmin of a super-block are fitted to its codes before the next is begun. */
   readonly refits?: number;
   /** Address of the encoded rows, `bytesOf(type, rows * n)` bytes. */
   readonly codes: number;

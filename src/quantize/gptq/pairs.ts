@@ -1,6 +1,6 @@
+import type { BlockKernels } from './block-kernels.ts';
 import { GROUP_WIDTH, type Grid, type GroupScales, offsetOf, scaleOf } from './grid.ts';
 import type { GroupCurvature } from './loss.ts';
-import type { BlockKernels } from './scalar.ts';
 
 /** Bytes of scratch of a PairDescent. */
 export const PAIR_BYTES = 4 * (4 * GROUP_WIDTH + 16);
@@ -13,7 +13,7 @@ const BIAS = 128;
  * Descent on pairs of codes of a group: two codes at a time, each one level up or down, where the loss falls by both
  * together though by neither alone. With H the matrix of the loss and G = E H, moving columns i and j by a and b gains
  * 2 a G_i - a^2 H_ii + 2 b G_j - b^2 H_jj - 2 a b H_ij. (A move that would gain by itself, now that others were made, is no
- * reason to make another with it: it waits for the next sweep.)
+ * reason to make another with it: single codes come after.)
  */
 export class PairDescent {
   readonly #kernels: BlockKernels;

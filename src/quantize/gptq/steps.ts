@@ -1,5 +1,5 @@
+import type { BlockKernels } from './block-kernels.ts';
 import { roundToHalf } from './grid.ts';
-import type { BlockKernels } from './scalar.ts';
 
 /** The least float16 above 0. */
 const LEAST_HALF = 2 ** -24;

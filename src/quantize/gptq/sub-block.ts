@@ -1,5 +1,5 @@
+import type { BlockKernels } from './block-kernels.ts';
 import { type Grid, type GroupScales, HALF_MAX, roundToHalf, writeTable } from './grid.ts';
-import type { BlockKernels } from './scalar.ts';
 
 /** Candidates that the kernels judge at a time. */
 const LANES = 8;
@@ -269,8 +269,8 @@ export class SubBlockSearch {
 
   /**
    * Best scale and minimum that can be stored, d and dmin of `group` being given, near a free scale and offset; `held`, if any,
-   * is what is stored now and competes. `rounds`, MOST_ROUNDS at most, bounds the steps from neighbour to neighbour; there are none when the first
-   * candidates leave `bound` or more. `take` gives its levels.
+   * is what is stored now and competes. `rounds`, MOST_ROUNDS at most, bounds the steps from neighbour to neighbour; there are
+   * none when the first candidates leave `bound` or more. `take` writes the levels that were found.
    */
   stored(
     group: GroupScales,

@@ -3,6 +3,7 @@ import type { TaskScope } from '../../compute/scope.ts';
 import { bytesOf, type TypeName } from '../../core/types.ts';
 import { canWeigh } from '../format/index.ts';
 import { kernelsOf } from '../kernels.ts';
+import type { BlockKernels } from './block-kernels.ts';
 import {
   GROUP_WIDTH,
   type GroupScales,
@@ -16,7 +17,6 @@ import {
 } from './grid.ts';
 import { GroupCoder } from './group.ts';
 import type { GroupCurvature, GroupLoss } from './loss.ts';
-import type { BlockKernels } from './scalar.ts';
 import { type CodedRows, levelsOf, loadGroup, storeGroup } from './state.ts';
 
 /** Rows of a piece. */

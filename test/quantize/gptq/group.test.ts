@@ -2,10 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { compileCompute, REPRODUCIBLE } from '../../../src/compute/gemm-choice.ts';
 import { openScope } from '../../../src/compute/scope.ts';
 import type { TypeName } from '../../../src/core/types.ts';
+import type { BlockKernels } from '../../../src/quantize/gptq/block-kernels.ts';
 import { GROUP_WIDTH, type Grid, gridOf } from '../../../src/quantize/gptq/grid.ts';
 import { GROUP_BYTES, GroupCoder } from '../../../src/quantize/gptq/group.ts';
 import { writeCurvature, writeLoss } from '../../../src/quantize/gptq/loss.ts';
-import { type BlockKernels, scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
+import { scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
 import { activations, choleskyOf, gramOf, type Matrix, matrix } from '../../compute/dense.ts';
 import { gaussian } from '../../support/random.ts';
 

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { compileCompute, REPRODUCIBLE } from '../../../src/compute/gemm-choice.ts';
 import { openScope } from '../../../src/compute/scope.ts';
+import type { BlockKernels } from '../../../src/quantize/gptq/block-kernels.ts';
 import { type Grid, gridOf, writeTable } from '../../../src/quantize/gptq/grid.ts';
-import { type BlockKernels, scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
+import { scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
 import { gaussian } from '../../support/random.ts';
 
 const BYTES = 64 * 65_536;
