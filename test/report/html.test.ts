@@ -6,10 +6,11 @@ import { scaleStyles } from '../../src/report/html/scale.ts';
 import { shellQuote } from '../../src/report/html/shell.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { parseHtml } from '../support/html.ts';
-import { bell, wholeReport } from '../support/reports.ts';
-import { planned, result, sums } from '../support/results.ts';
+import { bell, rangedReport, wholeReport } from '../support/reports.ts';
+import { planned, rangedSums, result, sums } from '../support/results.ts';
 
 const whole = renderRunPage(wholeReport(2));
+const ranged = renderRunPage(rangedReport(1));
 
 /** Text of the page's elements of a name, tags taken out. */
 const contents = (page: string, name: string): string[] =>
@@ -22,6 +23,7 @@ const contents = (page: string, name: string): string[] =>
 
 const pages: readonly (readonly [string, string])[] = [
   ['with everything', whole],
+  ['of chosen ranges', ranged],
   [
     'of weights without layers',
     renderRunPage(buildReport(result([[planned({ name: 'w' }), sums(1024, 0.1)]]))),
@@ -177,6 +179,53 @@ describe('the page of a run', () => {
         'INT8 8.00 413 MiB 25.0 %',
       ]),
     );
+  });
+
+  it('has the ranges of the model and of each tensor, bulk and outliers apart', () => {
+    const [section] = /<h2>Ranges<.*?<\/section>/s.exec(ranged)!;
+    expect(contents(section, 'dl')).toEqual([
+      'Chosen percentile=99.9, full, one a channel Of 151 M weights in 9 of 10 quantized tensors ' +
+        'Clipped 0.0000238 % Became 0 50.0 % Bulk relative error 1.00e-2 Outliers relative error 4.44e-1 of 36 weights',
+    ]);
+    expect(contents(section, 'tr').slice(0, 2)).toEqual([
+      'tensor rule one a low end high end clipped became 0 bulk outliers',
+      'blk.0.attn_q.weight percentile=99.9, full channel -1.5 to -1 1 to 1.5 0.0000238 % 50.0 % 1.00e-2 4.44e-1',
+    ]);
+    expect(contents(section, 'tr')).toHaveLength(10);
+    expect(section).not.toContain('<details');
+    expect(whole).not.toContain('<h2>Ranges');
+  });
+
+  it('has the threshold where a tensor has one range, and a dash for outliers that are not there', () => {
+    const none = { outliers: 0, outlierX2: 0, outlierE2: 0 };
+    const one = { lowLeast: -0.0123456, lowMost: -0.0123456, highLeast: 0.0123456, highMost: 0.0123456 };
+    const range = {
+      rule: { kind: 'absmean' },
+      granularity: 'tensor',
+      symmetry: null,
+      center: false,
+    } as const;
+    const page = renderRunPage(
+      buildReport(
+        result([
+          [planned({ type: 'TQ2_0', encoder: 'TQ2_0:range', range }), rangedSums(1024, { ...none, ...one })],
+        ]),
+      ),
+    );
+    expect(contents(page, 'tr')).toContain(
+      'blk.0.ffn_down.weight absmean tensor -0.0123 0.0123 0.391 % 50.0 % 2.48e-2 –',
+    );
+    expect(contents(page, 'dd')).toContain('none');
+  });
+
+  it('folds the ranges of many tensors behind the worst, under 2 MB for 32 layers', () => {
+    const page = renderRunPage(rangedReport(32));
+    const [section] = /<h2>Ranges<.*?<\/section>/s.exec(page)!;
+    const [open, all] = section.split('<details>');
+    expect(contents(open, 'tr')).toHaveLength(11);
+    expect(contents(all, 'summary')).toEqual(['Every tensor: 288']);
+    expect(contents(all, 'tr')).toHaveLength(289);
+    expect(Buffer.byteLength(page)).toBeLessThan(2e6);
   });
 
   it('says how to make the file again', () => {

@@ -1,5 +1,5 @@
 import type { Distribution, Histogram } from '../../core/histogram.ts';
-import { formatCount, formatDb } from '../format.ts';
+import { formatCount, formatDb, formatWeight } from '../format.ts';
 import type { ReportedTensor } from '../report.ts';
 import { anchorOf, type Placed } from './heat-map.ts';
 import { html, Markup } from './markup.ts';
@@ -56,8 +56,8 @@ function renderHistogram(histogram: Histogram, tensor: ReportedTensor, anchor: s
 <path class="t" d="${marks([after.min, after.max], 0, HEIGHT)}"/>
 <path class="g" d="${marks(group.values, HEIGHT, MARK)}"/>
 </svg>
-<div class="axis" aria-hidden="true"><span>${short(first * binWidth)}</span><i style="left:${round((-100 * first) / bins)}%">0</i><span>${short((first + bins) * binWidth)}</span></div>
-<figcaption>${formatCount(tensor.weights)} weights${share}, in bins of ${short(binWidth)}; height is the logarithm of the count, up to ${formatCount(most)}. Before: ${extent(before)}. After: ${extent(after)}; nothing decodes beyond. Code points: ${group.values.length} values taken by the ${group.weights} weights from ${group.start} on, which share one scale.</figcaption>
+<div class="axis" aria-hidden="true"><span>${formatWeight(first * binWidth)}</span><i style="left:${round((-100 * first) / bins)}%">0</i><span>${formatWeight((first + bins) * binWidth)}</span></div>
+<figcaption>${formatCount(tensor.weights)} weights${share}, in bins of ${formatWeight(binWidth)}; height is the logarithm of the count, up to ${formatCount(most)}. Before: ${extent(before)}. After: ${extent(after)}; nothing decodes beyond. Code points: ${group.values.length} values taken by the ${group.weights} weights from ${group.start} on, which share one scale.</figcaption>
 </figure>`;
 }
 
@@ -85,15 +85,7 @@ function extent({ min, max, below, above }: Distribution): string {
     ...(below > 0 ? [`${formatCount(below)} left`] : []),
     ...(above > 0 ? [`${formatCount(above)} right`] : []),
   ];
-  return `${short(min)} to ${short(max)}${beyond.length > 0 ? `, ${beyond.join(' and ')} of the picture` : ''}`;
+  return `${formatWeight(min)} to ${formatWeight(max)}${beyond.length > 0 ? `, ${beyond.join(' and ')} of the picture` : ''}`;
 }
 
 const round = (value: number): number => Math.round(100 * value) / 100;
-
-/** Three digits, without an exponent where that is short. */
-const short = (value: number): string => {
-  const magnitude = Math.abs(value);
-  return magnitude === 0 || (magnitude >= 1e-4 && magnitude < 1e5)
-    ? String(Number(value.toPrecision(3)))
-    : value.toExponential(2);
-};
