@@ -108,6 +108,12 @@ describe('the page of a run', () => {
     expect(contents(whole, 'dd')).toEqual(expect.arrayContaining(['12.346 ± 0.210', '1.40e-2 nat']));
   });
 
+  it('names rule and granularity in that sentence', () => {
+    expect(parseHtml(ranged).text).toContain(
+      'absmax with ranges percentile=99.9, full, one a channel, coded 10 of 10 tensors',
+    );
+  });
+
   it('maps error and bits of every quantized tensor, as text in coloured cells that lead to histograms', () => {
     const cells = [
       ...whole.matchAll(/<td class="(noise|bits)(\d)" title="([^"]*)"><a href="#t(\d+)">([\d.]+)</g),
