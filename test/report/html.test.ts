@@ -171,6 +171,35 @@ describe('the page of a run', () => {
     ]);
   });
 
+  it.each([
+    ['TQ2_0', null, 'M0 100v7M2 100v7M4 100v7', 'all 3 of'],
+    ['Q1_0', null, 'M0 100v7M4 100v7', 'all 2 of'],
+    ['Q5_1', null, '', 'all 32 of'],
+    ['Q4_0', 'restricted', '', 'all 15 of'],
+    ['Q8_0', 'restricted', 'M2 100v7', '1 values taken by the 32 weights from 96 on, of 255 of'],
+  ] as const)(
+    'draws the grid that a whole tensor shares where it is coarse: %s',
+    (type, symmetry, drawn, said) => {
+      const range = { rule: { kind: 'mse' }, granularity: 'tensor', symmetry, center: false } as const;
+      const one = { lowLeast: -1, lowMost: -1, highLeast: 1, highMost: 1 };
+      const made = result([[planned({ type, encoder: `${type}:range`, range }), rangedSums(1024, one)]]);
+      const side = { min: -1, max: 1, below: 0, above: 0, counts: [1, 1, 1, 1] };
+      const histogram = {
+        ...{ binWidth: 0.5, first: -2, counted: 1024, before: side, after: side },
+        group: { start: 96, weights: 32, values: [0] },
+      };
+      const page = renderRunPage(
+        buildReport({ ...made, tensors: made.tensors.map((each) => ({ ...each, histogram })) }),
+      );
+      const [, marks] = /<path class="g" d="(M[^"]* 100v7)"/.exec(page)!;
+      if (drawn !== '') expect(marks).toBe(drawn);
+      else expect(marks.split('M')).toHaveLength(1 + Number(said.split(' ')[1]));
+      expect(contents(page, 'figcaption')[0]).toContain(
+        `Code points: ${said} the range that the whole tensor shares.`,
+      );
+    },
+  );
+
   it('lists the worst tensors, fallbacks, output errors, activations and memory', () => {
     const [worst] = /<h2>The worst tensors.*?<\/table>/s.exec(whole)!;
     const rows = contents(worst, 'tr').slice(1);
