@@ -4,7 +4,14 @@ import { UsageError } from '../core/errors.ts';
 import { version } from '../core/version.ts';
 import { printable } from '../report/format.ts';
 import { parseReport } from '../report/read-report.ts';
-import { anyEvaluated, type Comparison, compareRuns, figuresOf } from '../report/side-by-side.ts';
+import {
+  anyEvaluated,
+  anyRanged,
+  type Comparison,
+  compareRuns,
+  figuresOf,
+  rangesOfRun,
+} from '../report/side-by-side.ts';
 import { renderTable } from '../report/table.ts';
 import { placeReport, requireInput, samePlace } from './files.ts';
 import { hasColor, type Io, styles, tableStyle } from './io.ts';
@@ -58,11 +65,18 @@ function nameOf(path: string, paths: readonly string[]): string {
 function renderRuns(comparison: Comparison, io: Io): string {
   const { runs, measure } = comparison;
   const evaluated = anyEvaluated(comparison);
+  const ranged = anyRanged(comparison);
   const table = renderTable(
     [
       { head: 'run', cut: 'late' },
       { head: 'type' },
       { head: 'method', drop: 1 },
+      ...(ranged
+        ? [
+            { head: 'range', drop: 4 },
+            { head: 'one a', drop: 3 },
+          ]
+        : []),
       { head: 'bits', align: 'right' },
       { head: 'file', align: 'right' },
       { head: 'rel. error', align: 'right' },
@@ -79,6 +93,7 @@ function renderRuns(comparison: Comparison, io: Io): string {
       run.name,
       run.report.model.fileType,
       run.report.model.method,
+      ...(ranged ? rangesOfRun(run, '') : []),
       ...figuresOf(run, evaluated, ''),
       run.best ? '*' : '',
     ]),

@@ -57,6 +57,10 @@ export function gridOf(type: RangedType, symmetry: Symmetry | null): Grid {
   return grid.kind === 'symmetric' && symmetry === 'restricted' ? { ...grid, lowest: -grid.highest } : grid;
 }
 
+/** How many values a grid has. */
+export const codesOf = ({ kind, lowest, highest }: Grid): number =>
+  kind === 'signs' ? 2 : highest - lowest + 1;
+
 /**
  * What codes stand for in a group of weights that share it. scale and offset of an affine grid are float16 values, so
  * that every block stores them exactly.

@@ -19,6 +19,17 @@ export function formatCount(count: number): string {
 export const formatError = (value: number | null): string =>
   value === null || !Number.isFinite(value) ? 'inf' : value === 0 ? '0' : value.toExponential(2);
 
+/** A share of a whole, 0 to 1: "0.391 %". */
+export const formatShare = (share: number): string => `${(100 * share).toPrecision(3)} %`;
+
+/** A weight, or the width of a bin: three digits, without an exponent where that is short. */
+export function formatWeight(value: number): string {
+  const magnitude = Math.abs(value);
+  return magnitude === 0 || (magnitude >= 1e-4 && magnitude < 1e5)
+    ? String(Number(value.toPrecision(3)))
+    : value.toExponential(2);
+}
+
 /** A ratio in dB: "23.7", "exact" for an infinite one. */
 export const formatDb = (metrics: { sqnrDb: number | null; mse: number }): string =>
   metrics.mse === 0

@@ -1,7 +1,7 @@
 import type { ErrorSums } from '../core/error-sums.ts';
 import { type Granularity, outlierBound, type RangeSums, ruleName, type Symmetry } from '../core/ranges.ts';
 import type { TensorResult } from '../core/result.ts';
-import { formatCount, formatError } from './format.ts';
+import { formatCount, formatError, formatShare } from './format.ts';
 
 /** Some of the weights of a tensor, and their error. */
 export interface ReportedPart {
@@ -53,10 +53,14 @@ export function rangesOf({ tensor, sums }: TensorResult): ReportedTensorRanges |
   };
 }
 
+/** What the ranges of all tensors whose ranges were chosen came to, and how many they are. */
+export interface ReportedModelRanges extends ReportedRanges {
+  readonly tensors: number;
+  readonly weights: number;
+}
+
 /** Of all tensors whose ranges were chosen; null where there is none. */
-export function allRanges(
-  tensors: readonly TensorResult[],
-): (ReportedRanges & { readonly tensors: number; readonly weights: number }) | null {
+export function allRanges(tensors: readonly TensorResult[]): ReportedModelRanges | null {
   const chosen = tensors.flatMap(({ sums }) => (sums.range === null ? [] : [{ sums, range: sums.range }]));
   if (chosen.length === 0) return null;
   const total = (of: (tensor: { sums: ErrorSums; range: RangeSums }) => number) =>
@@ -97,19 +101,26 @@ function partsOf(
   };
 }
 
+/** How the ranges of a run were chosen: as those of its first tensor that has any; null where there is none. */
+export const rangeChoice = (
+  tensors: readonly { readonly ranges?: ReportedTensorRanges | null }[],
+): ReportedTensorRanges | null => tensors.find(({ ranges }) => ranges)?.ranges ?? null;
+
+/** "percentile=99.9, full": the rule, and which form of the grid it is for. */
+export const ruleText = ({ rule, symmetry, center }: ReportedTensorRanges): string =>
+  [rule, ...(symmetry ? [symmetry] : []), ...(center ? ['centred'] : [])].join(', ');
+
 /** What the chosen ranges cost whom, in a line or two. */
 export function renderRanges(
-  model: ReportedRanges & { readonly tensors: number; readonly weights: number },
+  model: ReportedModelRanges,
   tensors: readonly { readonly ranges: ReportedTensorRanges | null }[],
 ): string[] {
-  const first = tensors.find(({ ranges }) => ranges !== null)?.ranges;
-  if (!first) return [];
-  const { rule, granularity, symmetry, center } = first;
-  const what = [rule, ...(symmetry ? [symmetry] : []), ...(center ? ['centred'] : [])].join(', ');
+  const choice = rangeChoice(tensors);
+  if (!choice) return [];
   const { outliers, bulk } = model;
   return [
-    `ranges ${what}, one a ${granularity}, of ${formatCount(model.weights)} weights: ` +
-      `${percent(model.clipped)} clipped, ${percent(model.zeros)} became 0`,
+    `ranges ${ruleText(choice)}, one a ${choice.granularity}, of ${formatCount(model.weights)} weights: ` +
+      `${formatShare(model.clipped)} clipped, ${formatShare(model.zeros)} became 0`,
     `       relative error ${formatError(bulk.relativeError)} of the bulk, ` +
       (outliers.weights === 0
         ? 'and there are no outliers'
@@ -117,5 +128,3 @@ export function renderRanges(
       ' (beyond 6 times the RMS of their tensor)',
   ];
 }
-
-const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`;

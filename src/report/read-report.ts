@@ -39,6 +39,13 @@ const distribution = {
   above: 'number',
   counts: ['number'],
 } as const;
+const ranges = {
+  clipped: 'number',
+  zeros: 'number',
+  outliers: { weights: 'number', relativeError: 'number?' },
+  bulk: { weights: 'number', relativeError: 'number?' },
+} as const;
+const ends = { least: 'number', most: 'number' } as const;
 
 /** What pages and tables read. */
 const shown: Shape = {
@@ -67,6 +74,7 @@ const shown: Shape = {
     }),
     outputErrors: optional({ tensors: 'number', nearest: 'number', importance: 'number', result: 'number' }),
     evaluation: optional(evaluation),
+    ranges: optional({ ...ranges, tensors: 'number', weights: 'number' }),
     metrics: { ...metrics, maxError: { value: 'number', tensor: 'string' } },
   },
   fallbacks: [
@@ -82,6 +90,15 @@ const shown: Shape = {
       weights: 'number',
       bitsPerWeight: 'number',
       bytesAfter: 'number',
+      ranges: optional({
+        ...ranges,
+        rule: 'string',
+        granularity: 'string',
+        symmetry: 'string?',
+        center: 'boolean',
+        low: ends,
+        high: ends,
+      }),
       calibration: optional({
         tokens: 'number',
         damping: 'number',

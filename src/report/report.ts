@@ -8,7 +8,7 @@ import type { RunFacts, RunHashes, RunResult, TensorResult } from '../core/resul
 import { bitsPerWeight, dataTypes, elementsOf, type TypeName } from '../core/types.ts';
 import { calibrationWarnings, type OutputErrors, outputErrorsOf } from './calibration.ts';
 import { type ErrorPlace, type Metrics, metricsOf } from './metrics.ts';
-import { allRanges, type ReportedTensorRanges, rangesOf } from './ranges.ts';
+import { allRanges, type ReportedModelRanges, type ReportedTensorRanges, rangesOf } from './ranges.ts';
 
 /** Metrics as JSON can hold them: null stands for a figure that is infinite. */
 export interface ReportedMetrics extends Omit<Metrics, 'relativeError' | 'sqnrDb' | 'maxError'> {
@@ -93,7 +93,7 @@ export interface Report {
     /** How the written file predicts a text; null where none was given. */
     readonly evaluation: Evaluation | null;
     /** Over all tensors whose ranges were chosen; null where there is none. */
-    readonly ranges: ReturnType<typeof allRanges>;
+    readonly ranges: ReportedModelRanges | null;
     /** Over all weights of the file, those left unquantized included; scales and zero points are no weights. */
     readonly metrics: ReportedMetrics & { readonly maxError: ErrorPlace & { readonly tensor: string } };
   };

@@ -1,4 +1,5 @@
 import { formatBytes, formatError } from './format.ts';
+import { rangeChoice, ruleText } from './ranges.ts';
 import type { Report } from './report.ts';
 import { sqnr } from './summary.ts';
 
@@ -61,6 +62,16 @@ export function compareRuns(reports: readonly NamedReport[]): Comparison {
 /** Whether any run was evaluated: then tables have perplexity and divergence. */
 export const anyEvaluated = ({ runs }: Comparison): boolean =>
   runs.some(({ report }) => report.model.evaluation !== null);
+
+/** Whether ranges were chosen in any run: then tables have rule and granularity. */
+export const anyRanged = ({ runs }: Comparison): boolean =>
+  runs.some(({ report }) => rangeChoice(report.tensors) !== null);
+
+/** Rule and granularity of a run's ranges; `absent` twice where none were chosen. */
+export function rangesOfRun({ report }: ComparedRun, absent: string): [rule: string, granularity: string] {
+  const choice = rangeChoice(report.tensors);
+  return choice === null ? [absent, absent] : [ruleText(choice), choice.granularity];
+}
 
 /** Bits a weight, file, relative error and SQNR of a run, and where asked perplexity and divergence; `absent` where it has none. */
 export function figuresOf({ report: { model } }: ComparedRun, evaluated: boolean, absent: string): string[] {

@@ -114,6 +114,32 @@ describe('quantize report', () => {
     expect(fake.stderr()).toBe('');
   });
 
+  it('shows rule and granularity where ranges were chosen', async () => {
+    const argv = [
+      '--method',
+      'absmax',
+      '--bits',
+      '4',
+      '--range',
+      'percentile=99.9',
+      '--granularity',
+      'tensor',
+    ];
+    const { status } = await quantize([
+      bundledModel,
+      '--quiet',
+      ...argv,
+      '-o',
+      at('ranged.gguf'),
+      '--report',
+      at('ranged.json'),
+    ]);
+    expect(status).toBe(0);
+    const fake = await compare(['Q8_0.json', 'ranged.json']);
+    expect(fake.stdout()).toMatch(/^run +type +method +range +one a +bits/);
+    expect(fake.stdout()).toMatch(/^ranged +\S+ +absmax +percentile=99\.9, full +tensor +\d/m);
+  });
+
   it('leaves unmarked what is larger and worse', async () => {
     const worse = report('Q4_0.json');
     writeFileSync(

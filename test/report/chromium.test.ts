@@ -7,7 +7,7 @@ import { renderSideBySidePage } from '../../src/report/html/side-by-side-page.ts
 import { buildReport } from '../../src/report/report.ts';
 import { compareRuns } from '../../src/report/side-by-side.ts';
 import { Chromium, findChromium } from '../support/chromium.ts';
-import { wholeReport } from '../support/reports.ts';
+import { rangedReport, wholeReport } from '../support/reports.ts';
 import { planned, result, sums } from '../support/results.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -17,6 +17,7 @@ const path = findChromium();
 const directory = temporaryDirectory();
 const pages = {
   run: renderRunPage(wholeReport(32)),
+  'chosen ranges': renderRunPage(rangedReport(2)),
   'side by side': renderSideBySidePage(
     compareRuns(
       [0.1, 0.2, 0.3].map((error, i) => ({

@@ -6,10 +6,11 @@ import { scaleStyles } from '../../src/report/html/scale.ts';
 import { shellQuote } from '../../src/report/html/shell.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { parseHtml } from '../support/html.ts';
-import { bell, wholeReport } from '../support/reports.ts';
-import { planned, result, sums } from '../support/results.ts';
+import { bell, rangedReport, wholeReport } from '../support/reports.ts';
+import { planned, rangedSums, result, sums } from '../support/results.ts';
 
 const whole = renderRunPage(wholeReport(2));
+const ranged = renderRunPage(rangedReport(1));
 
 /** Text of the page's elements of a name, tags taken out. */
 const contents = (page: string, name: string): string[] =>
@@ -22,6 +23,7 @@ const contents = (page: string, name: string): string[] =>
 
 const pages: readonly (readonly [string, string])[] = [
   ['with everything', whole],
+  ['of chosen ranges', ranged],
   [
     'of weights without layers',
     renderRunPage(buildReport(result([[planned({ name: 'w' }), sums(1024, 0.1)]]))),
@@ -106,6 +108,12 @@ describe('the page of a run', () => {
     expect(contents(whole, 'dd')).toEqual(expect.arrayContaining(['12.346 ± 0.210', '1.40e-2 nat']));
   });
 
+  it('names rule and granularity in that sentence', () => {
+    expect(parseHtml(ranged).text).toContain(
+      'absmax with ranges percentile=99.9, full, one a channel, coded 10 of 10 tensors',
+    );
+  });
+
   it('maps error and bits of every quantized tensor, as text in coloured cells that lead to histograms', () => {
     const cells = [
       ...whole.matchAll(/<td class="(noise|bits)(\d)" title="([^"]*)"><a href="#t(\d+)">([\d.]+)</g),
@@ -163,6 +171,35 @@ describe('the page of a run', () => {
     ]);
   });
 
+  it.each([
+    ['TQ2_0', null, 'M0 100v7M2 100v7M4 100v7', 'all 3 of'],
+    ['Q1_0', null, 'M0 100v7M4 100v7', 'all 2 of'],
+    ['Q5_1', null, '', 'all 32 of'],
+    ['Q4_0', 'restricted', '', 'all 15 of'],
+    ['Q8_0', 'restricted', 'M2 100v7', '1 values taken by the 32 weights from 96 on, of 255 of'],
+  ] as const)(
+    'draws the grid that a whole tensor shares where it is coarse: %s',
+    (type, symmetry, drawn, said) => {
+      const range = { rule: { kind: 'mse' }, granularity: 'tensor', symmetry, center: false } as const;
+      const one = { lowLeast: -1, lowMost: -1, highLeast: 1, highMost: 1 };
+      const made = result([[planned({ type, encoder: `${type}:range`, range }), rangedSums(1024, one)]]);
+      const side = { min: -1, max: 1, below: 0, above: 0, counts: [1, 1, 1, 1] };
+      const histogram = {
+        ...{ binWidth: 0.5, first: -2, counted: 1024, before: side, after: side },
+        group: { start: 96, weights: 32, values: [0] },
+      };
+      const page = renderRunPage(
+        buildReport({ ...made, tensors: made.tensors.map((each) => ({ ...each, histogram })) }),
+      );
+      const [, marks] = /<path class="g" d="(M[^"]* 100v7)"/.exec(page)!;
+      if (drawn !== '') expect(marks).toBe(drawn);
+      else expect(marks.split('M')).toHaveLength(1 + Number(said.split(' ')[1]));
+      expect(contents(page, 'figcaption')[0]).toContain(
+        `Code points: ${said} the range that the whole tensor shares.`,
+      );
+    },
+  );
+
   it('lists the worst tensors, fallbacks, output errors, activations and memory', () => {
     const [worst] = /<h2>The worst tensors.*?<\/table>/s.exec(whole)!;
     const rows = contents(worst, 'tr').slice(1);
@@ -177,6 +214,53 @@ describe('the page of a run', () => {
         'INT8 8.00 413 MiB 25.0 %',
       ]),
     );
+  });
+
+  it('has the ranges of the model and of each tensor, bulk and outliers apart', () => {
+    const [section] = /<h2>Ranges<.*?<\/section>/s.exec(ranged)!;
+    expect(contents(section, 'dl')).toEqual([
+      'Chosen percentile=99.9, full, one a channel Of 151 M weights in 9 of 10 quantized tensors ' +
+        'Clipped 0.0000238 % Became 0 50.0 % Bulk relative error 1.00e-2 Outliers relative error 4.44e-1 of 36 weights',
+    ]);
+    expect(contents(section, 'tr').slice(0, 2)).toEqual([
+      'tensor rule one a low end high end clipped became 0 bulk outliers',
+      'blk.0.attn_q.weight percentile=99.9, full channel -1.5 to -1 1 to 1.5 0.0000238 % 50.0 % 1.00e-2 4.44e-1',
+    ]);
+    expect(contents(section, 'tr')).toHaveLength(10);
+    expect(section).not.toContain('<details');
+    expect(whole).not.toContain('<h2>Ranges');
+  });
+
+  it('has the threshold where a tensor has one range, and a dash for outliers that are not there', () => {
+    const none = { outliers: 0, outlierX2: 0, outlierE2: 0 };
+    const one = { lowLeast: -0.0123456, lowMost: -0.0123456, highLeast: 0.0123456, highMost: 0.0123456 };
+    const range = {
+      rule: { kind: 'absmean' },
+      granularity: 'tensor',
+      symmetry: null,
+      center: false,
+    } as const;
+    const page = renderRunPage(
+      buildReport(
+        result([
+          [planned({ type: 'TQ2_0', encoder: 'TQ2_0:range', range }), rangedSums(1024, { ...none, ...one })],
+        ]),
+      ),
+    );
+    expect(contents(page, 'tr')).toContain(
+      'blk.0.ffn_down.weight absmean tensor -0.0123 0.0123 0.391 % 50.0 % 2.48e-2 –',
+    );
+    expect(contents(page, 'dd')).toContain('none');
+  });
+
+  it('folds the ranges of many tensors behind the worst, under 2 MB for 32 layers', () => {
+    const page = renderRunPage(rangedReport(32));
+    const [section] = /<h2>Ranges<.*?<\/section>/s.exec(page)!;
+    const [open, all] = section.split('<details>');
+    expect(contents(open, 'tr')).toHaveLength(11);
+    expect(contents(all, 'summary')).toEqual(['Every tensor: 288']);
+    expect(contents(all, 'tr')).toHaveLength(289);
+    expect(Buffer.byteLength(page)).toBeLessThan(2e6);
   });
 
   it('says how to make the file again', () => {

@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { ErrorSums } from '../../src/core/error-sums.ts';
 import type { PlannedTensor } from '../../src/core/plan.ts';
 import { renderRanges } from '../../src/report/ranges.ts';
 import { buildReport, isQuantized } from '../../src/report/report.ts';
-import { plan, planned, result, sums } from '../support/results.ts';
+import { plan, planned, rangedSums, result, sums } from '../support/results.ts';
 
 const norm = planned({
   name: 'output_norm.weight',
@@ -182,16 +181,7 @@ describe('chosen ranges', () => {
     symmetry: 'full',
     center: false,
   };
-  // 1024 weights of 1, but 4 of 3, of which nothing but clipping is lost.
-  const clipped: ErrorSums = {
-    ...sums(1024, 0),
-    sumX2: 1020 + 36,
-    sumE2: 16 + 10.2,
-    range: {
-      ...{ clipped: 4, zeros: 512, outliers: 4, outlierX2: 36, outlierE2: 16 },
-      ...{ lowLeast: -1.5, lowMost: -1, highLeast: 1, highMost: 1.5 },
-    },
-  };
+  const clipped = rangedSums();
   const { model, tensors } = buildReport(
     result([
       [planned({ type: 'Q8_0', encoder: 'Q8_0:range', range }), clipped],

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { renderSideBySidePage } from '../../src/report/html/side-by-side-page.ts';
 import { parseReport, ReportFileError } from '../../src/report/read-report.ts';
 import { buildReport, type Report } from '../../src/report/report.ts';
-import { compareRuns } from '../../src/report/side-by-side.ts';
+import { compareRuns, rangesOfRun } from '../../src/report/side-by-side.ts';
 import { parseHtml } from '../support/html.ts';
-import { wholeReport } from '../support/reports.ts';
+import { rangedReport, wholeReport } from '../support/reports.ts';
 import { evaluation, planned, result, sums } from '../support/results.ts';
 
 /** A run whose file has `bytes`, whose weights have this error, and whose KL divergence, if any, is `divergence`. */
@@ -91,6 +91,22 @@ describe('runs side by side', () => {
       '#run4',
     ]);
     expect(page).not.toMatch(/NaN|Infinity|undefined/);
+  });
+
+  it('show rule and granularity where ranges were chosen in any of them', () => {
+    const heads = (...reports: Report[]) => {
+      const page = renderSideBySidePage(compare(...reports), '1.2.3');
+      const { text } = parseHtml(page);
+      return text.slice(text.indexOf('no.')).replace(/\s+/g, ' ');
+    };
+    const some = heads(rangedReport(1), run(10, 0.1));
+    expect(some).toMatch(/^no\. ?run ?type ?method ?range ?one a ?bits/);
+    expect(some).toContain('percentile=99.9, full');
+    expect(heads(run(20, 0.1), run(10, 0.1))).not.toContain('one a');
+    expect(compare(run(10, 0.1), rangedReport(1)).runs.map((each) => rangesOfRun(each, ''))).toEqual([
+      ['', ''],
+      ['percentile=99.9, full', 'channel'],
+    ]);
   });
 
   it('make a page of runs that are all exact', () => {

@@ -4,7 +4,16 @@ import type { RunResult } from '../../src/core/result.ts';
 import { elementsOf } from '../../src/core/types.ts';
 import { buildReport, type Report } from '../../src/report/report.ts';
 import { uniform } from './random.ts';
-import { calibrated, calibrationFacts, evaluation, plan, planned, result, sums } from './results.ts';
+import {
+  calibrated,
+  calibrationFacts,
+  evaluation,
+  plan,
+  planned,
+  rangedSums,
+  result,
+  sums,
+} from './results.ts';
 
 /** A histogram of bell form: 2 * `half` bins over -1 .. 1. */
 export function bell(weights: number, half = 100, seed = 1): Histogram {
@@ -80,4 +89,30 @@ export function wholeReport(layers: number, over: Partial<RunResult> = {}): Repo
     },
     ['my model', '--method', 'gptq', '--report', "it's.html"],
   );
+}
+
+/** Report of a run that chose the ranges of all matrices of its layers, and left the embedding to ggml's coding. */
+export function rangedReport(layers: number): Report {
+  const names = Array.from({ length: layers }, (_, layer) =>
+    kinds.map((kind) => `blk.${layer}.${kind}.weight`),
+  );
+  const range: PlannedTensor['range'] = {
+    rule: { kind: 'percentile', percent: 99.9 },
+    granularity: 'channel',
+    symmetry: 'full',
+    center: false,
+  };
+  const embedding = planned({ name: 'token_embd.weight', shape: [4096, 1000], type: 'Q6_K' });
+  const tensors = names
+    .flat()
+    .map((name) => planned({ name, shape: [4096, 4096], type: 'Q8_0', encoder: 'Q8_0:range', range }));
+  const made = result([
+    [embedding, sums(4_096_000, 0.01)],
+    ...tensors.map((tensor) => [tensor, rangedSums(4096 ** 2)] as [PlannedTensor, ReturnType<typeof sums>]),
+  ]);
+  return buildReport({
+    ...made,
+    plan: plan({ tensors: [embedding, ...tensors], fileType: 'Q8_0', method: 'absmax' }),
+    tensors: made.tensors.map((each, i) => ({ ...each, histogram: bell(each.sums.count, 100, i) })),
+  });
 }

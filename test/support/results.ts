@@ -3,6 +3,7 @@ import type { Checkpoint, StoredTensor } from '../../src/core/checkpoint.ts';
 import { type ErrorSums, emptyErrorSums } from '../../src/core/error-sums.ts';
 import type { Evaluation } from '../../src/core/evaluation.ts';
 import type { Plan, PlannedTensor } from '../../src/core/plan.ts';
+import type { RangeSums } from '../../src/core/ranges.ts';
 import type { RunResult, TensorResult } from '../../src/core/result.ts';
 import { bytesOf, elementsOf } from '../../src/core/types.ts';
 
@@ -79,6 +80,17 @@ export const sums = (count: number, error: number, at = 0): ErrorSums => ({
   sumE2: count * error ** 2,
   maxError: Math.abs(error),
   maxErrorAt: at,
+});
+
+/** As many weights of 1 as `sums`, but 4 of 3, of which nothing but clipping is lost; half of them came back as 0. */
+export const rangedSums = (count = 1024, over: Partial<RangeSums> = {}): ErrorSums => ({
+  ...sums(count, 0),
+  sumX2: count - 4 + 36,
+  sumE2: 16 + 0.01 * (count - 4),
+  range: {
+    ...{ clipped: 4, zeros: count / 2, outliers: 4, outlierX2: 36, outlierE2: 16 },
+    ...{ lowLeast: -1.5, lowMost: -1, highLeast: 1, highMost: 1.5, ...over },
+  },
 });
 
 export const result = (

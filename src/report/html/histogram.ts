@@ -1,5 +1,6 @@
 import type { Distribution, Histogram } from '../../core/histogram.ts';
-import { formatCount, formatDb } from '../format.ts';
+import { codesOf, gridOf, isRangedType } from '../../core/ranges.ts';
+import { formatCount, formatDb, formatWeight } from '../format.ts';
 import type { ReportedTensor } from '../report.ts';
 import { anchorOf, type Placed } from './heat-map.ts';
 import { html, Markup } from './markup.ts';
@@ -8,6 +9,8 @@ import { html, Markup } from './markup.ts';
 const HEIGHT = 100;
 /** Length of the marks of code points, below the bottom. */
 const MARK = 7;
+/** Code points of a whole grid that are drawn at most: more would be a bar. */
+const MOST_POINTS = 40;
 
 /** The histogram of each tensor that has one, folded. */
 export function renderHistograms(tensors: readonly ReportedTensor[]): Markup {
@@ -16,7 +19,7 @@ export function renderHistograms(tensors: readonly ReportedTensor[]): Markup {
 <li>${key('b', 'M0 12V3H22V12')}before</li>
 <li>${key('a', 'M0 10V4H11V8H22')}after</li>
 <li>${key('t', 'M11 0V12')}smallest and largest decoded value</li>
-<li>${key('g', 'M4 2V10M11 2V10M18 2V10')}code points of one group</li>
+<li>${key('g', 'M4 2V10M11 2V10M18 2V10')}code points</li>
 </ul>
 ${placed.flatMap((each) => (each.tensor.histogram ? [renderDetails(each, each.tensor.histogram)] : []))}`;
 }
@@ -32,8 +35,8 @@ ${renderHistogram(histogram, tensor, anchorOf(index))}
 
 /**
  * One picture: the weights before as an area, after as a line, counts on a logarithmic scale. Dashed lines are the
- * smallest and the largest decoded value, which is where the coding clips; short marks the code points that a group
- * of weights with one scale takes.
+ * smallest and the largest decoded value, which is where the coding clips; short marks the code points: of a tensor with
+ * one range all that lie in the picture, where they are few, else those that a group of weights with one scale takes.
  */
 function renderHistogram(histogram: Histogram, tensor: ReportedTensor, anchor: string): Markup {
   const { binWidth, first, before, after, counted, group } = histogram;
@@ -46,6 +49,15 @@ function renderHistogram(histogram: Histogram, tensor: ReportedTensor, anchor: s
       .filter(inside)
       .map((value) => `M${round(place(value))} ${top}v${length}`)
       .join('');
+  const grid = gridPoints(tensor);
+  const whole = grid !== null && grid.filter(inside).length <= MOST_POINTS;
+  const taken = `${group.values.length} values taken by the ${group.weights} weights from ${group.start} on`;
+  const points =
+    grid === null
+      ? `${taken}, which share one scale`
+      : whole
+        ? `all ${grid.length} of the range that the whole tensor shares`
+        : `${taken}, of ${grid.length} of the range that the whole tensor shares`;
   const share = counted === tensor.weights ? '' : `, counted in ${formatCount(counted)} of them`;
   const name = `Histogram of the ${formatCount(tensor.weights)} weights of ${tensor.name}, before and after`;
   return html`<figure id="${anchor}">
@@ -54,11 +66,19 @@ function renderHistogram(histogram: Histogram, tensor: ReportedTensor, anchor: s
 <path class="b" d="${new Markup(steps(before.counts, most, true))}"/>
 <path class="a" d="${new Markup(steps(after.counts, most, false))}"/>
 <path class="t" d="${marks([after.min, after.max], 0, HEIGHT)}"/>
-<path class="g" d="${marks(group.values, HEIGHT, MARK)}"/>
+<path class="g" d="${marks(whole ? grid : group.values, HEIGHT, MARK)}"/>
 </svg>
-<div class="axis" aria-hidden="true"><span>${short(first * binWidth)}</span><i style="left:${round((-100 * first) / bins)}%">0</i><span>${short((first + bins) * binWidth)}</span></div>
-<figcaption>${formatCount(tensor.weights)} weights${share}, in bins of ${short(binWidth)}; height is the logarithm of the count, up to ${formatCount(most)}. Before: ${extent(before)}. After: ${extent(after)}; nothing decodes beyond. Code points: ${group.values.length} values taken by the ${group.weights} weights from ${group.start} on, which share one scale.</figcaption>
+<div class="axis" aria-hidden="true"><span>${formatWeight(first * binWidth)}</span><i style="left:${round((-100 * first) / bins)}%">0</i><span>${formatWeight((first + bins) * binWidth)}</span></div>
+<figcaption>${formatCount(tensor.weights)} weights${share}, in bins of ${formatWeight(binWidth)}; height is the logarithm of the count, up to ${formatCount(most)}. Before: ${extent(before)}. After: ${extent(after)}; nothing decodes beyond. Code points: ${points}.</figcaption>
 </figure>`;
+}
+
+/** What the codes of a tensor with one range stand for, from its low end to its high end; null for any other tensor. */
+function gridPoints({ type, ranges }: ReportedTensor): number[] | null {
+  if (ranges?.granularity !== 'tensor' || !isRangedType(type)) return null;
+  const [low, high] = [ranges.low.least, ranges.high.most];
+  const steps = codesOf(gridOf(type, ranges.symmetry)) - 1;
+  return Array.from({ length: steps + 1 }, (_, i) => low + (i / steps) * (high - low));
 }
 
 /** A line of steps over the bins, one unit a bin; closed at the bottom for an area. */
@@ -85,15 +105,7 @@ function extent({ min, max, below, above }: Distribution): string {
     ...(below > 0 ? [`${formatCount(below)} left`] : []),
     ...(above > 0 ? [`${formatCount(above)} right`] : []),
   ];
-  return `${short(min)} to ${short(max)}${beyond.length > 0 ? `, ${beyond.join(' and ')} of the picture` : ''}`;
+  return `${formatWeight(min)} to ${formatWeight(max)}${beyond.length > 0 ? `, ${beyond.join(' and ')} of the picture` : ''}`;
 }
 
 const round = (value: number): number => Math.round(100 * value) / 100;
-
-/** Three digits, without an exponent where that is short. */
-const short = (value: number): string => {
-  const magnitude = Math.abs(value);
-  return magnitude === 0 || (magnitude >= 1e-4 && magnitude < 1e5)
-    ? String(Number(value.toPrecision(3)))
-    : value.toExponential(2);
-};

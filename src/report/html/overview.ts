@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { withError } from '../evaluation.ts';
 import { formatBytes, formatCount, formatError } from '../format.ts';
+import { rangeChoice, ruleText } from '../ranges.ts';
 import type { Report } from '../report.ts';
 import { sqnr } from '../summary.ts';
 import { html, type Markup } from './markup.ts';
@@ -17,10 +18,15 @@ export function renderOverview(report: Report): Markup {
   const calibrated = model.calibration
     ? `, calibrated on ${formatCount(model.calibration.tokens)} tokens,`
     : '';
+  const choice = rangeChoice(report.tensors);
+  const ranges =
+    choice === null
+      ? null
+      : html` with ranges <b>${ruleText(choice)}</b>, one a <b>${choice.granularity}</b>${calibrated === '' ? ',' : null}`;
   return html`<header>
 <p class="kicker">Quantization report</p>
 <h1>${runName(report)} as ${model.fileType}</h1>
-<p class="lead"><b>${model.method}</b>${calibrated} coded ${quantizedTensors} of ${tensors} tensors onto coarser grids${under}: the ${formatCount(weights)} weights take <b>${formatBytes(model.bytesAfter)}</b> instead of ${formatBytes(model.bytesBefore)}, ${metrics.mse === 0 ? html`and are <b>exact</b>` : html`with noise <b>${sqnr(metrics)} below them</b>`}.</p>
+<p class="lead"><b>${model.method}</b>${ranges}${calibrated} coded ${quantizedTensors} of ${tensors} tensors onto coarser grids${under}: the ${formatCount(weights)} weights take <b>${formatBytes(model.bytesAfter)}</b> instead of ${formatBytes(model.bytesBefore)}, ${metrics.mse === 0 ? html`and are <b>exact</b>` : html`with noise <b>${sqnr(metrics)} below them</b>`}.</p>
 ${model.notRunnableReason === null ? null : html`<p class="warn">llama.cpp cannot run this file: ${model.notRunnableReason}</p>`}
 <dl class="cards">
 ${card('File', formatBytes(model.fileBytes), `${model.compressionRatio.toFixed(2)} times smaller than its input`)}

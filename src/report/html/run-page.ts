@@ -7,12 +7,14 @@ import { renderHistograms } from './histogram.ts';
 import { html, type Markup } from './markup.ts';
 import { renderMemory, renderOverview, runName } from './overview.ts';
 import { facts, renderPage, section, table } from './page.ts';
+import { renderRangeSection } from './ranges.ts';
 import { shellQuote } from './shell.ts';
 import { mono, renderActivations, renderFallbackTable, renderWorst } from './tables.ts';
 
 /** The report of one run as a page. Pure. */
 export function renderRunPage(report: Report): string {
   const { model, tensors, fallbacks, notes, warnings, activations, run } = report;
+  const ranges = renderRangeSection(report);
   const drawn = tensors.some(({ histogram }) => histogram !== undefined);
   const sections = [
     ...(warnings.length + notes.length > 0
@@ -35,6 +37,17 @@ export function renderRunPage(report: Report): string {
             'The worst tensors',
             'By relative error: the share of a tensor’s energy that became noise.',
             renderWorst(tensors),
+          ),
+        ]
+      : []),
+    ...(ranges !== null
+      ? [
+          section(
+            'Ranges',
+            'Which weights the codes reach: a weight is clipped beyond the ends of its range by more than half a step. ' +
+              'Outliers are beyond 6 times the root mean square of their tensor, the bulk is all others; ' +
+              'of both the relative error.',
+            ranges,
           ),
         ]
       : []),

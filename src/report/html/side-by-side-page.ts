@@ -1,5 +1,12 @@
 import { formatBytes, formatError } from '../format.ts';
-import { anyEvaluated, type ComparedRun, type Comparison, figuresOf } from '../side-by-side.ts';
+import {
+  anyEvaluated,
+  anyRanged,
+  type ComparedRun,
+  type Comparison,
+  figuresOf,
+  rangesOfRun,
+} from '../side-by-side.ts';
 import { html, type Markup } from './markup.ts';
 import { renderPage, scrolling, section } from './page.ts';
 
@@ -66,18 +73,21 @@ const round = (value: number): number => Math.round(100 * value) / 100;
 function renderRuns(comparison: Comparison): Markup {
   const { runs } = comparison;
   const evaluated = anyEvaluated(comparison);
+  const ranged = anyRanged(comparison);
+  const names = ['run', 'type', 'method', ...(ranged ? ['range', 'one a'] : [])];
   const heads = [
     ...['bits a weight', 'file', 'relative error', 'SQNR'],
     ...(evaluated ? ['perplexity', 'KL divergence, nat'] : []),
   ];
   return scrolling(
     'Runs',
-    html`<table class="list"><thead><tr><th scope="col" class="num">no.</th><th scope="col">run</th><th scope="col">type</th><th scope="col">method</th>${heads.map((head) => html`<th scope="col" class="num">${head}</th>`)}<th scope="col">front</th></tr></thead>
+    html`<table class="list"><thead><tr><th scope="col" class="num">no.</th>${names.map((name) => html`<th scope="col">${name}</th>`)}${heads.map((head) => html`<th scope="col" class="num">${head}</th>`)}<th scope="col">front</th></tr></thead>
 <tbody>${runs.map((run, i) => {
       const { name, report, best } = run;
       const { model } = report;
       const figures = figuresOf(run, evaluated, '–');
-      return html`<tr id="run${i + 1}"><td class="num">${i + 1}</td><th scope="row">${name}</th><td>${model.fileType}</td><td>${model.method}</td>${figures.map((figure) => html`<td class="num">${figure}</td>`)}<td>${best ? html`<span class="yes">front</span>` : null}</td></tr>
+      const texts = [...[model.fileType, model.method], ...(ranged ? rangesOfRun(run, '–') : [])];
+      return html`<tr id="run${i + 1}"><td class="num">${i + 1}</td><th scope="row">${name}</th>${texts.map((text) => html`<td>${text}</td>`)}${figures.map((figure) => html`<td class="num">${figure}</td>`)}<td>${best ? html`<span class="yes">front</span>` : null}</td></tr>
 `;
     })}</tbody></table>`,
   );
