@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { UsageError } from '../../src/core/errors.ts';
 import { elementsOf } from '../../src/core/types.ts';
-import { quantize } from '../../src/pipeline.ts';
+import { evaluate } from '../../src/model-runs.ts';
+import { planQuantization, quantize } from '../../src/pipeline.ts';
 import { readGguf } from '../../src/read/gguf.ts';
+import { repository } from '../support/checkpoints.ts';
+import { conversions, sotu } from '../support/conversions.ts';
 import { gaussian } from '../support/random.ts';
 import { floatTensor, writeSafetensors } from '../support/safetensors-writer.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -65,5 +69,34 @@ describe('--method zero-point --bits 8', async () => {
     const { sums } = result.tensors.find(({ tensor }) => tensor.name === `${name}.weight`)!;
     expect(sums.maxError).toBe(worst);
     expect(sums.count).toBe(values.length);
+  });
+});
+
+describe('a file that nothing runs', () => {
+  const method = { method: 'zero-point', bits: 8 } as const;
+  const text = join(repository, 'fixtures/text/eval.txt');
+  const failure = async (act: () => unknown): Promise<Error> => {
+    try {
+      await act();
+    } catch (error) {
+      return error as Error;
+    }
+    throw new Error('nothing was refused');
+  };
+
+  it('is not made to be evaluated', async () => {
+    const error = await failure(() => planQuantization({ input: sotu, ...method, evalText: text }));
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error.message).toMatch(/--eval runs the file[\s\S]*no GGUF block type has an integer zero point/);
+    expect(planQuantization({ input: sotu, ...method }).plan.runnable.yes).toBe(false);
+  });
+
+  it('is named as what it is when it is to be run, with three of its tensors', async () => {
+    const { path } = await conversions(sotu)(method);
+    const error = await failure(() => evaluate({ input: path, text, context: 64, windows: 1, threads: 1 }));
+    expect(error.name).toBe('ForwardTensorError');
+    expect(error.message).toContain('8-bit zero-point codes cannot be run');
+    expect(error.message).toMatch(/tensor: +(\S+, ){2}\S+ and 55 more\n/);
+    expect(error.message).not.toContain('metadata');
   });
 });
