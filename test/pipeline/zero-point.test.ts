@@ -1,13 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { showPlan } from '../../src/cli/dry-run.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { elementsOf } from '../../src/core/types.ts';
 import { evaluate } from '../../src/model-runs.ts';
 import { planQuantization, quantize } from '../../src/pipeline.ts';
 import { readGguf } from '../../src/read/gguf.ts';
+import { formatCount } from '../../src/report/format.ts';
+import { buildReport } from '../../src/report/report.ts';
 import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
+import { fakeIo } from '../support/io.ts';
 import { gaussian } from '../support/random.ts';
 import { floatTensor, writeSafetensors } from '../support/safetensors-writer.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -73,6 +77,7 @@ describe('--method zero-point --bits 8', async () => {
 });
 
 describe('a file that nothing runs', () => {
+  const converted = conversions(sotu);
   const method = { method: 'zero-point', bits: 8 } as const;
   const text = join(repository, 'fixtures/text/eval.txt');
   const failure = async (act: () => unknown): Promise<Error> => {
@@ -91,8 +96,19 @@ describe('a file that nothing runs', () => {
     expect(planQuantization({ input: sotu, ...method }).plan.runnable.yes).toBe(false);
   });
 
+  it('has the weights and bits in its plan that its report has', async () => {
+    const { plan, layout } = planQuantization({ input: sotu, ...method });
+    const fake = fakeIo();
+    await showPlan(plan, layout, false, fake.io);
+    const { model } = buildReport((await converted(method)).result);
+    expect(fake.stdout()).toContain(
+      `${formatCount(model.weights)} weights in ${model.tensors} tensors, ${model.bitsPerWeight.toFixed(2)} bits per weight`,
+    );
+    expect(model.bitsPerWeight.toFixed(2)).toBe('8.15');
+  });
+
   it('is named as what it is when it is to be run, with three of its tensors', async () => {
-    const { path } = await conversions(sotu)(method);
+    const { path } = await converted(method);
     const error = await failure(() => evaluate({ input: path, text, context: 64, windows: 1, threads: 1 }));
     expect(error.name).toBe('ForwardTensorError');
     expect(error.message).toContain('8-bit zero-point codes cannot be run');
