@@ -23,7 +23,7 @@ import { noProgress } from './quantize/progress.ts';
 import { findRanges } from './quantize/ranges.ts';
 import { isQuantized } from './report/report.ts';
 import { resolveResources } from './resources.ts';
-import { filesOf, hashesOf, hostFacts, tensorResult } from './run-result.ts';
+import { filesOf, hashesBeside, hashesOf, hostFacts, tensorResult } from './run-result.ts';
 import { Stopwatch } from './stopwatch.ts';
 import type { Layout } from './write/gguf.ts';
 import { partialPath } from './write/journal.ts';
@@ -74,6 +74,7 @@ export async function quantize(
   const { plan, layout, output, inputs, activations } = planQuantization(options, enter);
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
+  const inputHashes = await hashesBeside(options);
   const evalWindows = readEvalText(options, target, plan);
   const { files } = plan.checkpoint;
   const checkInterrupted = (opened: OutputTargets | null) => {
@@ -178,7 +179,7 @@ export async function quantize(
     calibration: calibrated?.facts() ?? null,
     ...evaluated,
     ...(activations && { activations }),
-    hashes: hashesOf(key, layout, outputHashes),
+    hashes: hashesOf(key, inputHashes, layout, outputHashes),
     run: {
       startedAt: startedAt.toISOString(),
       seconds: stopwatch.seconds(),

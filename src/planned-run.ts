@@ -83,6 +83,7 @@ export function planQuantization(
     { ...options, container, canWrite, canWeigh, forwardPasses: forwardArchitectures },
     importance,
   );
+  requireRunnable(planned, options);
   const statistics = inputStatistics(options);
   const tensors = statistics
     ? withInputScales(planned.tensors, statistics, options.inputScaleRange ?? 'mse')
@@ -100,6 +101,15 @@ export function planQuantization(
   const texts = [imatrix, inputScales, evalText, ...calibration].filter((path) => path !== undefined);
   const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
   return { plan, layout, output, inputs, ...(statistics && { activations: reportedRanges(statistics) }) };
+}
+
+/** @throws UsageError where the result is to be evaluated, and nothing runs it */
+function requireRunnable({ runnable }: Plan, { evalText }: QuantizeOptions): void {
+  if (runnable.yes || evalText === undefined) return;
+  throw new UsageError('--eval runs the file that is written, and this one cannot be run', {
+    got: runnable.reason,
+    advice: 'leave out --eval, or choose another method or type',
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Plan, PlannedTensor } from '../core/plan.ts';
 import { bitsPerWeight, bytesOf, elementsOf } from '../core/types.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
-import { fallbackOf } from '../report/report.ts';
+import { fallbackOf, holdsWeights } from '../report/report.ts';
 import { renderFallbacks } from '../report/summary.ts';
 import type { Layout } from '../write/gguf.ts';
 import { type Io, jsonText, tableStyle } from './io.ts';
@@ -22,7 +22,7 @@ export async function showPlan(plan: Plan, layout: Layout, json: boolean, io: Io
     reason:
       tensor.fallbackFrom === undefined ? tensor.reason : `not ${tensor.fallbackFrom}: ${tensor.reason}`,
   }));
-  const weights = made.reduce((total, { shape }) => total + elementsOf(shape), 0);
+  const weights = made.filter(holdsWeights).reduce((total, { shape }) => total + elementsOf(shape), 0);
   const bytes = tensors.reduce((total, tensor) => total + tensor.bytes, 0);
   const important = made.filter(({ importance }) => importance !== undefined).length;
   const calibrated = made.filter((tensor) => tensor.calibrated !== undefined).length;

@@ -75,16 +75,18 @@ interface Evaluated {
 async function describeEvaluation(evaluation: Evaluation, style: TableStyle): Promise<string[]> {
   const { base, activations, layers } = evaluation;
   if (base === null && activations === undefined) return [renderEvaluation(evaluation).join('\n')];
-  const [{ renderDivergence }, { renderActivations, renderLayers, renderOperations }] = await Promise.all([
-    import('../report/table.ts'),
-    import('../report/activations.ts'),
-  ]);
+  const [{ renderDivergence }, { renderActivations, renderFloatInputs, renderLayers, renderOperations }] =
+    await Promise.all([import('../report/table.ts'), import('../report/activations.ts')]);
   return [
     ...(layers && layers.length > 0 ? [renderLayers(layers, style)] : []),
     ...(base === null ? [] : [renderDivergence(evaluation, base, style)]),
     ...(activations === undefined
       ? []
-      : [renderActivations(evaluation, activations, style), ...renderOperations(activations)]),
+      : [
+          renderActivations(evaluation, activations, style),
+          ...renderFloatInputs(activations),
+          ...renderOperations(activations),
+        ]),
     ...renderEvaluation({ ...evaluation, base: null }),
   ];
 }

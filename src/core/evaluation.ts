@@ -27,8 +27,10 @@ export interface Evaluation {
 export interface ActivationEvaluation extends Pick<Evaluation, 'perplexity' | 'standardError' | 'base'> {
   /** As the command line names it: "static:8:mse". */
   readonly scheme: string;
-  /** Of an activation. */
+  /** Of an activation; 16 where the scheme left those of all matrices in floats. */
   readonly bits: number;
+  /** Set where it left some in floats: of so many matrices, of how many. */
+  readonly floatInputs?: { readonly matrices: number; readonly of: number };
   /** Set for a BitLinear forward pass. */
   readonly operations?: Operations;
 }

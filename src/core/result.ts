@@ -26,10 +26,12 @@ export interface TensorResult {
 
 /** SHA-256 hashes, in hex, of what went in and what came out. A header is all that lies before the tensors' data. */
 export interface RunHashes {
+  /** Files of the model by their headers; others, as of importance, as a whole. */
   readonly inputs: readonly {
     readonly name: string;
     readonly bytes: number;
-    readonly headerSha256: string;
+    readonly headerSha256: string | null;
+    readonly sha256: string | null;
   }[];
   /** Of the plan's tensors: name, shape, type, coding, place in the input. */
   readonly planSha256: string;

@@ -6,12 +6,7 @@ import type { Step } from '../calibrate/forward/step.ts';
 import { checkTensors } from '../calibrate/forward/tensors.ts';
 import { WeightSource } from '../calibrate/forward/weights.ts';
 import type { Team } from '../compute/team.ts';
-import {
-  type ActivationScheme,
-  type ActivationStatistics,
-  activationsName,
-  bitsOf,
-} from '../core/activations.ts';
+import { type ActivationScheme, type ActivationStatistics, activationsName } from '../core/activations.ts';
 import { UsageError } from '../core/errors.ts';
 import type { ActivationEvaluation, Evaluation } from '../core/evaluation.ts';
 import { storedType } from '../core/plan.ts';
@@ -108,9 +103,10 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
     const quantized = schemes.map((scheme): ActivationEvaluation => {
       const activations = simulated(scheme);
       const { tokens: _, ...found } = run(activations, predict);
-      const { operations } = activations;
+      const { bits, floatInputs, operations } = activations;
       return {
-        ...{ scheme: activationsName(scheme), bits: bitsOf(scheme), ...found },
+        ...{ scheme: activationsName(scheme), bits, ...found },
+        ...(floatInputs && { floatInputs }),
         ...(operations && { operations }),
       };
     });

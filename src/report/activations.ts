@@ -89,6 +89,17 @@ export function renderLayers(layers: readonly LayerError[], style: TableStyle): 
   );
 }
 
+/** Schemes that left inputs in floats. */
+export const renderFloatInputs = (activations: readonly ActivationEvaluation[]): string[] =>
+  activations.flatMap(({ scheme, floatInputs }) =>
+    floatInputs === undefined
+      ? []
+      : [
+          `${scheme}: inputs of ${floatInputs.matrices} of ${floatInputs.of} matrices, whose weights have 16 or 32 bits, ` +
+            'kept as floats, as llama.cpp does',
+        ],
+  );
+
 /** What a BitLinear forward pass took. */
 export const renderOperations = (activations: readonly ActivationEvaluation[]): string[] =>
   activations.flatMap(({ operations }) =>

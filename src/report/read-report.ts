@@ -123,7 +123,7 @@ const shown: Shape = {
     { tensor: 'string', absmax: 'number', percentile: 'number', mse: 'number', entropy: 'number' },
   ]),
   hashes: {
-    inputs: [{ name: 'string', bytes: 'number', headerSha256: 'string' }],
+    inputs: [{ name: 'string', bytes: 'number', headerSha256: 'string?', sha256: 'string?' }],
     planSha256: 'string',
     outputs: [{ bytes: 'number', headerSha256: 'string', sha256: 'string?' }],
   },

@@ -120,7 +120,7 @@ export const isQuantized = (tensor: PlannedTensor): boolean =>
   holdsWeights(tensor) && (dataTypes[tensor.type].kind === 'quantized' || tensor.encoder.includes(':'));
 
 /** Scales and zero points of rows are part of how weights are coded, as the scales inside blocks are: no weights; nor are scales of inputs. */
-const holdsWeights = ({ name, source }: PlannedTensor): boolean =>
+export const holdsWeights = ({ name, source }: PlannedTensor): boolean =>
   source.kind !== 'row-range' && !isInputScale(name);
 
 /** Everything that is known about a finished run, and the command line that asked for it. Pure. */

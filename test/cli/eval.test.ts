@@ -77,6 +77,10 @@ describe('quantize eval', () => {
       activations: [
         { scheme: 'dynamic:8', bits: 8, perplexity: 12.5, standardError: 0.3, base: base_ },
         {
+          ...{ scheme: 'dynamic-block:4', bits: 16, perplexity: 12.4, standardError: 0.3, base: base_ },
+          floatInputs: { matrices: 29, of: 29 },
+        },
+        {
           ...{ scheme: 'bitlinear', bits: 8, perplexity: 13, standardError: 0.3, base: base_ },
           operations: {
             ...{ ternaryMatrices: 28, otherMatrices: 1, additions: 2e9, skippedZeros: 1e9 },
@@ -107,6 +111,8 @@ describe('quantize eval', () => {
       /^blk\.0\.ffn_down\.weight +Q4_K +2\.00e-3 +3\.00e-3/,
       /^none +4\.8\/16 +12\.346 ± 0\.210 +1\.40e-2 +9\.00e-2 +95\.25 %$/,
       /^dynamic:8 +4\.8\/8 +12\.500 ± 0\.300/,
+      /^dynamic-block:4 +4\.8\/16 +12\.400/,
+      /^dynamic-block:4: inputs of 29 of 29 matrices, whose weights have 16 or 32 bits, kept as floats/,
       /^bitlinear: 28 ternary matrices \(1 others in float32\): 2\.00 B additions, 1\.00 B left out/,
     ]) {
       expect(lines).toContainEqual(expect.stringMatching(line));

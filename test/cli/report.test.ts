@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { reportCommand } from '../../src/cli/report.ts';
 import { dataTypes, type TypeName } from '../../src/core/types.ts';
+import { STATISTICS } from '../../src/read/activation-statistics.ts';
 import type { Report } from '../../src/report/report.ts';
 import { bundledModel, hashOf, quantize, root } from '../support/cli.ts';
 import { parseHtml } from '../support/html.ts';
+import { imatrixBytes } from '../support/imatrix-writer.ts';
 import { fakeIo } from '../support/io.ts';
 import { type Schema, violations } from '../support/json-schema.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
@@ -76,6 +78,39 @@ describe('a run with a page and JSON', () => {
     const refused = await quantize([...again.filter((flag) => flag !== '--force'), at('mine.html')]);
     expect(refused.status).toBe(1);
     expect(refused.stderr).toContain('would replace a file that is not a report');
+  });
+
+  it('has the whole hash of a file of importance, and of one of statistics', async () => {
+    const names = ['attn_q', 'attn_k', 'attn_v', 'attn_output', 'ffn_gate', 'ffn_up', 'ffn_down'];
+    const matrices = [0, 1, 2, 3].flatMap((layer) => names.map((name) => `blk.${layer}.${name}.weight`));
+    const columnsOf = (name: string) => (name.includes('ffn_down') ? 768 : 256);
+    const entries = [...matrices, 'token_embd.weight'].map((name) => ({
+      ...{ name, sums: new Float32Array(columnsOf(name)).fill(2), counts: [1] },
+    }));
+    writeFileSync(at('im.gguf'), imatrixBytes(entries));
+    const groups = matrices.map((name) => ({
+      ...{ tensors: [name], expert: null, columns: columnsOf(name), inputs: 0, ranges: [] },
+    }));
+    writeFileSync(at('stats.json'), JSON.stringify({ ...STATISTICS, groups }));
+    const { status, stderr } = await quantize([
+      ...[bundledModel, '--quiet', '--type', 'Q4_0', '-o', at('im-Q4_0.gguf'), '--imatrix', at('im.gguf')],
+      ...['--input-scales', at('stats.json'), '--report', at('im.json'), '--report', at('im.html')],
+    ]);
+    expect([status, stderr]).toEqual([0, '']);
+    const made = report('im.json');
+    const schema = JSON.parse(readFileSync(join(root, 'docs/report.schema.json'), 'utf8')) as Schema;
+    expect(violations(made, schema)).toEqual([]);
+    const [model, ...beside] = made.hashes.inputs;
+    expect(model).toMatchObject({ name: 'model.safetensors', sha256: null });
+    expect(beside).toEqual(
+      ['im.gguf', 'stats.json'].map((name) => ({
+        ...{ name, bytes: statSync(at(name)).size, headerSha256: null, sha256: hashOf(at(name)) },
+      })),
+    );
+    for (const { name, sha256 } of beside) {
+      expect(text('im.html')).toContain(`in: ${name}`);
+      expect(text('im.html')).toContain(sha256);
+    }
   });
 
   it('is not written twice to one file', async () => {

@@ -89,6 +89,24 @@ describe('a model with quantized activations', () => {
     expect(means[2]).toBeGreaterThan(own!.divergence.mean);
   });
 
+  it('says of how many matrices dynamic-block left the inputs in floats', async () => {
+    const run = (of: ForwardModel) =>
+      evaluate({
+        ...{ ...options, team, model: of, base: null, windows: windows.slice(0, 1) },
+        activations: ['dynamic-block:4', 'dynamic:4'].map(parseActivations),
+      }).activations!.map(({ bits, floatInputs }) => [bits, floatInputs]);
+    expect(run(base)).toEqual([
+      [16, { matrices: 29, of: 29 }], // bfloat16
+      [4, undefined],
+    ]);
+    expect(run(model)).toEqual([
+      [4, undefined],
+      [4, undefined],
+    ]);
+    const mixed = await convert({ type: 'Q8_0', tensorTypes: [{ pattern: 'ffn_down', type: 'F16' }] });
+    expect(run(forwardModel(mixed.path))[0]).toEqual([4, { matrices: 4, of: 29 }]);
+  });
+
   it('wants what it needs', async () => {
     const refused = (over: object) => () => evaluate({ ...options, team, model, base, windows, ...over });
     expect(refused({ activations: [parseActivations('static')] })).toThrow(/--stats/);

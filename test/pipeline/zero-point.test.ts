@@ -1,9 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { showPlan } from '../../src/cli/dry-run.ts';
+import { UsageError } from '../../src/core/errors.ts';
 import { elementsOf } from '../../src/core/types.ts';
-import { quantize } from '../../src/pipeline.ts';
+import { evaluate } from '../../src/model-runs.ts';
+import { planQuantization, quantize } from '../../src/pipeline.ts';
 import { readGguf } from '../../src/read/gguf.ts';
+import { formatCount } from '../../src/report/format.ts';
+import { buildReport } from '../../src/report/report.ts';
+import { repository } from '../support/checkpoints.ts';
+import { conversions, sotu } from '../support/conversions.ts';
+import { fakeIo } from '../support/io.ts';
 import { gaussian } from '../support/random.ts';
 import { floatTensor, writeSafetensors } from '../support/safetensors-writer.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -65,5 +73,46 @@ describe('--method zero-point --bits 8', async () => {
     const { sums } = result.tensors.find(({ tensor }) => tensor.name === `${name}.weight`)!;
     expect(sums.maxError).toBe(worst);
     expect(sums.count).toBe(values.length);
+  });
+});
+
+describe('a file that nothing runs', () => {
+  const converted = conversions(sotu);
+  const method = { method: 'zero-point', bits: 8 } as const;
+  const text = join(repository, 'fixtures/text/eval.txt');
+  const failure = async (act: () => unknown): Promise<Error> => {
+    try {
+      await act();
+    } catch (error) {
+      return error as Error;
+    }
+    throw new Error('nothing was refused');
+  };
+
+  it('is not made to be evaluated', async () => {
+    const error = await failure(() => planQuantization({ input: sotu, ...method, evalText: text }));
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error.message).toMatch(/--eval runs the file[\s\S]*no GGUF block type has an integer zero point/);
+    expect(planQuantization({ input: sotu, ...method }).plan.runnable.yes).toBe(false);
+  });
+
+  it('has the weights and bits in its plan that its report has', async () => {
+    const { plan, layout } = planQuantization({ input: sotu, ...method });
+    const fake = fakeIo();
+    await showPlan(plan, layout, false, fake.io);
+    const { model } = buildReport((await converted(method)).result);
+    expect(fake.stdout()).toContain(
+      `${formatCount(model.weights)} weights in ${model.tensors} tensors, ${model.bitsPerWeight.toFixed(2)} bits per weight`,
+    );
+    expect(model.bitsPerWeight.toFixed(2)).toBe('8.15');
+  });
+
+  it('is named as what it is when it is to be run, with three of its tensors', async () => {
+    const { path } = await converted(method);
+    const error = await failure(() => evaluate({ input: path, text, context: 64, windows: 1, threads: 1 }));
+    expect(error.name).toBe('ForwardTensorError');
+    expect(error.message).toContain('8-bit zero-point codes cannot be run');
+    expect(error.message).toMatch(/tensor: +(\S+, ){2}\S+ and 55 more\n/);
+    expect(error.message).not.toContain('metadata');
   });
 });

@@ -112,7 +112,7 @@ export const result = (
   calibration: null,
   evaluation: null,
   hashes: {
-    inputs: [{ name: 'model.safetensors', bytes: 4096, headerSha256: '12' }],
+    inputs: [{ name: 'model.safetensors', bytes: 4096, headerSha256: '12', sha256: null }],
     planSha256: '34',
     outputs: [{ bytes: 5000, headerSha256: '56', sha256: null }],
   },

@@ -4,6 +4,7 @@ import type { Team } from '../../compute/team.ts';
 import {
   type ActivationScheme,
   activationsName,
+  bitsOf,
   highestCode,
   inputKey,
   type StaticRange,
@@ -49,12 +50,26 @@ export class Activations {
   readonly #operations = { additions: 0, zeros: 0, multiplications: 0, ternary: 0, float: 0 };
   #matrices = new Set<string>();
   #floatMatrices = new Set<string>();
+  /** Matrices whose inputs had codes, and those whose inputs stayed as they are or were rounded to a float of 16 bits. */
+  readonly #seen = { coded: new Set<string>(), float: new Set<string>() };
 
   /** `ranges`: for the scheme `static`, by `inputKey`. */
   constructor(team: Team, scheme: ActivationScheme, ranges: ReadonlyMap<string, StaticRange> | null) {
     this.#team = team;
     this.scheme = scheme;
     this.#ranges = ranges;
+  }
+
+  /** Bits of an input: 16, which stands for a float, where no matrix had its inputs in codes. */
+  get bits(): number {
+    const { coded, float } = this.#seen;
+    return coded.size === 0 && float.size > 0 ? bitsOf({ kind: 'none' }) : bitsOf(this.scheme);
+  }
+
+  /** How many matrices had inputs of 16 bits or more, and of how many; of `dynamic-block`, which goes by the type of the weights. */
+  get floatInputs(): { readonly matrices: number; readonly of: number } | null {
+    const { coded, float } = this.#seen;
+    return float.size === 0 ? null : { matrices: float.size, of: coded.size + float.size };
   }
 
   /** What the products took; null for a scheme that does not multiply in its own way. */
@@ -100,6 +115,10 @@ export class Activations {
   #codedInput(input: GroupInput, weight: Weight): Placed {
     const { x, ldx, rows, group } = input;
     const coding = this.#codingOf(input, weight);
+    if (this.scheme.kind === 'dynamic-block') {
+      const isFloat = coding === null || coding.rows === 'half' || coding.rows === 'bfloat';
+      this.#seen[isFloat ? 'float' : 'coded'].add(inputKey(weight.name, input.group.expert));
+    }
     if (coding === null) return { x, ld: ldx };
     const copies = this.#coded.get(input) ?? new Map<string, Placed>();
     this.#coded.set(input, copies);

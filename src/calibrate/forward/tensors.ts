@@ -1,5 +1,6 @@
 import { isInputScale } from '../../core/activations.ts';
 import { QuantizeError } from '../../core/errors.ts';
+import { storedType } from '../../core/plan.ts';
 import type { ForwardModel, ForwardTensor, ModelShape } from './shape.ts';
 
 /** Tensors are missing, of another shape, or none that the forward pass knows. */
@@ -18,14 +19,9 @@ export function checkTensors(model: ForwardModel, shape: ModelShape): ReadonlyMa
   const found = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));
   // Static scales of inputs: llama.cpp loads them, and its graphs do not use them.
   const left = new Set([...found.keys()].filter((name) => !isInputScale(name)));
+  const advice = `the forward pass follows llama.cpp's graph of ${shape.architecture}: check the model's metadata`;
   const refuse = (summary: string, tensor: string, expected?: string, got?: string): never => {
-    throw new ForwardTensorError(summary, {
-      file: model.path,
-      tensor,
-      expected,
-      got,
-      advice: `the forward pass follows llama.cpp's graph of ${shape.architecture}: check the model's metadata`,
-    });
+    throw new ForwardTensorError(summary, { file: model.path, tensor, expected, got, advice });
   };
   for (const { name, extents, optional } of expectedTensors(shape, (name) => found.has(name))) {
     const tensor = found.get(name);
@@ -45,9 +41,33 @@ export function checkTensors(model: ForwardModel, shape: ModelShape): ReadonlyMa
       );
     }
   }
-  if (left.size > 0)
-    refuse('the model has tensors that its forward pass does not know', [...left].join(', '));
-  return found;
+  if (left.size === 0) return found;
+  const unknown = { file: model.path, tensor: fewOf([...left]) };
+  if ([...left].some((name) => isZeroPoint(name, found))) {
+    throw new ForwardTensorError('a file of 8-bit zero-point codes cannot be run, here or in llama.cpp', {
+      ...unknown,
+      expected: 'blocks of a GGUF type, or floats',
+      got: 'I8 matrices with .scale and .zero_point tensors',
+      advice: 'run the model it was made from, or quantize that to a type that runs: --type Q8_0',
+    });
+  }
+  throw new ForwardTensorError('the model has tensors that its forward pass does not know', {
+    ...unknown,
+    advice,
+  });
+}
+
+/** Names in an error, at most. */
+const NAMED = 3;
+
+const fewOf = (names: readonly string[]): string =>
+  `${names.slice(0, NAMED).join(', ')}${names.length > NAMED ? ` and ${names.length - NAMED} more` : ''}`;
+
+/** Whether a tensor holds the zero points of an I8 matrix, as `--method zero-point --bits 8` names them. */
+function isZeroPoint(name: string, tensors: ReadonlyMap<string, ForwardTensor>): boolean {
+  const [, stem] = /^(.*)\.zero_point$/.exec(name) ?? [];
+  const matrix = stem === undefined ? undefined : tensors.get(`${stem}.weight`);
+  return matrix !== undefined && storedType(matrix.source) === 'I8';
 }
 
 interface Expected {

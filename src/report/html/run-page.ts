@@ -130,11 +130,11 @@ ${table(
   'Files and their hashes',
   [{ head: 'file' }, { head: 'size', number: true }, { head: 'hash of' }, { head: 'SHA-256' }],
   [
-    ...hashes.inputs.map(({ name, bytes, headerSha256 }) => [
+    ...hashes.inputs.map(({ name, bytes, headerSha256, sha256 }) => [
       `in: ${name}`,
       formatBytes(bytes),
-      'header',
-      mono(headerSha256),
+      headerSha256 === null ? 'file' : 'header',
+      mono(headerSha256 ?? sha256 ?? ''),
     ]),
     ...hashes.outputs.flatMap(({ bytes, headerSha256, sha256 }, i) => {
       const name = hashes.outputs.length === 1 ? 'out' : `out: part ${i + 1}`;
