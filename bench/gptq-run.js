@@ -71,13 +71,7 @@ for (const gemm of values.gemm.split(',')) {
     const cells = calibrationPhases.map(
       (phase) => `${seconds(times[phase])} (${((100 * times[phase]) / total).toFixed(0)} %)`,
     );
-    rows.push([
-      productsOf(run),
-      memory,
-      ...cells,
-      seconds(run.seconds.total),
-      times.coresBusy.toFixed(2),
-    ]);
+    rows.push([productsOf(run), memory, ...cells, seconds(run.seconds.total), times.coresBusy.toFixed(2)]);
     memoryRows.push([productsOf(run), memory, mib(run.peakRssBytes)]);
     console.log(rows.at(-1).join('  '));
     last = { times, total, weights: model.weights };
