@@ -4,6 +4,7 @@ import {
   granularities,
   gridOf,
   isRangedType,
+  type RangedType,
   type RangeRule,
   type RangeSpec,
   type Symmetry,
@@ -58,6 +59,8 @@ const ruleNames = ['absmax', 'minmax', 'percentile', 'clip', 'mse', 'entropy', '
 export interface RangeChoice {
   /** Null for a type that is coded as ggml does. */
   specFor(type: TypeName): RangeSpec | null;
+  /** What the ranges of a type are reported as: of ggml's own too, where an option or the method is about ranges. */
+  measuredFor(type: TypeName): RangeSpec | null;
   /** Whether an option chose it, or it is what the method means. */
   readonly asked: boolean;
 }
@@ -81,7 +84,7 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
   const ranges = byMethod[method];
   if (ranges === undefined || !(base === 'I8' || ranges.types.includes(base))) {
     if (given !== undefined) refuse(given, method, base);
-    return { specFor: () => null, asked: false };
+    return noRanges;
   }
   const rule = range === undefined ? ({ kind: ranges.rules[0] } as RangeRule) : parseRule(range);
   const shared = oneOf('--granularity', granularity, granularities) ?? ranges.granularities[0];
@@ -99,7 +102,7 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
         advice: 'choose --bits 4 or 5 (Q4_1, Q5_1), or --method absmax --bits 8',
       });
     }
-    return { specFor: () => null, asked: false };
+    return noRanges;
   }
   const { kind } = isRangedType(base) ? gridOf(base, null) : { kind: undefined };
   if (symmetry !== undefined && kind !== 'symmetric') {
@@ -127,23 +130,40 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
       advice: 'or choose --range mse',
     });
   }
+  const meant = (type: TypeName): RangeSpec | null =>
+    isRangedType(type) && ranges.types.includes(type)
+      ? {
+          rule,
+          granularity: shared,
+          symmetry: gridOf(type, null).kind === 'symmetric' ? (symmetry ?? nativeSymmetry(type)) : null,
+          center,
+        }
+      : null;
+  const specFor = (type: TypeName): RangeSpec | null => {
+    const spec = meant(type);
+    return spec === null || isOwn(type as RangedType, spec) ? null : spec;
+  };
+  const asked = given !== undefined;
   return {
-    asked: given !== undefined,
-    specFor(type) {
-      if (!isRangedType(type) || !ranges.types.includes(type)) return null;
-      const grid = gridOf(type, null).kind;
-      const native: Symmetry = type === 'Q8_0' ? 'restricted' : 'full'; // as ggml has them
-      const spec: RangeSpec = {
-        rule,
-        granularity: shared,
-        symmetry: grid === 'symmetric' ? (symmetry ?? native) : null,
-        center,
-      };
-      const isOwn = type !== 'Q2_K' && rule.kind === ownRules[grid] && shared === 'block' && !center;
-      return isOwn && (spec.symmetry === null || spec.symmetry === native) ? null : spec;
-    },
+    asked,
+    specFor,
+    measuredFor: asked || method === 'ternary' || method === 'binary' ? meant : specFor,
   };
 }
+
+/** All types are coded as ggml does. */
+export const noRanges: RangeChoice = { specFor: () => null, measuredFor: () => null, asked: false };
+
+/** Codes around zero as ggml has them. */
+const nativeSymmetry = (type: TypeName): Symmetry => (type === 'Q8_0' ? 'restricted' : 'full');
+
+/** Whether a choice is what ggml does anyway. */
+const isOwn = (type: RangedType, { rule, granularity, symmetry, center }: RangeSpec): boolean =>
+  type !== 'Q2_K' &&
+  rule.kind === ownRules[gridOf(type, null).kind] &&
+  granularity === 'block' &&
+  !center &&
+  (symmetry === null || symmetry === nativeSymmetry(type));
 
 /** What ggml's coding of each kind of grid does, Q2_K aside. */
 const ownRules = { symmetric: 'absmax', affine: 'minmax', ternary: 'absmax', signs: 'absmean' } as const;

@@ -170,6 +170,45 @@ describe('what the report says', () => {
   });
 });
 
+describe("ggml's own ranges, where they were asked for", () => {
+  const values = distributions['one outlier'](256 * 200, 6).map((x, i) => (i % 1000 < 64 ? 0 : x));
+
+  it.each([
+    [{ type: 'Q8_0' }, { range: 'absmax' }],
+    [{ type: 'Q5_0' }, { symmetric: 'full' }],
+    [{ type: 'Q4_0' }, { granularity: 'block' }],
+    [{ type: 'Q5_1' }, { range: 'minmax' }],
+    [{ type: 'Q4_1' }, { granularity: 'block' }],
+    [{ type: 'TQ1_0' }, { method: 'ternary', range: 'absmax', granularity: 'block' }],
+    [{ type: 'TQ2_0' }, { method: 'ternary', range: 'absmax', granularity: 'block' }],
+    [{ type: 'Q1_0' }, { method: 'binary' }],
+  ])('%o, %o: the same bytes, and measured', async (plainly, asked) => {
+    const plain = await run(values, 256, plainly);
+    const measured = await run(values, 256, { ...plainly, ...asked });
+    expect(Buffer.compare(measured.bytes, plain.bytes)).toBe(0);
+    // Q1_0 is binary whether that is said or not.
+    if (plainly.type !== 'Q1_0') expect(plain.ranges).toBeNull();
+    const { decoded, ranges, metrics } = measured;
+    expect(ranges.granularity).toBe('block');
+    expect(ranges.zeros).toBe(decoded.filter((q) => q === 0).length / values.length);
+    const far = [...values.keys()].filter((i) => Math.abs(values[i]) > ranges.outlierAbove);
+    expect(far.length).toBeGreaterThan(0);
+    const e2 = far.reduce((sum, i) => sum + (values[i] - decoded[i]) ** 2, 0);
+    expect(ranges.outliers.weights).toBe(far.length);
+    expect(ranges.outliers.rmse).toBeCloseTo(Math.sqrt(e2 / far.length), 9);
+    const squares = ranges.outliers.rmse ** 2 * far.length + ranges.bulk.rmse ** 2 * ranges.bulk.weights;
+    expect(squares / values.length / metrics.mse).toBeCloseTo(1, 9);
+    // Every weight lies within half a step of its range, and the ends are what blocks decode to.
+    const [least, most] = [
+      decoded.reduce((a, q) => Math.min(a, q)),
+      decoded.reduce((a, q) => Math.max(a, q)),
+    ];
+    expect(ranges.low.least).toBeLessThanOrEqual(least);
+    expect(ranges.high.most).toBeGreaterThanOrEqual(most);
+    expect(ranges.high.most).toBeLessThan(1.2 * Math.max(most, -least));
+  });
+});
+
 describe('BitNet', () => {
   const trits = Float32Array.from({ length: 256 * 400 }, (_, i) => ((i * 7919) % 3) - 1);
   const share = trits.filter((t) => t === 0).length / trits.length;

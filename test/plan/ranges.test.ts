@@ -48,6 +48,20 @@ it.each<[SchemeOptions, Parameters<typeof rangeOf>[1]]>([
   [{ method: 'zero-point', bits: 8, granularity: 'channel' }, 'I8'],
 ])('%o is what ggml does anyway', (options, type) => {
   expect(rangeOf(options, type)).toBeNull();
+  const { ranges, encoderFor } = resolveScheme(options);
+  expect(encoderFor(type)).not.toMatch(/:range/);
+  // It is measured by the same rule all the same, but for rows of I8.
+  if (type === 'I8') expect(ranges.measuredFor(type)).toBeNull();
+  else expect(ranges.measuredFor(type)).toMatchObject({ granularity: 'block', center: false });
+});
+
+it.each<[SchemeOptions, Parameters<typeof rangeOf>[1], boolean]>([
+  [{ type: 'Q8_0' }, 'Q8_0', false],
+  [{ method: 'absmax', bits: 4 }, 'Q4_0', false],
+  [{ method: 'binary' }, 'Q1_0', true],
+  [{ method: 'binary' }, 'Q6_K', false],
+])('%o: ranges of %s are measured: %s', (options, type, measured) => {
+  expect(resolveScheme(options).ranges.measuredFor(type) !== null).toBe(measured);
 });
 
 it.each<[SchemeOptions, Parameters<typeof rangeOf>[1], object]>([
