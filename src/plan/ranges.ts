@@ -1,4 +1,5 @@
 import { UsageError } from '../core/errors.ts';
+import { storedType } from '../core/plan.ts';
 import {
   type Granularity,
   granularities,
@@ -226,6 +227,29 @@ function parseRule(text: string): RangeRule {
 const number = (text: string | undefined): number =>
   text === undefined || text.trim() === '' || !Number.isFinite(Number(text)) ? Number.NaN : Number(text);
 
+/** Types for weights that a model was trained with. */
+const trainedTypes: readonly { readonly what: string; readonly types: readonly TypeName[] }[] = [
+  { what: 'ternary', types: ['TQ1_0', 'TQ2_0'] },
+  { what: 'binary', types: ['Q1_0'] },
+];
+
+/** What such types do to any other model, where weights become so that were not stored so. */
+function trainedWarning(
+  { what, types }: (typeof trainedTypes)[number],
+  coded: readonly TypedTensor[],
+): string[] {
+  const made = coded.filter(
+    ({ tensor, type }) => types.includes(type) && !types.includes(storedType(tensor.source)),
+  );
+  if (made.length === 0) return [];
+  const names = [...new Set(made.map(({ type }) => type))].join(', ');
+  return [
+    `${what} weights are for models that were trained with them, such as BitNet; any other model is ruined: expect a ` +
+      `perplexity several times that of the original, and no sense in what it writes ` +
+      `(${made.length} tensor${made.length === 1 ? '' : 's'} of ${names})`,
+  ];
+}
+
 /** Tensors a warning names. */
 const NAMED = 3;
 
@@ -242,7 +266,6 @@ export function rangeWarnings(
   const others = coded.filter(({ type }) => byMethod[method]?.types.includes(type) === false);
   const names = others.slice(0, NAMED).map(({ tensor, type }) => `${tensor.name} (${type})`);
   const more = others.length > NAMED ? `, and ${others.length - NAMED} more` : '';
-  const few = method === 'ternary' || method === 'binary';
   return [
     ...(ranges.asked && others.length > 0
       ? [
@@ -250,11 +273,6 @@ export function rangeWarnings(
             `for ${others.length === 1 ? 'its type' : 'their types'}: ${names.join(', ')}${more} (--pure makes all matrices one type)`,
         ]
       : []),
-    ...(few && coded.length > 0
-      ? [
-          `${method} weights are for models that were trained with them, such as BitNet; any other model is ruined: ` +
-            'expect a perplexity several times that of the original, and no sense in what it writes',
-        ]
-      : []),
+    ...(method === 'gptq' ? [] : trainedTypes.flatMap((of) => trainedWarning(of, coded))),
   ];
 }

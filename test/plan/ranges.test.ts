@@ -152,8 +152,31 @@ describe('warnings', () => {
     expect(rangeWarnings(plain.method, plain.ranges, tensors)).toEqual([]);
   });
 
-  it.each(['ternary', 'binary'])('say what %s does to a model', (method) => {
-    const scheme = resolveScheme({ method });
-    expect(rangeWarnings(method, scheme.ranges, tensors)).toEqual([expect.stringMatching(/trained.*ruined/)]);
+  const ruined = (options: SchemeOptions, ...made: TypedTensor[]) => {
+    const { method, ranges } = resolveScheme(options);
+    return rangeWarnings(method, ranges, made);
+  };
+
+  it.each<[SchemeOptions, TypedTensor['type'], string]>([
+    [{ method: 'ternary' }, 'TQ2_0', 'ternary'],
+    [{ method: 'binary' }, 'Q1_0', 'binary'],
+    [{ type: 'TQ1_0' }, 'TQ1_0', 'ternary'],
+    [{ type: 'TQ2_0' }, 'TQ2_0', 'ternary'],
+    [{ type: 'Q1_0' }, 'Q1_0', 'binary'],
+    [{ type: 'Q4_K_M' }, 'TQ2_0', 'ternary'], // --tensor-type
+  ])('say what %o does to a model with tensors of %s', (options, type, what) => {
+    expect(ruined(options, typed('a', type), typed('b', 'Q6_K'))).toEqual([
+      expect.stringMatching(new RegExp(`^${what} weights.*trained.*ruined.*\\(1 tensor of ${type}\\)`)),
+    ]);
+  });
+
+  it('say nothing of such types where none is made, where GPTQ makes them, or where weights were stored so', () => {
+    expect(ruined({ method: 'ternary' }, typed('a', 'Q4_0'), typed('c', 'F32'))).toEqual([]);
+    expect(ruined({ method: 'gptq', type: 'TQ2_0' }, typed('a', 'TQ2_0'))).toEqual([]);
+    const again = typed('a', 'TQ2_0');
+    const source = { kind: 'stored', parts: [{ type: 'TQ1_0' }], rows: { kind: 'file' } };
+    const stored = { ...again, tensor: { ...again.tensor, source } } as unknown as TypedTensor;
+    expect(ruined({ type: 'TQ2_0' }, stored)).toEqual([]);
+    expect(ruined({ type: 'Q1_0' }, { ...stored, type: 'Q1_0' })).toHaveLength(1);
   });
 });
