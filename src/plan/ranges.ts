@@ -1,4 +1,5 @@
 import { UsageError } from '../core/errors.ts';
+import { roundToFloat16 } from '../core/float.ts';
 import { storedType } from '../core/plan.ts';
 import {
   type Granularity,
@@ -8,11 +9,12 @@ import {
   type RangedType,
   type RangeRule,
   type RangeSpec,
+  ruleName,
   type Symmetry,
   symmetries,
 } from '../core/ranges.ts';
 import { didYouMean } from '../core/suggest.ts';
-import type { TypeName } from '../core/types.ts';
+import { dataTypes, type TypeName } from '../core/types.ts';
 import type { TypedTensor } from './policy.ts';
 
 /** The options about ranges, as typed. */
@@ -120,13 +122,13 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
   }
   if (rule.kind === 'clip' && kind !== 'affine' && rule.low !== -rule.high) {
     throw new UsageError(`--range clip=${rule.low},${rule.high} is not symmetric, and ${base} is`, {
-      expected: `clip=${-Math.abs(rule.high)},${Math.abs(rule.high)}, or the like`,
+      expected: `clip=${-widest(rule)},${widest(rule)}, or the like`,
       advice: 'for two different ends choose --method zero-point',
     });
   }
   if (rule.kind === 'entropy' && (shared === 'block' || kind === 'ternary')) {
     throw new UsageError('--range entropy compares distributions, and there is none to compare here', {
-      got: kind === 'ternary' ? 'two magnitudes' : 'blocks of 32 weights',
+      got: kind === 'ternary' ? 'two magnitudes' : `blocks of ${dataTypes[base].blockSize} weights`,
       expected: '--granularity channel or tensor, and codes of 4 bits or more',
       advice: 'or choose --range mse',
     });
@@ -142,14 +144,42 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
       : null;
   const specFor = (type: TypeName): RangeSpec | null => {
     const spec = meant(type);
+    if (spec !== null) requireScale(type as RangedType, spec);
     return spec === null || isOwn(type as RangedType, spec) ? null : spec;
   };
   const asked = given !== undefined;
+  specFor(base); // refuses what no tensor can have
   return {
     asked,
     specFor,
     measuredFor: asked || method === 'ternary' || method === 'binary' ? meant : specFor,
   };
+}
+
+/** The end that is farther from 0. */
+const widest = ({ low, high }: { low: number; high: number }): number =>
+  Math.max(Math.abs(low), Math.abs(high));
+
+/** Least and largest float16 above 0. */
+const [LEAST_HALF, LARGEST_HALF] = [2 ** -24, 65_504];
+
+/** UsageError for ends that a block cannot hold: a scale of 0 or infinity as float16, or such a minimum. */
+function requireScale(type: RangedType, { rule, symmetry }: RangeSpec): void {
+  if (rule.kind !== 'clip') return;
+  const { kind, lowest, highest } = gridOf(type, symmetry);
+  const steps = kind === 'affine' ? highest : -lowest;
+  const reach = kind === 'affine' ? Math.fround(rule.high - rule.low) : rule.high;
+  const scale = roundToFloat16(Math.fround(reach / steps));
+  const offset = kind === 'affine' ? roundToFloat16(Math.fround(rule.low)) : 0;
+  if (scale > 0 && Number.isFinite(scale) && Number.isFinite(offset)) return;
+  const [least, most] = [LEAST_HALF, LARGEST_HALF].map((half) => (half * steps).toPrecision(3));
+  throw new UsageError(`--range ${ruleName(rule)} gives ${type} a scale that is no float16`, {
+    expected:
+      kind === 'affine'
+        ? `HIGH - LOW from ${least} to ${most}, and LOW from -65504 to 65504`
+        : `HIGH from ${least} to ${most}`,
+    got: Number.isFinite(offset) ? `a scale of ${scale}` : `a minimum of ${offset}`,
+  });
 }
 
 /** All types are coded as ggml does. */
@@ -217,7 +247,7 @@ function parseRule(text: string): RangeRule {
   }
   if (kind === 'clip') {
     const [low, high, ...more] = (value ?? '').split(',').map(number);
-    if (!(low < high && high > 0 && more.length === 0)) throw bad('clip=LOW,HIGH, LOW below HIGH: clip=-5,5');
+    if (!(low < high && more.length === 0)) throw bad('clip=LOW,HIGH, LOW below HIGH: clip=-5,5');
     return { kind, low, high };
   }
   if (value !== undefined) throw bad(`${kind}, without a value`);

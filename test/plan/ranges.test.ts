@@ -80,6 +80,7 @@ it.each<[SchemeOptions, Parameters<typeof rangeOf>[1], object]>([
     'Q4_1',
     { rule: { kind: 'clip', low: -7.59, high: 10.8 }, symmetry: null },
   ],
+  [{ type: 'Q4_1', range: 'clip=-0.5,-0.1' }, 'Q4_1', { rule: { kind: 'clip', low: -0.5, high: -0.1 } }],
   [{ method: 'binary', center: true }, 'Q1_0', { center: true, granularity: 'block' }],
   [{ method: 'ternary', granularity: 'block' }, 'TQ1_0', { granularity: 'block', rule: { kind: 'absmean' } }],
 ])('%o', (options, type, spec) => {
@@ -105,6 +106,18 @@ it.each<[SchemeOptions, RegExp]>([
   [{ method: 'ternary', center: true }, /--center is about signs/],
   [{ method: 'absmax', bits: 8, range: 'clip=-5,6' }, /not symmetric[\s\S]*zero-point/],
   [{ method: 'absmax', bits: 4, range: 'entropy' }, /channel or tensor[\s\S]*blocks of 32/],
+  [{ method: 'zero-point', bits: 2, range: 'entropy' }, /channel or tensor[\s\S]*blocks of 256/],
+  [
+    { method: 'absmax', bits: 8, range: 'clip=-1e-30,1e-30' },
+    /1e-30 gives Q8_0[\s\S]*0.00000757 to 8.32e\+6[\s\S]*scale of 0/,
+  ],
+  [
+    { method: 'absmax', bits: 4, range: 'clip=-1e30,1e30' },
+    /gives Q4_0[\s\S]*5.24e\+5[\s\S]*scale of Infinity/,
+  ],
+  [{ method: 'zero-point', bits: 4, range: 'clip=0,1e-30' }, /gives Q4_1[\s\S]*HIGH - LOW from 8.94e-7/],
+  [{ method: 'zero-point', bits: 4, range: 'clip=-70000,0' }, /minimum of -Infinity/],
+  [{ method: 'absmax', bits: 8, range: 'clip=-0.5,-0.1' }, /not symmetric[\s\S]*clip=-0.5,0.5/],
   [{ method: 'absmax', type: 'TQ2_0', range: 'entropy', granularity: 'tensor' }, /two magnitudes/],
   [{ method: 'zero-point', bits: 8, granularity: 'tensor' }, /8-bit zero-point[\s\S]*--bits 4 or 5/],
   [{ method: 'zero-point', bits: 8, range: 'mse' }, /8-bit zero-point/],
