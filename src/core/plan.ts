@@ -59,7 +59,7 @@ export interface PlannedTensor {
    * Absent where the coding follows none.
    */
   readonly importance?: Float32Array;
-  /** How its ranges are chosen; set where the encoder is one of `:range`. */
+  /** How its ranges are chosen, and reported: by us where the encoder is one of `:range`, else as ggml's coding does. */
   readonly range?: RangeSpec;
   /** Static scales of its inputs, where they are written beside it. */
   readonly inputScale?: InputScale;

@@ -15,7 +15,7 @@ export type RangeRule =
   | { readonly kind: 'percentile'; readonly percent: number }
   | { readonly kind: 'clip'; readonly low: number; readonly high: number };
 
-/** A choice of ranges that is not the type's own in ggml. */
+/** A choice of ranges. */
 export interface RangeSpec {
   readonly rule: RangeRule;
   readonly granularity: Granularity;

@@ -6,6 +6,7 @@ import { storedFileType } from './gguf-model.ts';
 import type { ScalarEntry } from './overrides.ts';
 import type { TypedTensor } from './policy.ts';
 import type { Scheme, SchemeOptions } from './presets.ts';
+import { noRanges } from './ranges.ts';
 import { quantizeOrder, whyExempt } from './tensor-roles.ts';
 
 /**
@@ -55,7 +56,7 @@ export function copyScheme(
     method: 'none',
     runnable: { yes: true },
     calibration: null,
-    ranges: { specFor: () => null, asked: false },
+    ranges: noRanges,
     encoderFor: (type) => type,
     notes: [],
   };

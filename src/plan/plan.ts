@@ -161,7 +161,8 @@ function plannedTensors(
   const { name, shape, source } = tensor;
   const quantized = type !== tensor.keep;
   const encoder = quantized ? scheme.encoderFor(type) : type;
-  const range = quantized ? scheme.ranges.specFor(type) : null;
+  // Importance makes ggml search scales: no rule of ours says which.
+  const range = quantized && !importance ? scheme.ranges.measuredFor(type) : null;
   const planned: PlannedTensor = {
     name,
     shape,

@@ -1,16 +1,20 @@
 import { UsageError } from '../core/errors.ts';
+import { roundToFloat16 } from '../core/float.ts';
+import { storedType } from '../core/plan.ts';
 import {
   type Granularity,
   granularities,
   gridOf,
   isRangedType,
+  type RangedType,
   type RangeRule,
   type RangeSpec,
+  ruleName,
   type Symmetry,
   symmetries,
 } from '../core/ranges.ts';
 import { didYouMean } from '../core/suggest.ts';
-import type { TypeName } from '../core/types.ts';
+import { dataTypes, type TypeName } from '../core/types.ts';
 import type { TypedTensor } from './policy.ts';
 
 /** The options about ranges, as typed. */
@@ -58,6 +62,8 @@ const ruleNames = ['absmax', 'minmax', 'percentile', 'clip', 'mse', 'entropy', '
 export interface RangeChoice {
   /** Null for a type that is coded as ggml does. */
   specFor(type: TypeName): RangeSpec | null;
+  /** What the ranges of a type are reported as: of ggml's own too, where an option or the method is about ranges. */
+  measuredFor(type: TypeName): RangeSpec | null;
   /** Whether an option chose it, or it is what the method means. */
   readonly asked: boolean;
 }
@@ -81,7 +87,7 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
   const ranges = byMethod[method];
   if (ranges === undefined || !(base === 'I8' || ranges.types.includes(base))) {
     if (given !== undefined) refuse(given, method, base);
-    return { specFor: () => null, asked: false };
+    return noRanges;
   }
   const rule = range === undefined ? ({ kind: ranges.rules[0] } as RangeRule) : parseRule(range);
   const shared = oneOf('--granularity', granularity, granularities) ?? ranges.granularities[0];
@@ -99,7 +105,7 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
         advice: 'choose --bits 4 or 5 (Q4_1, Q5_1), or --method absmax --bits 8',
       });
     }
-    return { specFor: () => null, asked: false };
+    return noRanges;
   }
   const { kind } = isRangedType(base) ? gridOf(base, null) : { kind: undefined };
   if (symmetry !== undefined && kind !== 'symmetric') {
@@ -116,34 +122,79 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
   }
   if (rule.kind === 'clip' && kind !== 'affine' && rule.low !== -rule.high) {
     throw new UsageError(`--range clip=${rule.low},${rule.high} is not symmetric, and ${base} is`, {
-      expected: `clip=${-Math.abs(rule.high)},${Math.abs(rule.high)}, or the like`,
+      expected: `clip=${-widest(rule)},${widest(rule)}, or the like`,
       advice: 'for two different ends choose --method zero-point',
     });
   }
   if (rule.kind === 'entropy' && (shared === 'block' || kind === 'ternary')) {
     throw new UsageError('--range entropy compares distributions, and there is none to compare here', {
-      got: kind === 'ternary' ? 'two magnitudes' : 'blocks of 32 weights',
+      got: kind === 'ternary' ? 'two magnitudes' : `blocks of ${dataTypes[base].blockSize} weights`,
       expected: '--granularity channel or tensor, and codes of 4 bits or more',
       advice: 'or choose --range mse',
     });
   }
+  const meant = (type: TypeName): RangeSpec | null =>
+    isRangedType(type) && ranges.types.includes(type)
+      ? {
+          rule,
+          granularity: shared,
+          symmetry: gridOf(type, null).kind === 'symmetric' ? (symmetry ?? nativeSymmetry(type)) : null,
+          center,
+        }
+      : null;
+  const specFor = (type: TypeName): RangeSpec | null => {
+    const spec = meant(type);
+    if (spec !== null) requireScale(type as RangedType, spec);
+    return spec === null || isOwn(type as RangedType, spec) ? null : spec;
+  };
+  const asked = given !== undefined;
+  specFor(base); // refuses what no tensor can have
   return {
-    asked: given !== undefined,
-    specFor(type) {
-      if (!isRangedType(type) || !ranges.types.includes(type)) return null;
-      const grid = gridOf(type, null).kind;
-      const native: Symmetry = type === 'Q8_0' ? 'restricted' : 'full'; // as ggml has them
-      const spec: RangeSpec = {
-        rule,
-        granularity: shared,
-        symmetry: grid === 'symmetric' ? (symmetry ?? native) : null,
-        center,
-      };
-      const isOwn = type !== 'Q2_K' && rule.kind === ownRules[grid] && shared === 'block' && !center;
-      return isOwn && (spec.symmetry === null || spec.symmetry === native) ? null : spec;
-    },
+    asked,
+    specFor,
+    measuredFor: asked || method === 'ternary' || method === 'binary' ? meant : specFor,
   };
 }
+
+/** The end that is farther from 0. */
+const widest = ({ low, high }: { low: number; high: number }): number =>
+  Math.max(Math.abs(low), Math.abs(high));
+
+/** Least and largest float16 above 0. */
+const [LEAST_HALF, LARGEST_HALF] = [2 ** -24, 65_504];
+
+/** UsageError for ends that a block cannot hold: a scale of 0 or infinity as float16, or such a minimum. */
+function requireScale(type: RangedType, { rule, symmetry }: RangeSpec): void {
+  if (rule.kind !== 'clip') return;
+  const { kind, lowest, highest } = gridOf(type, symmetry);
+  const steps = kind === 'affine' ? highest : -lowest;
+  const reach = kind === 'affine' ? Math.fround(rule.high - rule.low) : rule.high;
+  const scale = roundToFloat16(Math.fround(reach / steps));
+  const offset = kind === 'affine' ? roundToFloat16(Math.fround(rule.low)) : 0;
+  if (scale > 0 && Number.isFinite(scale) && Number.isFinite(offset)) return;
+  const [least, most] = [LEAST_HALF, LARGEST_HALF].map((half) => (half * steps).toPrecision(3));
+  throw new UsageError(`--range ${ruleName(rule)} gives ${type} a scale that is no float16`, {
+    expected:
+      kind === 'affine'
+        ? `HIGH - LOW from ${least} to ${most}, and LOW from -65504 to 65504`
+        : `HIGH from ${least} to ${most}`,
+    got: Number.isFinite(offset) ? `a scale of ${scale}` : `a minimum of ${offset}`,
+  });
+}
+
+/** All types are coded as ggml does. */
+export const noRanges: RangeChoice = { specFor: () => null, measuredFor: () => null, asked: false };
+
+/** Codes around zero as ggml has them. */
+const nativeSymmetry = (type: TypeName): Symmetry => (type === 'Q8_0' ? 'restricted' : 'full');
+
+/** Whether a choice is what ggml does anyway. */
+const isOwn = (type: RangedType, { rule, granularity, symmetry, center }: RangeSpec): boolean =>
+  type !== 'Q2_K' &&
+  rule.kind === ownRules[gridOf(type, null).kind] &&
+  granularity === 'block' &&
+  !center &&
+  (symmetry === null || symmetry === nativeSymmetry(type));
 
 /** What ggml's coding of each kind of grid does, Q2_K aside. */
 const ownRules = { symmetric: 'absmax', affine: 'minmax', ternary: 'absmax', signs: 'absmean' } as const;
@@ -196,7 +247,7 @@ function parseRule(text: string): RangeRule {
   }
   if (kind === 'clip') {
     const [low, high, ...more] = (value ?? '').split(',').map(number);
-    if (!(low < high && high > 0 && more.length === 0)) throw bad('clip=LOW,HIGH, LOW below HIGH: clip=-5,5');
+    if (!(low < high && more.length === 0)) throw bad('clip=LOW,HIGH, LOW below HIGH: clip=-5,5');
     return { kind, low, high };
   }
   if (value !== undefined) throw bad(`${kind}, without a value`);
@@ -205,6 +256,29 @@ function parseRule(text: string): RangeRule {
 
 const number = (text: string | undefined): number =>
   text === undefined || text.trim() === '' || !Number.isFinite(Number(text)) ? Number.NaN : Number(text);
+
+/** Types for weights that a model was trained with. */
+const trainedTypes: readonly { readonly what: string; readonly types: readonly TypeName[] }[] = [
+  { what: 'ternary', types: ['TQ1_0', 'TQ2_0'] },
+  { what: 'binary', types: ['Q1_0'] },
+];
+
+/** What such types do to any other model, where weights become so that were not stored so. */
+function trainedWarning(
+  { what, types }: (typeof trainedTypes)[number],
+  coded: readonly TypedTensor[],
+): string[] {
+  const made = coded.filter(
+    ({ tensor, type }) => types.includes(type) && !types.includes(storedType(tensor.source)),
+  );
+  if (made.length === 0) return [];
+  const names = [...new Set(made.map(({ type }) => type))].join(', ');
+  return [
+    `${what} weights are for models that were trained with them, such as BitNet; any other model is ruined: expect a ` +
+      `perplexity several times that of the original, and no sense in what it writes ` +
+      `(${made.length} tensor${made.length === 1 ? '' : 's'} of ${names})`,
+  ];
+}
 
 /** Tensors a warning names. */
 const NAMED = 3;
@@ -222,7 +296,6 @@ export function rangeWarnings(
   const others = coded.filter(({ type }) => byMethod[method]?.types.includes(type) === false);
   const names = others.slice(0, NAMED).map(({ tensor, type }) => `${tensor.name} (${type})`);
   const more = others.length > NAMED ? `, and ${others.length - NAMED} more` : '';
-  const few = method === 'ternary' || method === 'binary';
   return [
     ...(ranges.asked && others.length > 0
       ? [
@@ -230,11 +303,6 @@ export function rangeWarnings(
             `for ${others.length === 1 ? 'its type' : 'their types'}: ${names.join(', ')}${more} (--pure makes all matrices one type)`,
         ]
       : []),
-    ...(few && coded.length > 0
-      ? [
-          `${method} weights are for models that were trained with them, such as BitNet; any other model is ruined: ` +
-            'expect a perplexity several times that of the original, and no sense in what it writes',
-        ]
-      : []),
+    ...(method === 'gptq' ? [] : trainedTypes.flatMap((of) => trainedWarning(of, coded))),
   ];
 }

@@ -35,7 +35,7 @@ export interface TensorJob {
   readonly ranges?: RowRanges;
   /** Importance of each column, expert after expert, in shared memory. */
   readonly importance?: Float32Array;
-  /** Set for the encoders of `:range`. */
+  /** Set for the encoders of `:range`, and where the ranges of ggml's own coding are measured. */
   readonly range?: TensorRange;
   /** Whether its weights are counted in a histogram. */
   readonly counted?: boolean;

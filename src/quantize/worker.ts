@@ -18,7 +18,7 @@ import { ChunkIndex, chunkBytes, type RowRanges, type TensorJob } from './job.ts
 import { type Kernels, scalarKernels, simdKernels } from './kernels.ts';
 import type { ChunkDone, WorkerData, WorkerMessage } from './pool.ts';
 import { CONTROL } from './pool.ts';
-import { type RangeArena, type RangePiece, rangeCoder, rangeSumsOf } from './range/coder.ts';
+import { type RangeArena, type RangePiece, rangeCoder, rangeSumsOf, rangesInBlocks } from './range/coder.ts';
 import {
   addAnswer,
   answerLength,
@@ -177,7 +177,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
   const lead = start - span.start; // weights loaded before the chunk's own
   const { range } = tensor;
   const rangeSums = new Float64Array(range ? tiles * rangeFields.length : 0);
-  const codeRanged = range && rangeCoder(tensor, range, span, arena, requireFinite);
+  const isChosen = range && tensor.encoder.endsWith(':range');
+  const codeRanged = isChosen && rangeCoder(tensor, range, span, arena, requireFinite);
   const counter = tensor.counted ? new ChunkCounter(kernels, tensor, arena.histogram, out) : null;
   const codeWeighted =
     tensor.importance && weightedCoder(tensor, tensor.importance, span, arena, requireFinite);
@@ -201,6 +202,8 @@ function encodeChunk(tensor: TensorJob, start: number, count: number, arena: Are
       else if (tensor.encoder === type) bytes.copyWithin(to, from, from + bytesOf(type, n));
       else kernels.quantize(coded, weights, to, n);
       kernels.dequantize(coded, to, q, n);
+      if (range && !isChosen)
+        pieces = rangesInBlocks(range, new DataView(kernels.buffer as ArrayBuffer, to, bytesOf(coded, n)));
     }
 
     kernels.measure(weights, q, n, out);

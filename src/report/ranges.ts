@@ -36,7 +36,7 @@ export interface ReportedTensorRanges extends ReportedRanges {
   readonly outlierAbove: number;
 }
 
-/** Null for a tensor coded as ggml does, and for one without weights. */
+/** Null for a tensor whose ranges no option and no method chose, and for one without weights. */
 export function rangesOf({ tensor, sums }: TensorResult): ReportedTensorRanges | null {
   const { range } = tensor;
   if (range === undefined || sums.range === null) return null;

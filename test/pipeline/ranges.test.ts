@@ -170,25 +170,89 @@ describe('what the report says', () => {
   });
 });
 
+describe("ggml's own ranges, where they were asked for", () => {
+  const values = distributions['one outlier'](256 * 200, 6).map((x, i) => (i % 1000 < 64 ? 0 : x));
+
+  it.each([
+    [{ type: 'Q8_0' }, { range: 'absmax' }],
+    [{ type: 'Q5_0' }, { symmetric: 'full' }],
+    [{ type: 'Q4_0' }, { granularity: 'block' }],
+    [{ type: 'Q5_1' }, { range: 'minmax' }],
+    [{ type: 'Q4_1' }, { granularity: 'block' }],
+    [{ type: 'TQ1_0' }, { method: 'ternary', range: 'absmax', granularity: 'block' }],
+    [{ type: 'TQ2_0' }, { method: 'ternary', range: 'absmax', granularity: 'block' }],
+    [{ type: 'Q1_0' }, { method: 'binary' }],
+  ])('%o, %o: the same bytes, and measured', async (plainly, asked) => {
+    const plain = await run(values, 256, plainly);
+    const measured = await run(values, 256, { ...plainly, ...asked });
+    expect(Buffer.compare(measured.bytes, plain.bytes)).toBe(0);
+    // Q1_0 is binary whether that is said or not.
+    if (plainly.type !== 'Q1_0') expect(plain.ranges).toBeNull();
+    const { decoded, ranges, metrics } = measured;
+    expect(ranges.granularity).toBe('block');
+    expect(ranges.zeros).toBe(decoded.filter((q) => q === 0).length / values.length);
+    const far = [...values.keys()].filter((i) => Math.abs(values[i]) > ranges.outlierAbove);
+    expect(far.length).toBeGreaterThan(0);
+    const e2 = far.reduce((sum, i) => sum + (values[i] - decoded[i]) ** 2, 0);
+    expect(ranges.outliers.weights).toBe(far.length);
+    expect(ranges.outliers.rmse).toBeCloseTo(Math.sqrt(e2 / far.length), 9);
+    const squares = ranges.outliers.rmse ** 2 * far.length + ranges.bulk.rmse ** 2 * ranges.bulk.weights;
+    expect(squares / values.length / metrics.mse).toBeCloseTo(1, 9);
+    // Every weight lies within half a step of its range, and the ends are what blocks decode to.
+    const [least, most] = [
+      decoded.reduce((a, q) => Math.min(a, q)),
+      decoded.reduce((a, q) => Math.max(a, q)),
+    ];
+    expect(ranges.low.least).toBeLessThanOrEqual(least);
+    expect(ranges.high.most).toBeGreaterThanOrEqual(most);
+    expect(ranges.high.most).toBeLessThan(1.2 * Math.max(most, -least));
+  });
+});
+
 describe('BitNet', () => {
   const trits = Float32Array.from({ length: 256 * 400 }, (_, i) => ((i * 7919) % 3) - 1);
   const share = trits.filter((t) => t === 0).length / trits.length;
 
-  it.each(['TQ1_0', 'TQ2_0'])('%s: trits times one scale come back exactly', async (type) => {
-    // Magnitudes of mean 0.75, so that absmean has the scale but for the zeros.
-    const gamma = roundToFloat16(0.75);
-    const values = trits.map((t) => (t * gamma) / (1 - share));
-    const { bytes, decoded, ranges, report } = await run(values, 256, { method: 'ternary', type });
+  it.each(
+    (['TQ1_0', 'TQ2_0'] as const).flatMap((type) =>
+      ([undefined, 'channel', 'block'] as const).map((granularity) => [type, granularity] as const),
+    ),
+  )('%s: trits times one scale come back exactly, a scale a %s', async (type, granularity) => {
+    const scale = roundToFloat16(0.0123);
+    const values = trits.map((t) => t * scale);
+    const { bytes, decoded, ranges, report } = await run(values, 256, {
+      method: 'ternary',
+      type,
+      granularity,
+    });
     const at = type === 'TQ1_0' ? 52 : 64;
-    expect(distinct(bytes, type as TypeName, at, 2)).toHaveLength(1);
-    expect(Math.max(...decoded.subarray(0, 256))).toBeCloseTo(0.75, 3);
+    expect(distinct(bytes, type, at, 2)).toHaveLength(1);
     decoded.forEach((q, i) => {
-      if (Math.sign(q) !== trits[i]) expect.fail(`weight ${i}: ${q}`);
+      if (q !== values[i]) expect.fail(`weight ${i}: ${q}, not ${values[i]}`);
     });
     expect(ranges.zeros).toBe(share);
     expect(report.model.ranges!.zeros).toBe(share);
     expect(report.warnings.join()).toMatch(/ternary weights are for models that were trained with them/);
   });
+
+  it('what absmean made of any weights, coded once more, comes back exactly', async () => {
+    const first = await run(distributions.gaussian(256 * 400, 8), 256, { method: 'ternary' });
+    const second = await run(first.decoded, 256, { method: 'ternary' });
+    expect(Buffer.compare(first.bytes, second.bytes)).toBe(0);
+    expect(second.metrics.mse).toBe(0);
+  });
+
+  it.each([undefined, 'channel', 'tensor'])(
+    'binary: signs times one scale too, a scale a %s',
+    async (granularity) => {
+      const scale = roundToFloat16(0.0123);
+      const values = trits.map((t) => (t > 0 ? scale : -scale));
+      const { decoded } = await run(values, 256, { method: 'binary', granularity });
+      decoded.forEach((q, i) => {
+        if (q !== values[i]) expect.fail(`weight ${i}: ${q}, not ${values[i]}`);
+      });
+    },
+  );
 
   it('binary: one scale a tensor, and signs of what is above the mean', async () => {
     const values = distributions.gaussian(256 * 400, 8).map((x) => x + 0.01);

@@ -48,6 +48,20 @@ it.each<[SchemeOptions, Parameters<typeof rangeOf>[1]]>([
   [{ method: 'zero-point', bits: 8, granularity: 'channel' }, 'I8'],
 ])('%o is what ggml does anyway', (options, type) => {
   expect(rangeOf(options, type)).toBeNull();
+  const { ranges, encoderFor } = resolveScheme(options);
+  expect(encoderFor(type)).not.toMatch(/:range/);
+  // It is measured by the same rule all the same, but for rows of I8.
+  if (type === 'I8') expect(ranges.measuredFor(type)).toBeNull();
+  else expect(ranges.measuredFor(type)).toMatchObject({ granularity: 'block', center: false });
+});
+
+it.each<[SchemeOptions, Parameters<typeof rangeOf>[1], boolean]>([
+  [{ type: 'Q8_0' }, 'Q8_0', false],
+  [{ method: 'absmax', bits: 4 }, 'Q4_0', false],
+  [{ method: 'binary' }, 'Q1_0', true],
+  [{ method: 'binary' }, 'Q6_K', false],
+])('%o: ranges of %s are measured: %s', (options, type, measured) => {
+  expect(resolveScheme(options).ranges.measuredFor(type) !== null).toBe(measured);
 });
 
 it.each<[SchemeOptions, Parameters<typeof rangeOf>[1], object]>([
@@ -66,6 +80,7 @@ it.each<[SchemeOptions, Parameters<typeof rangeOf>[1], object]>([
     'Q4_1',
     { rule: { kind: 'clip', low: -7.59, high: 10.8 }, symmetry: null },
   ],
+  [{ type: 'Q4_1', range: 'clip=-0.5,-0.1' }, 'Q4_1', { rule: { kind: 'clip', low: -0.5, high: -0.1 } }],
   [{ method: 'binary', center: true }, 'Q1_0', { center: true, granularity: 'block' }],
   [{ method: 'ternary', granularity: 'block' }, 'TQ1_0', { granularity: 'block', rule: { kind: 'absmean' } }],
 ])('%o', (options, type, spec) => {
@@ -91,6 +106,18 @@ it.each<[SchemeOptions, RegExp]>([
   [{ method: 'ternary', center: true }, /--center is about signs/],
   [{ method: 'absmax', bits: 8, range: 'clip=-5,6' }, /not symmetric[\s\S]*zero-point/],
   [{ method: 'absmax', bits: 4, range: 'entropy' }, /channel or tensor[\s\S]*blocks of 32/],
+  [{ method: 'zero-point', bits: 2, range: 'entropy' }, /channel or tensor[\s\S]*blocks of 256/],
+  [
+    { method: 'absmax', bits: 8, range: 'clip=-1e-30,1e-30' },
+    /1e-30 gives Q8_0[\s\S]*0.00000757 to 8.32e\+6[\s\S]*scale of 0/,
+  ],
+  [
+    { method: 'absmax', bits: 4, range: 'clip=-1e30,1e30' },
+    /gives Q4_0[\s\S]*5.24e\+5[\s\S]*scale of Infinity/,
+  ],
+  [{ method: 'zero-point', bits: 4, range: 'clip=0,1e-30' }, /gives Q4_1[\s\S]*HIGH - LOW from 8.94e-7/],
+  [{ method: 'zero-point', bits: 4, range: 'clip=-70000,0' }, /minimum of -Infinity/],
+  [{ method: 'absmax', bits: 8, range: 'clip=-0.5,-0.1' }, /not symmetric[\s\S]*clip=-0.5,0.5/],
   [{ method: 'absmax', type: 'TQ2_0', range: 'entropy', granularity: 'tensor' }, /two magnitudes/],
   [{ method: 'zero-point', bits: 8, granularity: 'tensor' }, /8-bit zero-point[\s\S]*--bits 4 or 5/],
   [{ method: 'zero-point', bits: 8, range: 'mse' }, /8-bit zero-point/],
@@ -138,8 +165,31 @@ describe('warnings', () => {
     expect(rangeWarnings(plain.method, plain.ranges, tensors)).toEqual([]);
   });
 
-  it.each(['ternary', 'binary'])('say what %s does to a model', (method) => {
-    const scheme = resolveScheme({ method });
-    expect(rangeWarnings(method, scheme.ranges, tensors)).toEqual([expect.stringMatching(/trained.*ruined/)]);
+  const ruined = (options: SchemeOptions, ...made: TypedTensor[]) => {
+    const { method, ranges } = resolveScheme(options);
+    return rangeWarnings(method, ranges, made);
+  };
+
+  it.each<[SchemeOptions, TypedTensor['type'], string]>([
+    [{ method: 'ternary' }, 'TQ2_0', 'ternary'],
+    [{ method: 'binary' }, 'Q1_0', 'binary'],
+    [{ type: 'TQ1_0' }, 'TQ1_0', 'ternary'],
+    [{ type: 'TQ2_0' }, 'TQ2_0', 'ternary'],
+    [{ type: 'Q1_0' }, 'Q1_0', 'binary'],
+    [{ type: 'Q4_K_M' }, 'TQ2_0', 'ternary'], // --tensor-type
+  ])('say what %o does to a model with tensors of %s', (options, type, what) => {
+    expect(ruined(options, typed('a', type), typed('b', 'Q6_K'))).toEqual([
+      expect.stringMatching(new RegExp(`^${what} weights.*trained.*ruined.*\\(1 tensor of ${type}\\)`)),
+    ]);
+  });
+
+  it('say nothing of such types where none is made, where GPTQ makes them, or where weights were stored so', () => {
+    expect(ruined({ method: 'ternary' }, typed('a', 'Q4_0'), typed('c', 'F32'))).toEqual([]);
+    expect(ruined({ method: 'gptq', type: 'TQ2_0' }, typed('a', 'TQ2_0'))).toEqual([]);
+    const again = typed('a', 'TQ2_0');
+    const source = { kind: 'stored', parts: [{ type: 'TQ1_0' }], rows: { kind: 'file' } };
+    const stored = { ...again, tensor: { ...again.tensor, source } } as unknown as TypedTensor;
+    expect(ruined({ type: 'TQ2_0' }, stored)).toEqual([]);
+    expect(ruined({ type: 'Q1_0' }, { ...stored, type: 'Q1_0' })).toHaveLength(1);
   });
 });

@@ -130,6 +130,19 @@ describe('worked numbers', () => {
     expect([range.scale / 2, -range.scale / 2].map((value) => codeOf(value, range))).toEqual([0, 0]);
   });
 
+  it('absmean of zeros and one magnitude is that magnitude, to the last bit of float32', () => {
+    const spec = specOf({ kind: 'absmean' }, 'tensor', null);
+    for (const magnitude of [0.75, f(0.1), 2 ** -20, 60_000]) {
+      const x = Float32Array.from({ length: 4096 }, (_, i) => ((((i * 7919) % 5) % 3) - 1) * magnitude);
+      expect(rangeOf('TQ2_0', spec, x).scale).toBe(roundToFloat16(magnitude));
+      x[4000] = f(magnitude * (1 - 2 ** -23));
+      const mean = x.reduce((sum, value) => sum + Math.abs(value), 0) / x.length;
+      expect(rangeOf('TQ2_0', spec, x).scale).toBe(roundToFloat16(mean));
+    }
+    expect(rangeOf('TQ2_0', spec, new Float32Array(256)).scale).toBe(0);
+    expect(rangeOf('TQ2_0', spec, new Float32Array(256).fill(-0.5)).scale).toBe(0.5);
+  });
+
   it('binary: the mean magnitude, and the sign of x or of x - mean', () => {
     const x = [0.5, 0.25, 0.75, -0.5];
     const plain = rangeOf('Q1_0', specOf({ kind: 'absmean' }, 'tensor', null), x);

@@ -14,7 +14,7 @@ import {
   type RangeSpec,
 } from '../../core/ranges.ts';
 import { affineThresholds, symmetricThreshold } from './entropy.ts';
-import { around, type Best, evenly, improve, ladder, NEAR_STEPS, type Search } from './search.ts';
+import { around, type Best, evenly, improve, ladder, NEAR_STEPS, type Query, type Search } from './search.ts';
 
 /** Bins of a histogram: those of the source for a tensor; a row has no more weights than would fill these. */
 const TENSOR_BINS = 2048;
@@ -33,6 +33,8 @@ const SYMMETRIC_STEPS = { block: [24, 12], channel: [40, 24], tensor: [40, 24] }
  */
 const AFFINE_STEPS = { block: 12, channel: 20, tensor: 20 } as const;
 const NEAR_TURNS = 3;
+/** Relative difference of sums of one magnitude and zeros that rounding may make, with much to spare. */
+const ROUNDED = 1e-6;
 /** Narrowest half range that is tried for one end, in standard deviations of the weights. */
 const AFFINE_LEAST = 0.25;
 
@@ -91,6 +93,7 @@ function* symmetric({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent
   const at = (threshold: number) => codedAt(grid, threshold, positivePeak);
   switch (rule.kind) {
     case 'absmean':
+      if (yield* isOneMagnitude(grid, largest, extent)) return at(largest);
       return at((sumMagnitude / count) * grid.highest);
     case 'clip':
       return at(rule.high);
@@ -128,6 +131,21 @@ function* symmetric({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent
     default:
       return at(largest);
   }
+}
+
+/**
+ * Whether every weight is 0 or of the largest magnitude. The sum of |x| (largest - |x|) is then 0 but for rounding; where it
+ * is so small, the errors of codes -1, 0 and 1 times that magnitude tell, as only then are all of them 0.
+ */
+function* isOneMagnitude(
+  { lowest, highest }: Grid,
+  largest: number,
+  { sumMagnitude, sumSquares }: Extent,
+): Generator<Query, boolean, Float64Array> {
+  if (!(largest * sumMagnitude - sumSquares <= ROUNDED * sumSquares)) return false;
+  const [scales, offsets] = [Float32Array.of(largest), Float32Array.of(0)];
+  const [error] = yield { kind: 'errors', lowest, highest, scales, offsets };
+  return error === 0;
 }
 
 function* affine({ rule, granularity }: RangeSpec, grid: Grid, extent: Extent): Search {

@@ -1,6 +1,7 @@
 /** Coding over chosen ranges, tile by tile, in a worker. */
+import { fromFloat16 } from '../../core/float.ts';
 import { storedType, typeOfEncoder } from '../../core/plan.ts';
-import { type CodedRange, endsOf, gridOf } from '../../core/ranges.ts';
+import { type CodedRange, endsOf, gridOf, type RangedType } from '../../core/ranges.ts';
 import { forEachRowPiece } from '../../core/segments.ts';
 import { bytesOf, dataTypes } from '../../core/types.ts';
 import type { TensorJob, TensorRange } from '../job.ts';
@@ -74,6 +75,21 @@ export function rangeCoder(
     }
     return pieces;
   };
+}
+
+/** Byte of a block's scale where it is not the first; a minimum follows it. */
+const scaleAt: Partial<Record<RangedType, number>> = { TQ1_0: 52, TQ2_0: 64 };
+
+/** The ranges of blocks that ggml's own coding made, as they hold them. */
+export function rangesInBlocks({ spec, type }: TensorRange, blocks: DataView): RangePiece[] {
+  const { kind, lowest, highest } = gridOf(type, spec.symmetry);
+  const { blockSize, typeSize } = dataTypes[type];
+  const half = (at: number) => fromFloat16(blocks.getUint16(at, true));
+  return Array.from({ length: blocks.byteLength / typeSize }, (_, block) => {
+    const at = block * typeSize + (scaleAt[type] ?? 0);
+    const range = { scale: half(at), offset: kind === 'affine' ? half(at + 2) : 0, lowest, highest };
+    return { at: block * blockSize, length: blockSize, range };
+  });
 }
 
 /** The sums of a tile, in the order of `rangeFields`, of weights x and what they became, q. */
