@@ -176,7 +176,7 @@ export const modelOf = ({ checkpoint, metadata, tensors }: Plan): ForwardModel =
 });
 
 /** The text that the options name, in windows. */
-export function corpusOf(plan: Plan, options: QuantizeOptions): Corpus {
+export function corpusOf(plan: Plan, options: QuantizeOptions, tokensOption?: string): Corpus {
   const { checkpoint, metadata } = plan;
   return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), {
     sources: options.calibration ?? [],
@@ -184,6 +184,7 @@ export function corpusOf(plan: Plan, options: QuantizeOptions): Corpus {
     tokens: options.calibrationTokens ?? usualTokens(plan),
     context: options.context ?? null,
     seed: options.seed ?? 0,
+    ...(tokensOption !== undefined && { tokensOption }),
   });
 }
 

@@ -9,6 +9,7 @@ import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibrat
 import { UsageError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
 import type { Plan } from './core/plan.ts';
+import { requireWidths } from './evaluate/requirements.ts';
 import { planQuantization } from './planned-run.ts';
 import { readActivationStatistics } from './read/activation-statistics.ts';
 import { resolveResources } from './resources.ts';
@@ -76,7 +77,7 @@ export async function collectImportance(
   const { memory, signal } = options;
   const gemm = openGemm(options.gemm ?? 'auto');
   const plan = planOf(options.input);
-  const corpus = corpusOf(plan, options);
+  const corpus = corpusOf(plan, options, '--tokens');
   const entries = await conduct(
     { kind: 'importance', threads, memory, gemm, model: modelOf(plan), windows: corpus.windows },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
@@ -99,7 +100,7 @@ export async function collectActivations(options: ActivationOptions, onEvent: Li
     });
   }
   const plan = planOf(options.input);
-  const corpus = corpusOf(plan, options);
+  const corpus = corpusOf(plan, options, '--tokens');
   const groups = await conduct(
     {
       ...{ kind: 'activations', threads, memory, gemm, percentile },
@@ -137,6 +138,7 @@ export async function evaluateOn(
   const { text, memory, signal, windows: most = Number.POSITIVE_INFINITY } = options;
   const { activations, stats, layers } = options;
   const statistics = stats === undefined ? null : readActivationStatistics(stats);
+  if (stats !== undefined && statistics !== null) requireWidths(statistics, stats, model);
   const base = options.base === undefined ? null : modelIn(options.base);
   const gemm = openGemm(options.gemm ?? 'auto');
   const found = await conduct(

@@ -20,6 +20,8 @@ export interface CorpusOptions {
   /** Tokens in a window; null: 512. Never more than the model was trained on. */
   readonly context: number | null;
   readonly seed: number;
+  /** What the option for `tokens` is called, for errors; --calibration-tokens unless told. */
+  readonly tokensOption?: string;
 }
 
 export interface Corpus {
@@ -75,7 +77,7 @@ export function readCorpus(
     throw new UsageError('fewer calibration tokens than one window holds', {
       expected: `at least ${context} tokens, or windows of fewer`,
       got: `${options.tokens} tokens`,
-      advice: 'raise --calibration-tokens or lower --context',
+      advice: `raise ${options.tokensOption ?? '--calibration-tokens'} or lower --context`,
     });
   }
   const isBundled = options.sources.length === 0;

@@ -4,8 +4,8 @@ import type { EvalFlags } from './eval.ts';
 import type { Io } from './io.ts';
 import {
   collect,
-  decimal,
   parseFloatType,
+  parsePercent,
   type QuantizeFlags,
   requireCompatible,
   wholeNumber,
@@ -125,7 +125,7 @@ export function addCommands(program: Command, io: Io, argv: readonly string[]): 
     .option(
       '--percentile <p>',
       'of values within the range percentile, in percent (default: 99.99)',
-      decimal(0),
+      parsePercent,
     )
     .action(async (file: string, flags: CalibrateFlags) => {
       const [{ calibrateCommand }, { collectActivations }] = await Promise.all([

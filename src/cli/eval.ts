@@ -1,4 +1,4 @@
-import { parseActivations } from '../core/activations.ts';
+import { activationsName, parseActivations } from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
 import type { Evaluation } from '../core/evaluation.ts';
 import type { evaluate } from '../model-runs.ts';
@@ -34,8 +34,12 @@ export async function evalCommand(
 ): Promise<void> {
   const { json, quiet = false, activations, ...options } = flags;
   const { text, base: reference, stats } = options;
-  for (const path of [...inputs, text, reference, stats]) if (path !== undefined) requireInput(path);
-  const schemes = activations?.map(parseActivations).filter(({ kind }) => kind !== 'none');
+  for (const path of [...inputs, reference]) if (path !== undefined) requireInput(path);
+  requireInput(text, '--text is a file of plain text');
+  if (stats !== undefined)
+    requireInput(stats, 'statistics are made by: quantize calibrate MODEL -o stats.json');
+  const parsed = activations?.map(parseActivations).filter(({ kind }) => kind !== 'none');
+  const schemes = parsed && [...new Map(parsed.map((scheme) => [activationsName(scheme), scheme])).values()];
   const found: Evaluated[] = [];
   for (const input of inputs) {
     const progress = await createProgress(io, quiet);

@@ -22,18 +22,15 @@ export class InputNotFoundError extends QuantizeError {}
 /** The report cannot go where it was asked to. */
 export class ReportPathError extends QuantizeError {}
 
-/** Refuses a path that does not exist, suggesting a neighbour with almost this name. */
-export function requireInput(path: string): void {
+/** Refuses a path that does not exist, suggesting a neighbour with almost this name. `what`: what the file should be. */
+export function requireInput(path: string, what = 'models are read from the local disk'): void {
   if (existsSync(path)) return;
   const directory = dirname(path);
   const similar = existsSync(directory) ? closest(basename(path), readdirSync(directory)) : undefined;
   const suggestion = directory === '.' && !path.startsWith('.') ? similar : join(directory, similar ?? '');
   throw new InputNotFoundError('no such file or directory', {
     file: path,
-    advice:
-      similar === undefined
-        ? 'check the path; models are read from the local disk'
-        : `did you mean ${suggestion}?`,
+    advice: similar === undefined ? `check the path; ${what}` : `did you mean ${suggestion}?`,
   });
 }
 

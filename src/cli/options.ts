@@ -132,6 +132,13 @@ export const decimal =
     return value;
   };
 
+/** Parser for percentages above 0. */
+export function parsePercent(text: string): number {
+  const value = /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : Number.NaN;
+  if (value > 0 && value <= 100) return value;
+  throw new InvalidArgumentError('Expected a number of more than 0, up to 100.');
+}
+
 /** Parser for sizes as llama-gguf-split takes them: N(M|G), powers of 1000. */
 export function parseSplitSize(text: string): number {
   const [, digits, unit] = /^(\d+)([MG])$/.exec(text) ?? [];

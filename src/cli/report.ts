@@ -38,7 +38,7 @@ export async function reportCommand(paths: readonly string[], flags: ReportFlags
   if (replaced !== undefined) throw new UsageError(`-o and a report to read are the same file: ${replaced}`);
   const target = output === undefined ? null : placeReport(output, flags.force === true, null);
   const named = paths.map((path) => {
-    requireInput(path);
+    requireInput(path, 'a JSON report is written by: quantize MODEL --report FILE.json');
     return { name: nameOf(path, paths), report: parseReport(readFileSync(path, 'utf8'), path) };
   });
   const comparison = compareRuns(named);

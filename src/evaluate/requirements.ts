@@ -58,6 +58,30 @@ export const rangesFor = (
 ): ReadonlyMap<string, StaticRange> | null =>
   scheme.kind === 'static' && statistics !== null ? staticRanges(statistics, scheme, scheme.range) : null;
 
+/**
+ * `file`: of the statistics.
+ *
+ * @throws UsageError where a matrix has inputs of another width than the statistics
+ */
+export function requireWidths(
+  { groups }: ActivationStatistics,
+  file: string,
+  { tensors }: ForwardModel,
+): void {
+  const widths = new Map(tensors.map(({ name, shape }) => [name, shape[0]]));
+  for (const group of groups) {
+    const tensor = group.tensors.find((name) => widths.has(name) && widths.get(name) !== group.columns);
+    if (tensor === undefined) continue;
+    throw new UsageError('the statistics are not of this model', {
+      file,
+      tensor,
+      expected: `inputs of ${widths.get(tensor)} values`,
+      got: `inputs of ${group.columns} values`,
+      advice: 'make them from this model: quantize calibrate MODEL -o stats.json',
+    });
+  }
+}
+
 /** @throws UsageError */
 export function requireSameVocabulary(
   model: ForwardModel,

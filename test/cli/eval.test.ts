@@ -100,7 +100,13 @@ describe('quantize eval', () => {
       ],
     });
     const { fake, calls } = await command(found, {
-      ...{ base, activations: ['none', 'dynamic', 'bitlinear'], stats: text, layers: true, quiet: true },
+      ...{
+        base,
+        activations: ['none', 'dynamic', 'bitlinear', 'dynamic:8'],
+        stats: text,
+        layers: true,
+        quiet: true,
+      },
     });
     expect(calls[0]).toMatchObject({
       activations: [{ kind: 'dynamic', bits: 8, symmetric: true }, { kind: 'bitlinear' }],
@@ -137,6 +143,7 @@ describe('quantize eval', () => {
     await expect(command(evaluation(), { text: join(directory, 'tekst.txt') })).rejects.toThrow(
       /text\.txt\?/,
     );
+    await expect(command(evaluation(), { stats: 'no/statistics' })).rejects.toThrow('quantize calibrate');
     await expect(command(evaluation(), { base: 'no base' })).rejects.toThrow(InputNotFoundError);
   });
 });

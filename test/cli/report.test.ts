@@ -199,6 +199,7 @@ describe('quantize report', () => {
     ['a page of another name', ['Q8_0.json'], 'page.json', 'name it .html'],
     ['no report', ['Q8_0.gguf'], undefined, 'no JSON'],
     ['a file that is not there', ['Q8_1.json'], undefined, 'no such file'],
+    ['one like none there', ['none/nothing.json'], undefined, 'quantize MODEL --report FILE.json'],
   ])('refuses %s', async (_name, names, output, message) => {
     await expect(compare(names, output)).rejects.toThrow(message);
   });

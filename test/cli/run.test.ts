@@ -48,6 +48,11 @@ describe('bad usage exits 2', () => {
     ['an option without its value', [existing, '--type'], 'argument missing'],
     ['half a bit', [existing, '--bits', '0.5'], 'whole number'],
     ['an odd chunk', [existing, '--chunk-size', '1000'], 'multiple of 32768'],
+    [
+      'a percentile that is no number',
+      ['calibrate', existing, '-o', 'x.json', '--percentile', 'abc'],
+      'more than 0, up to 100',
+    ],
     ['a negative bar', [existing, '--max-error', '-1'], 'Expected a number of at least 0'],
     ['unknown kernels', [existing, '--kernels', 'gpu'], 'auto, simd, scalar'],
     ['a broken pattern', [existing, '--tensor-type', '(=Q4_0'], 'Invalid regular expression'],

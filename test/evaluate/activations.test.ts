@@ -9,7 +9,7 @@ import type { Team } from '../../src/compute/team.ts';
 import { type ActivationStatistics, activationsName, parseActivations } from '../../src/core/activations.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import { evaluate } from '../../src/evaluate/evaluate.ts';
-import { evaluate as evaluateModel } from '../../src/model-runs.ts';
+import { collectActivations, evaluate as evaluateModel } from '../../src/model-runs.ts';
 import { STATISTICS } from '../../src/read/activation-statistics.ts';
 import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
@@ -141,6 +141,23 @@ it('is run by the command over statistics from a file', async () => {
   expect(found.activations!.map(({ scheme }) => scheme)).toEqual(schemes.map(activationsName));
   expect(found.weightBits).toBeCloseTo(5.1, 1);
   expect(found.layers).toHaveLength(29);
+});
+
+it('refuses statistics of other widths', async () => {
+  const stats = join(temporaryDirectory(), 'other.json');
+  const groups = statistics.groups.map((group, i) => (i === 1 ? { ...group, columns: 7 } : group));
+  writeFileSync(stats, JSON.stringify({ ...STATISTICS, ...statistics, groups }));
+  const text = join(repository, 'fixtures/text/eval.txt');
+  const options = { input: sotu, text, context: 64, windows: 1, threads: 1, stats };
+  await expect(evaluateModel({ ...options, activations: schemes })).rejects.toThrow(
+    /other\.json\n +tensor: +blk\.0\.attn_output\.weight\n +expected: inputs of 256 values\n +got: +inputs of 7 values/,
+  );
+});
+
+it('names the option of tokens as the command has it', async () => {
+  await expect(
+    collectActivations({ input: sotu, calibrationTokens: 10, threads: 1 }, () => {}),
+  ).rejects.toThrow('raise --tokens or lower --context');
 });
 
 describe('BitLinear', () => {
