@@ -4,8 +4,21 @@ import type { Report } from './report.ts';
 /** A file is not a report that this version can show. */
 export class ReportFileError extends QuantizeError {}
 
-/** What a value has to be; a name that ends in '?' may be null or absent too. A list has elements of one shape. */
-type Shape = 'number' | 'number?' | 'string' | 'string?' | 'boolean' | readonly [Shape] | Fields | Optional;
+/**
+ * What a value has to be; a name that ends in '?' may be null or absent too. A list has elements of one shape. A count is not
+ * negative.
+ */
+type Shape =
+  | 'count'
+  | 'number'
+  | 'number?'
+  | 'string'
+  | 'string?'
+  | 'boolean'
+  | readonly [Shape]
+  | Fields
+  | Optional
+  | NonEmpty;
 type Fields = { readonly [name: string]: Shape };
 /** Null, absent, or of this shape. */
 class Optional {
@@ -16,6 +29,15 @@ class Optional {
   }
 }
 const optional = (shape: Shape) => new Optional(shape);
+/** A list of at least one element. */
+class NonEmpty {
+  readonly shape: Shape;
+
+  constructor(shape: Shape) {
+    this.shape = shape;
+  }
+}
+const nonEmpty = (shape: Shape) => new NonEmpty(shape);
 
 const evaluation = {
   text: 'string',
@@ -35,15 +57,15 @@ const metrics = {
 const distribution = {
   min: 'number',
   max: 'number',
-  below: 'number',
-  above: 'number',
-  counts: ['number'],
+  below: 'count',
+  above: 'count',
+  counts: nonEmpty('count'),
 } as const;
 const ranges = {
   clipped: 'number',
   zeros: 'number',
-  outliers: { weights: 'number', relativeError: 'number?' },
-  bulk: { weights: 'number', relativeError: 'number?' },
+  outliers: { weights: 'count', relativeError: 'number?' },
+  bulk: { weights: 'count', relativeError: 'number?' },
 } as const;
 const ends = { least: 'number', most: 'number' } as const;
 
@@ -53,32 +75,32 @@ const shown: Shape = {
     fileType: 'string',
     method: 'string',
     notRunnableReason: 'string?',
-    tensors: 'number',
-    quantizedTensors: 'number',
-    importanceTensors: 'number',
-    weights: 'number',
-    bytesBefore: 'number',
-    bytesAfter: 'number',
-    fileBytes: 'number',
+    tensors: 'count',
+    quantizedTensors: 'count',
+    importanceTensors: 'count',
+    weights: 'count',
+    bytesBefore: 'count',
+    bytesAfter: 'count',
+    fileBytes: 'count',
     bitsPerWeight: 'number',
     compressionRatio: 'number',
     calibration: optional({
       corpus: 'string',
-      tokens: 'number',
-      windows: 'number',
+      tokens: 'count',
+      windows: 'count',
       context: 'number',
       sha256: 'string',
       rounding: 'string?',
       actOrder: 'boolean',
       damping: 'number',
     }),
-    outputErrors: optional({ tensors: 'number', nearest: 'number', importance: 'number', result: 'number' }),
+    outputErrors: optional({ tensors: 'count', nearest: 'number', importance: 'number', result: 'number' }),
     evaluation: optional(evaluation),
-    ranges: optional({ ...ranges, tensors: 'number', weights: 'number' }),
+    ranges: optional({ ...ranges, tensors: 'count', weights: 'count' }),
     metrics: { ...metrics, maxError: { value: 'number', tensor: 'string' } },
   },
   fallbacks: [
-    { tensor: 'string', from: 'string', to: 'string', extraBitsPerWeight: 'number', extraBytes: 'number' },
+    { tensor: 'string', from: 'string', to: 'string', extraBitsPerWeight: 'number', extraBytes: 'count' },
   ],
   notes: ['string'],
   warnings: ['string'],
@@ -87,9 +109,9 @@ const shown: Shape = {
       name: 'string',
       type: 'string',
       quantized: 'boolean',
-      weights: 'number',
+      weights: 'count',
       bitsPerWeight: 'number',
-      bytesAfter: 'number',
+      bytesAfter: 'count',
       ranges: optional({
         ...ranges,
         rule: 'string',
@@ -100,11 +122,11 @@ const shown: Shape = {
         high: ends,
       }),
       calibration: optional({
-        tokens: 'number',
+        tokens: 'count',
         damping: 'number',
-        escalations: 'number',
+        escalations: 'count',
         condition: 'number?',
-        deadChannels: 'number',
+        deadChannels: 'count',
         outputError: { nearest: 'number?', importance: 'number?', result: 'number' },
         rounding: 'string',
       }),
@@ -112,10 +134,10 @@ const shown: Shape = {
       histogram: optional({
         binWidth: 'number',
         first: 'number',
-        counted: 'number',
+        counted: 'count',
         before: distribution,
         after: distribution,
-        group: { start: 'number', weights: 'number', values: ['number'] },
+        group: { start: 'number', weights: 'count', values: ['number'] },
       }),
     },
   ],
@@ -123,9 +145,9 @@ const shown: Shape = {
     { tensor: 'string', absmax: 'number', percentile: 'number', mse: 'number', entropy: 'number' },
   ]),
   hashes: {
-    inputs: [{ name: 'string', bytes: 'number', headerSha256: 'string?', sha256: 'string?' }],
+    inputs: [{ name: 'string', bytes: 'count', headerSha256: 'string?', sha256: 'string?' }],
     planSha256: 'string',
-    outputs: [{ bytes: 'number', headerSha256: 'string', sha256: 'string?' }],
+    outputs: [{ bytes: 'count', headerSha256: 'string', sha256: 'string?' }],
   },
   run: {
     startedAt: 'string',
@@ -148,7 +170,7 @@ const shown: Shape = {
       node: 'string',
       version: 'string',
     },
-    peakRssBytes: 'number',
+    peakRssBytes: 'count',
     command: optional(['string']),
   },
 };
@@ -191,6 +213,14 @@ function problemOf(value: unknown, shape: Shape, path: string): { expected: stri
     return value === null || value === undefined ? null : problemOf(value, shape.shape, path);
   }
   const wrong = (expected: string) => ({ expected: `${path.slice(1)}: ${expected}`, got: kindOf(value) });
+  if (shape instanceof NonEmpty) {
+    if (Array.isArray(value) && value.length === 0) return { ...wrong('at least one element'), got: 'none' };
+    return problemOf(value, [shape.shape], path);
+  }
+  if (shape === 'count') {
+    if (typeof value !== 'number') return wrong('number');
+    return value >= 0 ? null : { ...wrong('0 or more'), got: String(value) };
+  }
   if (typeof shape === 'string') {
     if (shape.endsWith('?') && (value === null || value === undefined)) return null;
     const type = shape.replace('?', '');

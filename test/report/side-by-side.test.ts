@@ -134,6 +134,16 @@ describe('a report read from a file', () => {
       text.replace('"fileBytes":5000', '"x":1'),
       'model.fileBytes: number\n  got:      nothing',
     ],
+    [
+      'of a negative size',
+      text.replace('"fileBytes":5000', '"fileBytes":-5'),
+      'model.fileBytes: 0 or more\n  got:      -5',
+    ],
+    [
+      'with a histogram of no bins',
+      text.replace(/"counts":\[[^\]]*\]/, '"counts":[]'),
+      'tensors[0].histogram.before.counts: at least one element',
+    ],
     ['with a text for a number', text.replace('"fileBytes":5000', '"fileBytes":"x"'), 'got:      string'],
     [
       'with an odd tensor',
