@@ -122,8 +122,7 @@ describe.skipIf(engineDirectory === null)('stock llama.cpp', () => {
 describePerplexities({
   windows: 10,
   names: [
-    ...['F16', 'Q8_0', 'Q4_0', 'Q2_K', 'Q4_K_M', 'Q6_K', 'IQ4_XS', 'IQ3_M', 'TQ2_0', 'MXFP4'],
-    '--method absmax --bits 8 --granularity channel',
+    ...['Q4_0', 'Q2_K', 'Q4_K_M', 'IQ4_XS', 'IQ3_M', 'TQ2_0', 'MXFP4'],
     '--method absmax --bits 8 --granularity tensor --range entropy',
     '--method zero-point --bits 4 --range mse',
     '--method binary --center true',

@@ -5,16 +5,12 @@ import { buildReport } from '../../src/report/report.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { sha256 } from '../support/golden.ts';
 
-/** One of each kind of coding, the mixture that has most of them, and one of each way to choose ranges. */
+/** A mixture of super-blocks, a table of levels, and one of each way to choose ranges. */
 export const fewSchemes: readonly Partial<QuantizeOptions>[] = [
-  { type: 'F32' },
-  { type: 'Q4_0' },
-  { type: 'Q2_K' },
   { type: 'Q4_K_M' },
   { type: 'IQ4_XS' },
   { method: 'ternary' },
   { method: 'absmax', bits: 8, granularity: 'tensor', range: 'mse', symmetric: 'full' },
-  { method: 'absmax', bits: 4, granularity: 'channel', range: 'mse' },
   { method: 'absmax', bits: 4, range: 'percentile=95' },
   { method: 'zero-point', bits: 4, granularity: 'tensor', range: 'entropy' },
   { method: 'binary', granularity: 'tensor', center: true },
@@ -24,6 +20,10 @@ export const fewSchemes: readonly Partial<QuantizeOptions>[] = [
 /** Those and one of each other coding. */
 const allSchemes: readonly Partial<QuantizeOptions>[] = [
   ...fewSchemes,
+  { type: 'F32' },
+  { type: 'Q4_0' },
+  { type: 'Q2_K' },
+  { method: 'absmax', bits: 4, granularity: 'channel', range: 'mse' },
   { type: 'BF16' },
   { type: 'Q8_0' },
   { type: 'Q5_1' },

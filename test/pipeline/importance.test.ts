@@ -39,7 +39,7 @@ import { put } from '../support/temporary.ts';
 /** One of each kind of coding; all mixtures are in importance.long.test.ts. */
 const judged: Readonly<Record<ModelName, readonly MixtureName[]>> = {
   'sotu-3m': [
-    ...(['Q4_0', 'Q5_1', 'Q8_0', 'TQ2_0', 'Q2_K_S', 'Q3_K_M', 'Q4_K_M', 'Q6_K'] as const),
+    ...(['Q4_0', 'TQ2_0', 'Q2_K_S', 'Q4_K_M', 'Q6_K'] as const),
     // The other codebooks are in the long tests: ggml sorts for seconds before it begins.
     ...(['IQ3_M', 'IQ4_XS'] as const),
   ],
