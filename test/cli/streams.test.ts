@@ -177,8 +177,8 @@ describe('a reader that sleeps', () => {
     const before = resident();
     await delay(1000);
     expect(Math.abs(resident() - before)).toBeLessThan(2e6);
-    // As a run that nothing holds up, and by Node's version; all of the output would be 73 MB more.
-    expect(resident()).toBeLessThan(peakRssBytes + 15e6);
+    // Near a run that nothing holds up, whatever the version of Node; all of the output would be 73 MB more.
+    expect(resident()).toBeLessThan(peakRssBytes + 40e6);
     expect(run.child.exitCode).toBeNull();
 
     expect(await hashOfStream(run.child.stdout as Readable)).toBe(hashOf(file));
