@@ -137,8 +137,7 @@ export async function evaluateOn(
   const { threads } = resolveResources(options);
   const { text, memory, signal, windows: most = Number.POSITIVE_INFINITY } = options;
   const { activations, stats, layers } = options;
-  const statistics = stats === undefined ? null : readActivationStatistics(stats);
-  if (stats !== undefined && statistics !== null) requireWidths(statistics, stats, model);
+  const statistics = stats === undefined ? null : statisticsFor(model, stats);
   const base = options.base === undefined ? null : modelIn(options.base);
   const gemm = openGemm(options.gemm ?? 'auto');
   const found = await conduct(
@@ -167,6 +166,13 @@ export function evaluationWindows(
   const { metadata, checkpoint } = plan;
   const options = { sources: [text], field: null, tokens: null, seed: 0, context: context ?? null };
   return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), options).windows;
+}
+
+/** @throws UsageError where a file's statistics are not those of the model */
+function statisticsFor(model: ForwardModel, file: string): ActivationStatistics {
+  const statistics = readActivationStatistics(file);
+  requireWidths(statistics, file, model);
+  return statistics;
 }
 
 /** A model in a file, of any kind, as a forward pass takes it. */

@@ -43,3 +43,7 @@ function describe(summary: string, details: ErrorDetails): string {
   if (details.advice !== undefined) lines.push(`  to do:    ${details.advice}`);
   return lines.join('\n');
 }
+
+/** The first so many names, and how many more there are: what an error can show of a long list. */
+export const listed = (names: readonly string[], most: number): string =>
+  names.slice(0, most).join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');

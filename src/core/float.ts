@@ -56,6 +56,10 @@ export function toBfloat16(value: number): number {
 /** bfloat16 bits to the exact number. */
 export const fromBfloat16 = (bits: number): number => floatFromBits((bits << 16) >>> 0);
 
+/** The least and the largest finite float16 above 0. */
+export const FLOAT16_LEAST = 2 ** -24;
+export const FLOAT16_MOST = 65_504;
+
 /** The float16 value nearest to a float32, as a number: `fromFloat16(toFloat16(value))`. */
 export function roundToFloat16(value: number): number {
   const bits = floatBits(value);

@@ -1,4 +1,4 @@
-import { QuantizeError } from '../core/errors.ts';
+import { listed, QuantizeError } from '../core/errors.ts';
 import { type ImportanceEntry, type ImportanceMatrix, sharedFloats } from '../core/importance.ts';
 import type { MappedTensor } from '../core/model.ts';
 import type { EncoderName } from '../core/plan.ts';
@@ -143,10 +143,9 @@ export function assignImportance(
   const known = new Set(unpruned.map(({ name }) => name));
   const strangers = [...entries.keys()].filter((name) => !known.has(name));
   if (strangers.length > 0) {
-    const more = strangers.length > 3 ? ` and ${strangers.length - 3} more` : '';
     warnings.push(
       'no tensor of this model has the name of these entries of the importance matrix: ' +
-        `${strangers.slice(0, 3).join(', ')}${more}`,
+        listed(strangers, 3),
     );
   }
   if (values.size === 0) {

@@ -1,5 +1,5 @@
 import { UsageError } from '../core/errors.ts';
-import { roundToFloat16 } from '../core/float.ts';
+import { FLOAT16_LEAST, FLOAT16_MOST, roundToFloat16 } from '../core/float.ts';
 import { storedType } from '../core/plan.ts';
 import {
   type Granularity,
@@ -160,9 +160,6 @@ export function resolveRanges(method: string, base: TypeName, options: RangeOpti
 const widest = ({ low, high }: { low: number; high: number }): number =>
   Math.max(Math.abs(low), Math.abs(high));
 
-/** Least and largest float16 above 0. */
-const [LEAST_HALF, LARGEST_HALF] = [2 ** -24, 65_504];
-
 /** UsageError for ends that a block cannot hold: a scale of 0 or infinity as float16, or such a minimum. */
 function requireScale(type: RangedType, { rule, symmetry }: RangeSpec): void {
   if (rule.kind !== 'clip') return;
@@ -172,7 +169,7 @@ function requireScale(type: RangedType, { rule, symmetry }: RangeSpec): void {
   const scale = roundToFloat16(Math.fround(reach / steps));
   const offset = kind === 'affine' ? roundToFloat16(Math.fround(rule.low)) : 0;
   if (scale > 0 && Number.isFinite(scale) && Number.isFinite(offset)) return;
-  const [least, most] = [LEAST_HALF, LARGEST_HALF].map((half) => (half * steps).toPrecision(3));
+  const [least, most] = [FLOAT16_LEAST, FLOAT16_MOST].map((half) => (half * steps).toPrecision(3));
   throw new UsageError(`--range ${ruleName(rule)} gives ${type} a scale that is no float16`, {
     expected:
       kind === 'affine'

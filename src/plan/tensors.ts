@@ -1,5 +1,5 @@
 import type { Checkpoint, StoredTensor } from '../core/checkpoint.ts';
-import { QuantizeError } from '../core/errors.ts';
+import { listed, QuantizeError } from '../core/errors.ts';
 import type { MappedTensor } from '../core/model.ts';
 import type { RowOrder } from '../core/plan.ts';
 import type { Architecture, Extent, TensorRule } from './arch/architecture.ts';
@@ -236,7 +236,7 @@ function refuseUnknown(
     `${names.length} tensor${names.length > 1 ? 's are' : ' is'} not part of ${architecture.classes[0]} with ${layers} layers`,
     {
       file: checkpoint.files[unknown[0].file].path,
-      tensor: listed(names),
+      tensor: listed(names, NAMED_AT_MOST),
       expected: `names such as ${architecture.tensors[architecture.tensors.length - 1].from}`,
       advice: adviceFor(names[0]),
     },
@@ -281,14 +281,10 @@ function refuseMissing(
     `the checkpoint lacks ${missing.length} tensor${missing.length > 1 ? 's' : ''} of ${architecture.classes[0]}`,
     {
       file: checkpoint.path,
-      tensor: listed(missing),
+      tensor: listed(missing, NAMED_AT_MOST),
       got: `${checkpoint.tensors.size} tensors`,
       advice:
         'download the checkpoint again, or check num_hidden_layers and tie_word_embeddings in config.json',
     },
   );
 }
-
-const listed = (names: readonly string[]): string =>
-  names.slice(0, NAMED_AT_MOST).join(', ') +
-  (names.length > NAMED_AT_MOST ? ` and ${names.length - NAMED_AT_MOST} more` : '');

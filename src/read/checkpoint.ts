@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Checkpoint, StoredTensor } from '../core/checkpoint.ts';
-import { QuantizeError } from '../core/errors.ts';
+import { listed, QuantizeError } from '../core/errors.ts';
 import { accessError, statFile, withSource } from './byte-source.ts';
 import { readGgufParts } from './gguf-split.ts';
 import { compareCodePoints } from './order.ts';
@@ -60,7 +60,7 @@ function openDirectory(directory: string): Checkpoint {
     throw new AmbiguousWeightsError('the directory holds several safetensors files', {
       file: directory,
       expected: 'model.safetensors, model-*.safetensors or one file of another name',
-      got: listed(weights),
+      got: listed(weights, 10),
       advice: 'pass the file you mean',
     });
   }
@@ -74,7 +74,7 @@ function withoutSafetensors(directory: string, names: readonly string[]): Quanti
   return new NoWeightsError('the directory holds no safetensors file', {
     file: directory,
     expected: 'model.safetensors, or model.safetensors.index.json with its shards',
-    got: names.length === 0 ? 'an empty directory' : listed(names),
+    got: names.length === 0 ? 'an empty directory' : listed(names, 10),
     advice:
       ggufs.length > 0
         ? `to read a GGUF file pass the file itself: ${join(directory, ggufs[0])}`
@@ -183,6 +183,3 @@ function pickleError(path: string): PickleWeightsError {
       'get the safetensors version of the model, or save it as safetensors with the safetensors package',
   });
 }
-
-const listed = (names: readonly string[]): string =>
-  names.slice(0, 10).join(', ') + (names.length > 10 ? ` and ${names.length - 10} more` : '');

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { type ErrorDetails, QuantizeError } from '../core/errors.ts';
+import { type ErrorDetails, listed, QuantizeError } from '../core/errors.ts';
 import { FileTooLargeError, withSource } from './byte-source.ts';
 import { Cursor } from './cursor.ts';
 import { compareCodePoints } from './order.ts';
@@ -143,8 +143,7 @@ export function missingShards(
   missing: readonly string[],
   namedBy: string,
 ): MissingShardError {
-  const shown =
-    missing.slice(0, 10).join(', ') + (missing.length > 10 ? ` and ${missing.length - 10} more` : '');
+  const shown = listed(missing, 10);
   return new MissingShardError('files of the checkpoint are missing', {
     file: join(directory, missing[0]),
     expected: `all files that ${namedBy} implies`,

@@ -5,8 +5,8 @@ import type { Report } from './report.ts';
 export class ReportFileError extends QuantizeError {}
 
 /**
- * What a value has to be; a name that ends in '?' may be null or absent too. A list has elements of one shape. A count is not
- * negative.
+ * What a value has to be; a name that ends in '?' may be null or absent too. A list has elements of one shape, of which with
+ * 'some' there is at least one. A count is not negative.
  */
 type Shape =
   | 'count'
@@ -15,10 +15,9 @@ type Shape =
   | 'string'
   | 'string?'
   | 'boolean'
-  | readonly [Shape]
+  | readonly [Shape, 'some'?]
   | Fields
-  | Optional
-  | NonEmpty;
+  | Optional;
 type Fields = { readonly [name: string]: Shape };
 /** Null, absent, or of this shape. */
 class Optional {
@@ -29,15 +28,6 @@ class Optional {
   }
 }
 const optional = (shape: Shape) => new Optional(shape);
-/** A list of at least one element. */
-class NonEmpty {
-  readonly shape: Shape;
-
-  constructor(shape: Shape) {
-    this.shape = shape;
-  }
-}
-const nonEmpty = (shape: Shape) => new NonEmpty(shape);
 
 const evaluation = {
   text: 'string',
@@ -59,7 +49,7 @@ const distribution = {
   max: 'number',
   below: 'count',
   above: 'count',
-  counts: nonEmpty('count'),
+  counts: ['count', 'some'],
 } as const;
 const ranges = {
   clipped: 'number',
@@ -213,10 +203,6 @@ function problemOf(value: unknown, shape: Shape, path: string): { expected: stri
     return value === null || value === undefined ? null : problemOf(value, shape.shape, path);
   }
   const wrong = (expected: string) => ({ expected: `${path.slice(1)}: ${expected}`, got: kindOf(value) });
-  if (shape instanceof NonEmpty) {
-    if (Array.isArray(value) && value.length === 0) return { ...wrong('at least one element'), got: 'none' };
-    return problemOf(value, [shape.shape], path);
-  }
   if (shape === 'count') {
     if (typeof value !== 'number') return wrong('number');
     return value >= 0 ? null : { ...wrong('0 or more'), got: String(value) };
@@ -228,12 +214,14 @@ function problemOf(value: unknown, shape: Shape, path: string): { expected: stri
   }
   if (Array.isArray(shape)) {
     if (!Array.isArray(value)) return wrong('list');
-    return firstOf(value.map((item, i) => () => problemOf(item, shape[0], `${path}[${i}]`)));
+    const [element, some] = shape as readonly [Shape, 'some'?];
+    if (some && value.length === 0) return { ...wrong('at least one element'), got: 'none' };
+    return firstOf(value.map((item, i) => () => problemOf(item, element, `${path}[${i}]`)));
   }
   if (kindOf(value) !== 'object') return wrong('object');
   const fields = value as Record<string, unknown>;
   return firstOf(
-    Object.entries(shape).map(
+    Object.entries(shape as Fields).map(
       ([name, each]) =>
         () =>
           problemOf(fields[name], each, `${path}.${name}`),

@@ -1,5 +1,5 @@
 import { isInputScale } from '../../core/activations.ts';
-import { QuantizeError } from '../../core/errors.ts';
+import { listed, QuantizeError } from '../../core/errors.ts';
 import { storedType } from '../../core/plan.ts';
 import type { ForwardModel, ForwardTensor, ModelShape } from './shape.ts';
 
@@ -42,7 +42,7 @@ export function checkTensors(model: ForwardModel, shape: ModelShape): ReadonlyMa
     }
   }
   if (left.size === 0) return found;
-  const unknown = { file: model.path, tensor: fewOf([...left]) };
+  const unknown = { file: model.path, tensor: listed([...left], NAMED) };
   if ([...left].some((name) => isZeroPoint(name, found))) {
     throw new ForwardTensorError('a file of 8-bit zero-point codes cannot be run, here or in llama.cpp', {
       ...unknown,
@@ -59,9 +59,6 @@ export function checkTensors(model: ForwardModel, shape: ModelShape): ReadonlyMa
 
 /** Names in an error, at most. */
 const NAMED = 3;
-
-const fewOf = (names: readonly string[]): string =>
-  `${names.slice(0, NAMED).join(', ')}${names.length > NAMED ? ` and ${names.length - NAMED} more` : ''}`;
 
 /** Whether a tensor holds the zero points of an I8 matrix, as `--method zero-point --bits 8` names them. */
 function isZeroPoint(name: string, tensors: ReadonlyMap<string, ForwardTensor>): boolean {

@@ -1,4 +1,4 @@
-import { fromFloat16, toFloat16 } from '../../core/float.ts';
+import { FLOAT16_MOST, toFloat16 } from '../../core/float.ts';
 import { dataTypes, type TypeName } from '../../core/types.ts';
 import type { BlockParts } from '../format/codec.ts';
 import { packers } from '../format/index.ts';
@@ -69,13 +69,10 @@ const grids = new Map(
 /** The grid of a type; undefined for a type whose codes cannot be chosen one weight at a time, and for plain numbers. */
 export const gridOf = (type: TypeName): Grid | undefined => grids.get(type);
 
-/** The largest float16. */
-export const HALF_MAX = 65_504;
-
 /** The largest magnitude that anything decodes to: beyond it no scale is stored. */
 export function reachOf({ low, high, scale }: Grid): number {
   const most = (a: number, b: number) => Math.max(Math.abs(a), Math.abs(b));
-  return HALF_MAX * (scale.kind === 'integer' ? most(scale.low, scale.high) : 1) * most(low, high);
+  return FLOAT16_MOST * (scale.kind === 'integer' ? most(scale.low, scale.high) : 1) * most(low, high);
 }
 
 /** Writes a grid's table of levels (192 bytes, see BlockKernels) to an address and returns that; 0 where there is none. */
@@ -91,9 +88,6 @@ export function writeTable(buffer: ArrayBufferLike, address: number, { table }: 
   floats.set(steps, 32);
   return address;
 }
-
-/** float32 to the nearest float16, as a number. */
-export const roundToHalf = (x: number): number => fromFloat16(toFloat16(x));
 
 /**
  * The scales of one row's group of columns as they will be stored: scale s = d * scales[s] and offset s = -(dmin * mins[s]).

@@ -1,3 +1,4 @@
+import { roundToFloat16 } from '../../core/float.ts';
 import type { BlockKernels } from './block-kernels.ts';
 import {
   copyGroupScales,
@@ -6,7 +7,6 @@ import {
   type GroupScales,
   newGroupScales,
   offsetOf,
-  roundToHalf,
   scaleOf,
 } from './grid.ts';
 import type { GroupCurvature, GroupLoss } from './loss.ts';
@@ -151,7 +151,7 @@ export class GroupCoder {
     for (const what of this.#grid.min === null ? (['d'] as const) : (['d', 'dmin'] as const)) {
       const pays = (by: number): boolean => {
         [trial.d, trial.dmin] = [scales.d, scales.dmin];
-        trial[what] = roundToHalf(found[what] * by);
+        trial[what] = roundToFloat16(found[what] * by);
         return trial[what] !== found[what] && take(null);
       };
       for (const [near, far] of OTHER_STEPS) {
@@ -305,10 +305,6 @@ export class GroupCoder {
     }
   }
 
-  #dot(a: number, b: number, width: number): number {
-    return this.#kernels.gptqDot(width, a, b);
-  }
-
   /** Fits d and dmin of `#trial` to the codes by least squares under the group's loss; whether they changed. */
   #refit({ width, r }: GroupLoss): boolean {
     const { scales } = this;
@@ -318,9 +314,11 @@ export class GroupCoder {
     for (let j = 0; j < width; j++) this.#errors[j] = this.#target[j] - this.#decoded[j];
     const stride = 4 * width;
     this.#kernels.gptqProduct(width, a, r, stride, sums);
-    this.#kernels.gptqProduct(width, b, r, stride, scratch);
+    // Without minima b is 0, and so is its product.
+    if (this.#grid.min === null) this.#memory.fill(0, scratch / 4, scratch / 4 + width);
+    else this.#kernels.gptqProduct(width, b, r, stride, scratch);
     this.#kernels.gptqProduct(width, errors, r, stride, c);
-    const dot = (x: number, y: number) => this.#dot(x, y, width);
+    const dot = (x: number, y: number) => this.#kernels.gptqDot(width, x, y);
     const [d, dmin] = this.#newSteps(
       fitSteps(dot(sums, sums), dot(sums, scratch), dot(scratch, scratch), dot(sums, c), dot(scratch, c)),
     );
@@ -334,8 +332,8 @@ export class GroupCoder {
   /** d and dmin after a change, as stored. */
   #newSteps([byD, byDmin]: readonly [number, number]): [d: number, dmin: number] {
     const { d, dmin } = this.scales;
-    const newD = roundToHalf(d + byD);
-    const newDmin = this.#grid.min === null ? dmin : Math.max(0, roundToHalf(dmin + byDmin));
+    const newD = roundToFloat16(d + byD);
+    const newDmin = this.#grid.min === null ? dmin : Math.max(0, roundToFloat16(dmin + byDmin));
     return [Number.isFinite(newD) ? newD : d, Number.isFinite(newDmin) ? newDmin : dmin];
   }
 
@@ -399,7 +397,7 @@ export class GroupCoder {
     const metric: Metric = { r, stride, units: units + 4 * sub * first, ones: ones + 4 * first };
     // (t - q) R with t where the gradient would vanish: its square is the loss that is left to gain.
     this.#kernels.gptqBacksolve(sub, gradient + 4 * first, r, stride, own, carried);
-    const held = this.#dot(carried, carried, sub);
+    const held = this.#kernels.gptqDot(sub, carried, carried);
     this.#kernels.gptqTarget(sub, decoded + 4 * first, carried, r, stride, own, sums, scratch);
     this.#search.aim(scratch, metric);
     const stored = { scale: this.scales.scales[s], min: this.scales.mins[s] };
@@ -432,7 +430,7 @@ export class GroupCoder {
       memory.set(scales.mins, weights / 4);
       this.#kernels.gptqCombine(width / this.#grid.sub, width, weights, sumsOfRows, stride, scratch);
     }
-    const dot = (x: number, y: number) => this.#dot(x, y, width);
+    const dot = (x: number, y: number) => this.#kernels.gptqDot(width, x, y);
     const [aa, ab, bb] = [dot(a, sums), dot(b, sums), dot(b, scratch)];
     const [ag, bg] = [dot(a, gradient), dot(b, gradient)];
     const [d, dmin] = this.#newSteps(fitSteps(aa, ab, bb, ag, bg));

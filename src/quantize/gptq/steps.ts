@@ -1,8 +1,6 @@
+import { FLOAT16_LEAST, roundToFloat16 } from '../../core/float.ts';
 import type { BlockKernels } from './block-kernels.ts';
-import { roundToHalf } from './grid.ts';
 
-/** The least float16 above 0. */
-const LEAST_HALF = 2 ** -24;
 /** Bytes of scratch of a StepSearch. */
 export const STEP_BYTES = 4 * (16 + 16 + 8);
 
@@ -49,10 +47,13 @@ export class StepSearch {
         step = peak * this.#out[4 + lane];
       }
     }
-    const rounded = roundToHalf(step);
+    const rounded = roundToFloat16(step);
     if (rounded !== 0) return rounded;
     // A step below float16's least number: that, with small integers, if not even the extreme can be held otherwise.
-    return roundToHalf(peak / high) || (Math.abs(peak) < LEAST_HALF / 2 ? 0 : Math.sign(peak) * LEAST_HALF);
+    return (
+      roundToFloat16(peak / high) ||
+      (Math.abs(peak) < FLOAT16_LEAST / 2 ? 0 : Math.sign(peak) * FLOAT16_LEAST)
+    );
   }
 }
 

@@ -1,5 +1,6 @@
+import { FLOAT16_MOST, roundToFloat16 } from '../../core/float.ts';
 import type { BlockKernels } from './block-kernels.ts';
-import { type Grid, type GroupScales, HALF_MAX, roundToHalf, writeTable } from './grid.ts';
+import { type Grid, type GroupScales, writeTable } from './grid.ts';
 
 /** Candidates that the kernels judge at a time. */
 const LANES = 8;
@@ -345,7 +346,7 @@ export class SubBlockSearch {
     if (stored.kind === 'half') {
       const steps = minimum === null ? RELATIVE : RELATIVE_WITH_MIN;
       for (let i = 0; i < steps.length; i += 2) {
-        this.#propose(roundToHalf(scale * (1 + steps[i])), roundToHalf(min * (1 + steps[i + 1])));
+        this.#propose(roundToFloat16(scale * (1 + steps[i])), roundToFloat16(min * (1 + steps[i + 1])));
       }
       return;
     }
@@ -376,7 +377,7 @@ const RELATIVE = [0.007, 0, -0.007, 0, 0.015, 0, -0.015, 0, 0.03, 0, -0.03, 0, 0
 const RELATIVE_WITH_MIN = [0.01, 0, -0.01, 0, 0.03, 0, -0.03, 0, 0, 0.01, 0, -0.01, 0, 0.03];
 
 /** Nearest finite float16: something can always be proposed. */
-const halfOf = (x: number): number => roundToHalf(Math.max(-HALF_MAX, Math.min(HALF_MAX, x)));
+const halfOf = (x: number): number => roundToFloat16(Math.max(-FLOAT16_MOST, Math.min(FLOAT16_MOST, x)));
 
 /** Nearest integer of low..high, never -0; 0 for NaN, which 0 / 0 gives. */
 const codeOf = (x: number, low: number, high: number): number =>
