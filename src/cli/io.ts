@@ -20,6 +20,8 @@ export interface Io {
    * signal as any process does.
    */
   interruptible(): AbortSignal;
+  /** Gives back what planning leaves behind, where that is much: a large tokenizer's JSON (docs/memory.md). */
+  collectGarbage(): void;
 }
 
 /** The signals that interrupt, with their numbers: a process that one of them ends has status 128 and the number. */

@@ -50,6 +50,7 @@ export async function quantizeCommand(
     result = await pipeline.quantize({ ...options, signal: io.interruptible() }, (event) => {
       progress.handle(event);
       if (event.kind === 'kept') kept = event.paths;
+      if (event.kind === 'stage' && event.stage === 'calibrate') io.collectGarbage(); // the work begins
       if (event.kind === 'plan') for (const line of remarksOn(event.plan, io)) progress.note(line);
     });
   } catch (error) {

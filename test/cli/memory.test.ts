@@ -51,6 +51,6 @@ describe.runIf(process.platform === 'linux')('peak memory', () => {
     const size = ['--gib', '0.01', '--hidden', '64', '--vocab', '128256'];
     execFileSync(process.execPath, ['scripts/make-checkpoint.js', model, ...size], { cwd: root });
     const { seen, reported } = await peaks(model);
-    expect(Math.max(seen, reported)).toBeLessThan(200e6);
+    expect(Math.max(seen, reported)).toBeLessThan(190e6); // 140 MB under Node 20, 165 under Node 24
   });
 });

@@ -12,6 +12,7 @@ export function fakeIo(over: { stderrIsTTY?: boolean; stdoutIsTTY?: boolean; env
     env: over.env ?? {},
     now: () => time,
     interruptible: () => controller.signal,
+    collectGarbage: () => {},
   };
   return {
     io,
