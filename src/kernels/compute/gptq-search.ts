@@ -21,18 +21,19 @@ function levelsOf(x: v128, low: v128, high: v128, table: usize): v128 {
   return f32x4.add(a, b);
 }
 
-export function gptqScan(
-  width: usize, target: usize, weights: usize, candidates: usize, low: f32, high: f32, table: usize, out: usize,
+/** The sums of gptqScan for eight inverse scales and one offset: of w l, w l^2 and w l t, eight float32 each, at `out`. */
+// @ts-ignore: decorator
+@inline
+function scanLanes(
+  target: usize, weights: usize, end: usize, inverses: usize, offset: v128, least: v128, most: v128, table: usize, out: usize,
 ): void {
-  const least = f32x4.splat(low), most = f32x4.splat(high);
-  const inverseA = v128.load(candidates), inverseB = v128.load(candidates, 16);
-  const offsetA = v128.load(candidates, 32), offsetB = v128.load(candidates, 48);
+  const inverseA = v128.load(inverses), inverseB = v128.load(inverses, 16);
   const zero = f32x4.splat(0);
   let lA = zero, lB = zero, llA = zero, llB = zero, xlA = zero, xlB = zero;
-  for (const end = target + (width << 2); target < end; target += 4, weights += 4) {
-    const x = v128.load32_splat(target), w = v128.load32_splat(weights);
-    const a = levelsOf(f32x4.mul(f32x4.sub(x, offsetA), inverseA), least, most, table);
-    const b = levelsOf(f32x4.mul(f32x4.sub(x, offsetB), inverseB), least, most, table);
+  for (; target < end; target += 4, weights += 4) {
+    const x = v128.load32_splat(target), w = v128.load32_splat(weights), shifted = f32x4.sub(x, offset);
+    const a = levelsOf(f32x4.mul(shifted, inverseA), least, most, table);
+    const b = levelsOf(f32x4.mul(shifted, inverseB), least, most, table);
     const wA = f32x4.mul(w, a), wB = f32x4.mul(w, b);
     lA = f32x4.add(lA, wA);
     lB = f32x4.add(lB, wB);
@@ -47,6 +48,79 @@ export function gptqScan(
   v128.store(out, llB, 48);
   v128.store(out, xlA, 64);
   v128.store(out, xlB, 80);
+}
+
+/**
+ * Puts a candidate into its place among the `found` best, whose losses are at `losses`, float64; returns how many there are
+ * then, 8 at most.
+ */
+// @ts-ignore: decorator
+@inline
+function insertCandidate(found: i32, loss: f64, scale: f64, offset: f64, losses: usize, candidates: usize): i32 {
+  let place = found;
+  while (place > 0 && loss < load<f64>(losses + ((place - 1) << 3))) place--;
+  if (place >= 8 || (place > 0 && load<f64>(losses + ((place - 1) << 3)) == loss)) return found;
+  const count = found < 8 ? found + 1 : 8;
+  for (let i = count - 1; i > place; i--) {
+    store<f64>(losses + (i << 3), load<f64>(losses + ((i - 1) << 3)));
+    const to = candidates + (i << 2);
+    store<f32>(to, load<f32>(to - 4));
+    store<f32>(to, load<f32>(to, 28), 32);
+  }
+  store<f64>(losses + (place << 3), loss);
+  store<f32>(candidates + (place << 2), <f32>scale);
+  store<f32>(candidates + (place << 2), <f32>offset, 32);
+  return count;
+}
+
+export function gptqScan(
+  width: usize, target: usize, weights: usize, multiples: usize, count: usize, offsets: i32, low: f32, high: f32, table: usize,
+  scratch: usize, candidates: usize,
+): i32 {
+  const end = target + (width << 2);
+  let least = load<f32>(target), most = least, peak: f32 = 0;
+  let sw: f64 = 0, sx: f64 = 0, sxx: f64 = 0;
+  for (let at = target, by = weights; at < end; at += 4, by += 4) {
+    const value = load<f32>(at), weight = <f64>load<f32>(by);
+    if (value < least) least = value;
+    if (value > most) most = value;
+    if (abs(value) > abs(peak)) peak = value;
+    sw += weight;
+    sx += weight * value;
+    sxx += weight * value * value;
+  }
+  if (!(abs(peak) > 0) || abs(peak) == Infinity) return 0;
+  if (offsets == 1 && least > 0) least = 0;
+  if (offsets != 0 && !(most > least)) {
+    store<f32>(candidates, 0);
+    store<f32>(candidates, least, 32);
+    return 1;
+  }
+  const divisor = offsets != 0 ? <f64>most - <f64>least : low == -high ? <f64>abs(peak) : <f64>peak;
+  const shift = f32x4.splat(offsets != 0 ? least : <f32>0), lowest = f32x4.splat(low), highest = f32x4.splat(high);
+  const sums = scratch + 32, losses = scratch + 128;
+  let found = 0;
+  for (const last = multiples + (count << 3); multiples < last; multiples += 64) {
+    for (let lane: usize = 0; lane < 8; lane++) {
+      store<f32>(scratch + (lane << 2), <f32>(load<f64>(multiples + (lane << 3)) / divisor));
+    }
+    scanLanes(target, weights, end, scratch, shift, lowest, highest, table, sums);
+    for (let at = sums; at < sums + 32; at += 4) {
+      const sl = <f64>load<f32>(at), sll = <f64>load<f32>(at, 32), sxl = <f64>load<f32>(at, 64);
+      if (!(sll > 0)) continue;
+      let scale = sxl / sll, offset: f64 = 0;
+      if (offsets != 0) {
+        const determinant = sw * sll - sl * sl;
+        const free = determinant > 1e-6 * sw * sll ? (sll * sx - sl * sxl) / determinant : 0;
+        if (free < 0 || (free > 0 && offsets == 2)) {
+          scale = (sw * sxl - sx * sl) / determinant;
+          offset = free;
+        }
+      }
+      found = insertCandidate(found, sxx - scale * sxl - offset * sx, scale, offset, losses, candidates);
+    }
+  }
+  return found;
 }
 
 export function gptqTry(

@@ -45,19 +45,26 @@ export interface BlockKernels {
     out: number,
   ): void;
   /**
-   * Plain rounding at eight inverse scales: l = the level nearest to (t - offset) * inverse. Writes sum w l, sum w l^2
-   * and sum w l t of each.
+   * Scales and offsets for plain rounding: the level l of a column is the nearest to (t - least) * inverse, least being the least
+   * target (with offsets of kind 1 at most 0) or, without offsets, 0. The inverses are the `multiples`, `count` float64 (a multiple of 8) over the
+   * range of the targets, or without offsets over the one of largest magnitude, without its sign where levels are even about 0.
+   * For each set of levels least squares under `weights` (in float64) gives scale and offset. Offsets are of kind 0: none, 1:
+   * never positive, 2: any. Writes the best candidates, those of least weighted error first, and returns how many there are,
+   * 8 at most: 0 where all targets are 0 or one is infinite. scratch: 192 bytes.
    */
   gptqScan(
     width: number,
     target: number,
     weights: number,
-    candidates: number,
+    multiples: number,
+    count: number,
+    offsets: number,
     low: number,
     high: number,
     table: number,
-    out: number,
-  ): void;
+    scratch: number,
+    candidates: number,
+  ): number;
   /**
    * Rounding with error feedback at eight scales and offsets: v_j = t_j + sum_{i<j} (t_i - q_i) R_ij / R_jj, q_j = the value
    * nearest to v_j. It is done in units of a scale: t, v and q less the offset, over the scale (over 1 where it is 0). units: the

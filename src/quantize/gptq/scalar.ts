@@ -66,21 +66,54 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       }
     },
 
-    gptqScan(width, target, weights, candidates, low, high, table, outAt) {
-      const [inverses, offsets] = [vector(candidates, LANES), vector(candidates + 4 * LANES, LANES)];
-      const out = vector(outAt, 3 * LANES);
-      for (let lane = 0; lane < LANES; lane++) {
-        let [l, ll, xl] = [0, 0, 0];
-        for (let j = 0; j < width; j++) {
-          const x = vector(target, width)[j];
-          const level = levelOf(f(f(x - offsets[lane]) * inverses[lane]), low, high, table);
-          const weighted = f(vector(weights, width)[j] * level);
-          l = f(l + weighted);
-          ll = f(ll + f(weighted * level));
-          xl = f(xl + f(weighted * x));
-        }
-        [out[lane], out[LANES + lane], out[2 * LANES + lane]] = [l, ll, xl];
+    gptqScan(width, target, weightsAt, multiples, count, offsets, low, high, table, _scratch, candidates) {
+      const [targets, weights] = [vector(target, width), vector(weightsAt, width)];
+      const sum = (of: (j: number) => number) => weights.reduce((sum, weight, j) => sum + weight * of(j), 0);
+      const sw = sum(() => 1);
+      const sx = sum((j) => targets[j]);
+      const sxx = weights.reduce((sum, weight, j) => sum + weight * targets[j] * targets[j], 0);
+      const peak = targets.reduce((peak, x) => (Math.abs(x) > Math.abs(peak) ? x : peak), 0);
+      if (!(Math.abs(peak) > 0) || !Number.isFinite(peak)) return 0;
+      const most = Math.max(...targets);
+      const least = offsets === 0 ? 0 : Math.min(...targets, ...(offsets === 1 ? [0] : []));
+      const found = new Float32Array(memory.buffer, candidates, 2 * LANES);
+      if (offsets !== 0 && !(most > least)) {
+        [found[0], found[LANES]] = [0, least];
+        return 1;
       }
+      const range = offsets !== 0 ? most - least : low === -high ? Math.abs(peak) : peak;
+      const best: { scale: number; offset: number; loss: number }[] = [];
+      for (const multiple of new Float64Array(memory.buffer, multiples, count)) {
+        const inverse = f(multiple / range);
+        let [sl, sll, sxl] = [0, 0, 0];
+        targets.forEach((x, j) => {
+          const level = levelOf(f(f(x - least) * inverse), low, high, table);
+          const weighted = f(weights[j] * level);
+          sl = f(sl + weighted);
+          sll = f(sll + f(weighted * level));
+          sxl = f(sxl + f(weighted * x));
+        });
+        if (!(sll > 0)) continue;
+        let [scale, offset] = [sxl / sll, 0];
+        if (offsets !== 0) {
+          // Where all levels are equal, or nearly so, the offset is not determined: it stays 0.
+          const determinant = sw * sll - sl * sl;
+          const free = determinant > 1e-6 * sw * sll ? (sll * sx - sl * sxl) / determinant : 0;
+          if (free < 0 || (free > 0 && offsets === 2)) {
+            scale = (sw * sxl - sx * sl) / determinant;
+            offset = free;
+          }
+        }
+        const loss = sxx - scale * sxl - offset * sx;
+        const after = best.findIndex((other) => loss < other.loss);
+        const place = after < 0 ? best.length : after;
+        if (best[place - 1]?.loss !== loss) best.splice(place, 0, { scale, offset, loss });
+        best.length = Math.min(best.length, LANES);
+      }
+      best.forEach(({ scale, offset }, i) => {
+        [found[i], found[LANES + i]] = [scale, offset];
+      });
+      return best.length;
     },
 
     gptqTry(width, target, units, candidates, low, high, table, sumsAt, levels, losses) {

@@ -8,8 +8,12 @@ const LANES = 8;
 export const MOST_ROUNDS = 3;
 /** Inverse scales that the plain search tries, a multiple of LANES: ggml's own search has 37 of them under importance. */
 const SCAN = 40;
-/** Bytes of scratch of a search: candidates, sums, losses, table; of eight candidates sums, levels, best levels; image. */
-export const SEARCH_BYTES = 512 + 256 * 4 * (3 * LANES + 1);
+/** Bytes of the candidates, of what is computed of them, of the table and of the inverse scales. */
+const SMALL_BYTES = 448 + 8 * SCAN;
+/** Bytes of scratch of a search: those; of eight candidates sums, levels, best levels; image. */
+export const SEARCH_BYTES = SMALL_BYTES + 256 * 4 * (3 * LANES + 1);
+/** Kinds of offsets, as gptqScan has them. */
+const OFFSETS = { none: 0, negative: 1, any: 2 };
 
 /** The loss of a sub-block ||(t - q) R||^2: addresses of R and of what is known of it (see BlockKernels). */
 export interface Metric {
@@ -44,11 +48,14 @@ export class SubBlockSearch {
   readonly #kernels: BlockKernels;
   readonly #grid: Grid;
   readonly #width: number;
+  readonly #offsets: number;
+  readonly #multiples: Float64Array;
   /** Addresses of the scratch. */
   readonly #at: {
     candidates: number;
     out: number;
     losses: number;
+    multiples: number;
     table: number;
     sums: number;
     levels: number;
@@ -58,7 +65,7 @@ export class SubBlockSearch {
   readonly #candidates: Float32Array;
   readonly #out: Float32Array;
   readonly #losses: Float32Array;
-  readonly #memory: Float32Array;
+  readonly #buffer: ArrayBufferLike;
   /** The lane of `#at.best` that holds the levels of the best candidate that `stored` found. */
   #bestLane = 0;
   /** Address of the grid's table of levels, or 0. */
@@ -68,10 +75,11 @@ export class SubBlockSearch {
   /** ones ones, ones image. */
   #zz = 0;
   #zt = 0;
-  // The free candidates, best first; and those of a batch as stored.
-  readonly #topLoss = new Float64Array(LANES);
-  readonly #topScale = new Float64Array(LANES);
-  readonly #topOffset = new Float64Array(LANES);
+  /** The least loss of each free candidate so far. */
+  readonly #laneLoss = new Float64Array(LANES);
+  /** What `#solve` found. */
+  readonly #solved = { scale: 0, offset: 0 };
+  // The candidates of a batch as stored.
   readonly #batchScale = new Float64Array(LANES);
   readonly #batchMin = new Float64Array(LANES);
   #batch = 0;
@@ -82,27 +90,32 @@ export class SubBlockSearch {
   /** Takes SEARCH_BYTES at `scratch`. */
   constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
     this.#kernels = kernels;
+    this.#buffer = buffer;
     this.#grid = grid;
     this.#width = grid.sub;
-    const sums = scratch + 512;
+    const sums = scratch + SMALL_BYTES;
     const levels = sums + 4 * 256 * LANES;
     const best = levels + 4 * 256 * LANES;
     const image = best + 4 * 256 * LANES;
     this.#at = {
-      ...{ candidates: scratch, out: scratch + 64, losses: scratch + 192 },
-      ...{ table: writeTable(buffer, scratch + 256, grid), sums, levels, best, image },
+      ...{ candidates: scratch, out: scratch + 64, losses: scratch + 192, multiples: scratch + 448 },
+      ...{ table: grid.table === null ? 0 : scratch + 256, sums, levels, best, image },
     };
     this.table = this.#at.table;
+    this.#offsets =
+      grid.min === null ? OFFSETS.none : grid.min.kind === 'half' ? OFFSETS.any : OFFSETS.negative;
     const floats = (address: number, n: number) => new Float32Array(buffer, address, n);
     this.#candidates = floats(this.#at.candidates, 2 * LANES);
     this.#out = floats(this.#at.out, 3 * LANES);
     this.#losses = floats(this.#at.losses, LANES);
-    this.#memory = new Float32Array(buffer);
+    this.#multiples = inverseScales(grid);
+    this.prepare();
   }
 
   /** Puts what must be in the scratch there again, after others have used it. */
   prepare(): void {
-    writeTable(this.#memory.buffer, this.#at.table, this.#grid);
+    writeTable(this.#buffer, this.#at.table, this.#grid);
+    new Float64Array(this.#buffer, this.#at.multiples, SCAN).set(this.#multiples);
   }
 
   /** What is searched next: the address of the sub-block's target, and its loss. */
@@ -125,12 +138,8 @@ export class SubBlockSearch {
     const count = this.#scan(weights);
     if (count === 0) return;
     let best = Number.POSITIVE_INFINITY;
-    this.#topLoss.fill(Number.POSITIVE_INFINITY);
+    this.#laneLoss.fill(Number.POSITIVE_INFINITY);
     for (let round = 0; round < 4; round++) {
-      for (let lane = 0; lane < LANES; lane++) {
-        this.#candidates[lane] = this.#topScale[Math.min(lane, count - 1)];
-        this.#candidates[LANES + lane] = this.#topOffset[Math.min(lane, count - 1)];
-      }
       this.#tryCandidates();
       this.#fitLanes(this.#at.levels);
       let improved = false;
@@ -142,10 +151,12 @@ export class SubBlockSearch {
           fit.offset = this.#candidates[LANES + lane];
           fit.scaleCurvature = this.#out[lane];
         }
-        if (!(loss < 0.9999 * this.#topLoss[lane])) continue;
-        this.#topLoss[lane] = loss;
+        if (!(loss < 0.9999 * this.#laneLoss[lane])) continue;
+        this.#laneLoss[lane] = loss;
         improved = true;
         this.#solve(lane);
+        this.#candidates[lane] = this.#solved.scale;
+        this.#candidates[LANES + lane] = this.#solved.offset;
       }
       if (!improved) return;
     }
@@ -170,75 +181,27 @@ export class SubBlockSearch {
     );
   }
 
-  /** Fills the free candidates with those of the least weighted error after plain rounding; returns how many. */
+  /** Fills the candidates with those of the least weighted error after plain rounding; returns how many. */
   #scan(weights: number): number {
-    const { low, high, min } = this.#grid;
-    const width = this.#width;
-    const memory = this.#memory;
-    const [x, w] = [this.#target / 4, weights / 4];
-    let [least, most, peak] = [memory[x], memory[x], 0];
-    let [sw, sx, sxx] = [0, 0, 0];
-    for (let j = 0; j < width; j++) {
-      const [value, weight] = [memory[x + j], memory[w + j]];
-      if (value < least) least = value;
-      if (value > most) most = value;
-      if (Math.abs(value) > Math.abs(peak)) peak = value;
-      sw += weight;
-      sx += weight * value;
-      sxx += weight * value * value;
+    const { low, high } = this.#grid;
+    const { multiples, table, sums, candidates } = this.#at;
+    const count = this.#kernels.gptqScan(
+      this.#width,
+      this.#target,
+      weights,
+      multiples,
+      SCAN,
+      this.#offsets,
+      low,
+      high,
+      table,
+      sums,
+      candidates,
+    );
+    for (let lane = count; count > 0 && lane < LANES; lane++) {
+      this.#candidates[lane] = this.#candidates[count - 1];
+      this.#candidates[LANES + lane] = this.#candidates[LANES + count - 1];
     }
-    if (!(Math.abs(peak) > 0) || !Number.isFinite(peak)) return 0;
-    if (min?.kind === 'integer') least = Math.min(least, 0);
-    if (min !== null && !(most > least)) {
-      // A constant: the offset alone holds it.
-      this.#topScale[0] = 0;
-      this.#topOffset[0] = least;
-      return 1;
-    }
-    let found = 0;
-    for (let first = 0; first < SCAN; first += LANES) {
-      for (let lane = 0; lane < LANES; lane++) {
-        const at = first + lane;
-        this.#candidates[lane] =
-          min === null ? inverseAround(this.#grid, peak, at) : (high - 0.9 + 0.05 * at) / (most - least);
-        this.#candidates[LANES + lane] = min === null ? 0 : least;
-      }
-      const { candidates, table, out } = this.#at;
-      this.#kernels.gptqScan(width, this.#target, weights, candidates, low, high, table, out);
-      for (let lane = 0; lane < LANES; lane++) {
-        const [sl, sll, sxl] = [this.#out[lane], this.#out[LANES + lane], this.#out[2 * LANES + lane]];
-        if (!(sll > 0)) continue;
-        let [scale, offset] = [sxl / sll, 0];
-        if (min !== null) {
-          // Where all levels are equal, or nearly so, the offset is not determined: it stays 0.
-          const determinant = sw * sll - sl * sl;
-          const free = determinant > 1e-6 * sw * sll ? (sll * sx - sl * sxl) / determinant : 0;
-          if (free < 0 || (free > 0 && min.kind === 'half')) {
-            scale = (sw * sxl - sx * sl) / determinant;
-            offset = free;
-          }
-        }
-        found = this.#insert(found, scale, offset, sxx - scale * sxl - offset * sx);
-      }
-    }
-    return found;
-  }
-
-  /** Puts a free candidate into its place among the best; returns how many there are. */
-  #insert(found: number, scale: number, offset: number, loss: number): number {
-    const losses = this.#topLoss;
-    let place = found;
-    while (place > 0 && loss < losses[place - 1]) place--;
-    if (place >= LANES || (place > 0 && losses[place - 1] === loss)) return found;
-    const count = Math.min(found + 1, LANES);
-    for (let i = count - 1; i > place; i--) {
-      losses[i] = losses[i - 1];
-      this.#topScale[i] = this.#topScale[i - 1];
-      this.#topOffset[i] = this.#topOffset[i - 1];
-    }
-    losses[place] = loss;
-    this.#topScale[place] = scale;
-    this.#topOffset[place] = offset;
     return count;
   }
 
@@ -249,23 +212,22 @@ export class SubBlockSearch {
     this.#kernels.gptqFit(this.#width, image, ones, levels, r, stride, sums, out);
   }
 
-  /** Least-squares scale and offset of one lane's levels, to the free candidate of that lane. */
+  /** Least-squares scale and offset of one lane's levels, to `#solved`. */
   #solve(lane: number): void {
-    const [yy, yt, yz] = [this.#out[lane], this.#out[LANES + lane], this.#out[2 * LANES + lane]];
-    const { min } = this.#grid;
-    let [scale, offset] = [yy > 0 ? yt / yy : 0, 0];
-    if (min !== null) {
-      const determinant = yy * this.#zz - yz * yz;
-      if (determinant > 1e-6 * yy * this.#zz) {
-        const free = (yy * this.#zt - yt * yz) / determinant;
-        if (!(free > 0 && min.kind === 'integer')) {
-          scale = (yt * this.#zz - this.#zt * yz) / determinant;
-          offset = free;
-        }
-      }
-    }
-    this.#topScale[lane] = scale;
-    this.#topOffset[lane] = offset;
+    const yy = this.#out[lane];
+    const yt = this.#out[LANES + lane];
+    const yz = this.#out[2 * LANES + lane];
+    const zz = this.#zz;
+    const zt = this.#zt;
+    this.#solved.scale = yy > 0 ? yt / yy : 0;
+    this.#solved.offset = 0;
+    if (this.#offsets === OFFSETS.none) return;
+    const determinant = yy * zz - yz * yz;
+    if (!(determinant > 1e-6 * yy * zz)) return;
+    const free = (yy * zt - yt * yz) / determinant;
+    if (free > 0 && this.#offsets === OFFSETS.negative) return;
+    this.#solved.scale = (yt * zz - zt * yz) / determinant;
+    this.#solved.offset = free;
   }
 
   /**
@@ -295,7 +257,7 @@ export class SubBlockSearch {
       this.#fitLanes(this.#at.best);
       this.#solve(best);
       this.#batch = 0;
-      this.#proposeFree(group, this.#topScale[best], this.#topOffset[best]);
+      this.#proposeFree(group, this.#solved.scale, this.#solved.offset);
       this.#proposeNeighbours(fit.scale, fit.min);
       if (this.#batch === 0) return;
     }
@@ -384,10 +346,15 @@ const codeOf = (x: number, low: number, high: number): number =>
   Number.isNaN(x) ? 0 : Math.max(low, Math.min(high, Math.round(x))) + 0;
 
 /**
- * Inverse scale number `at` of SCAN for values around zero: the one of largest magnitude, `peak`, goes to near one end of
- * the levels or the other.
+ * Inverse scales number 0 to SCAN - 1 for values whose range is 1; without offsets for values around zero of which the largest in
+ * magnitude is 1: it goes to near one end of the levels or the other.
  */
-function inverseAround({ low, high, table }: Grid, peak: number, at: number): number {
+const inverseScales = (grid: Grid): Float64Array =>
+  Float64Array.from({ length: SCAN }, (_, at) =>
+    grid.min === null ? inverseAround(grid, at) : grid.high - 0.9 + 0.05 * at,
+  );
+
+function inverseAround({ low, high, table }: Grid, at: number): number {
   const levels = table?.length ?? high - low + 1;
   const reach = levels <= 3 ? 0.6 : levels <= 8 ? 0.3 : levels <= 32 ? 0.16 : 0.04;
   // On a grid that is even about 0 both ends are the same, and scales are positive.
@@ -395,5 +362,5 @@ function inverseAround({ low, high, table }: Grid, peak: number, at: number): nu
   const count = even ? SCAN : SCAN / 2;
   const end = even || at >= count ? high : low;
   const step = ((at % count) - (count >> 1)) / (count >> 1);
-  return (end * (1 + reach * step)) / (even ? Math.abs(peak) : peak);
+  return end * (1 + reach * step);
 }

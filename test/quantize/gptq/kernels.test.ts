@@ -25,10 +25,13 @@ const [R, H, X, Y, Z, T, W, C, S, OUT, LEVELS, DECODED, TABLE] = Array.from(
   { length: SLOTS },
   (_, i) => 65_536 + 4 * SLOT * i,
 );
+/** Where float64 multiples of inverse scales are, of both signs. */
+const MULTIPLES = TABLE + 1024;
+const multiples = Float64Array.from({ length: 40 }, (_, i) => (i < 20 ? -3 - 0.2 * i : 0.4 * i));
 const normal = Float32Array.from({ length: SLOTS * SLOT + 100 }, gaussian(1));
 
 /**
- * Fills the places with normal numbers (others for each seed), R and H with matrices of `stride` bytes a row, T with the grid's table; runs `act` on
+ * Fills the places with normal numbers (others for each seed), R and H with matrices of `stride` bytes a row, W with weights; runs `act` on
  * kernels and twins, and compares what they return and `count` floats at each of `results`.
  */
 function agree(
@@ -41,6 +44,11 @@ function agree(
 ): void {
   const answers = sides.map(({ kernels, buffer }) => {
     new Float32Array(buffer, 65_536, SLOTS * SLOT).set(normal.subarray(seed, seed + SLOTS * SLOT));
+    new Float64Array(buffer, MULTIPLES, multiples.length).set(multiples);
+    const weights = new Float32Array(buffer, W, width);
+    weights.forEach((value, j) => {
+      weights[j] = Math.abs(value);
+    });
     const row = (matrix: number, i: number) => new Float32Array(buffer, matrix + stride * i, width);
     for (let i = 0; i < width; i++) {
       row(R, i).fill(0, 0, i);
@@ -94,9 +102,11 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
   test.each(grids)('searches onto $type', (grid) => {
     const { low, high } = grid;
     const stride = 4 * width;
-    agree(6, width, stride, grid, [[OUT, 24]], (kernels, table) => {
-      kernels.gptqScan(width, X, W, C, low, high, table, OUT);
-    });
+    for (const [offsets, seed] of [16, 17, 18].entries()) {
+      agree(seed, width, stride, grid, [[OUT, 16]], (kernels, table) =>
+        kernels.gptqScan(width, X, W, MULTIPLES, 40, offsets, low, high, table, S, OUT),
+      );
+    }
     agree(
       7,
       width,
