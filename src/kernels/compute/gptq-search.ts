@@ -244,6 +244,40 @@ export function gptqFit(
   v128.store(out, yzB, 80);
 }
 
+export function gptqFitLane(
+  width: usize, image: usize, ones: usize, lanes: usize, r: usize, stride: usize, sums: usize, out: usize,
+): void {
+  memory.fill(sums, 0, width << 2);
+  let yy = f32x4.splat(0), yt = yy, yz = yy;
+  const end = sums + (width << 2);
+  for (let group = sums; group < end; group += 16, lanes += 128, r += 4 * stride + 16, image += 16, ones += 16) {
+    const a = v128.load32_splat(lanes), b = v128.load32_splat(lanes, 32);
+    const c = v128.load32_splat(lanes, 64), d = v128.load32_splat(lanes, 96);
+    for (let at = group, row = r; at < end; at += 16, row += 16) {
+      let sum = f32x4.add(v128.load(at), f32x4.mul(a, v128.load(row)));
+      sum = f32x4.add(sum, f32x4.mul(b, v128.load(row + stride)));
+      sum = f32x4.add(sum, f32x4.mul(c, v128.load(row + 2 * stride)));
+      v128.store(at, f32x4.add(sum, f32x4.mul(d, v128.load(row + 3 * stride))));
+    }
+    const y = v128.load(group);
+    yy = f32x4.add(yy, f32x4.mul(y, y));
+    yt = f32x4.add(yt, f32x4.mul(y, v128.load(image)));
+    yz = f32x4.add(yz, f32x4.mul(y, v128.load(ones)));
+  }
+  store<f32>(out, sumOf(yy));
+  store<f32>(out, sumOf(yt), 4);
+  store<f32>(out, sumOf(yz), 8);
+}
+
+/** The lanes of a sum, added as (0 + 1) + (2 + 3). */
+// @ts-ignore: decorator
+@inline
+function sumOf(sum: v128): f32 {
+  return (
+    f32x4.extract_lane(sum, 0) + f32x4.extract_lane(sum, 1) + (f32x4.extract_lane(sum, 2) + f32x4.extract_lane(sum, 3))
+  );
+}
+
 export function gptqTake(
   width: usize, lanes: usize, lane: usize, target: usize, scale: f32, offset: f32, levels: usize, decoded: usize, errors: usize,
 ): void {

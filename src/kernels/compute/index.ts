@@ -20,7 +20,7 @@ export {
   gptqProduct,
   gptqTarget,
 } from './gptq';
-export { gptqFit, gptqScan, gptqSteps, gptqTake, gptqTry } from './gptq-search';
+export { gptqFit, gptqFitLane, gptqScan, gptqSteps, gptqTake, gptqTry } from './gptq-search';
 export { gptqPair } from './gptq-pairs';
 export {
   bfloatRows,

@@ -83,12 +83,23 @@ export interface BlockKernels {
     levels: number,
     losses: number,
   ): void;
-  /** Writes y y, y image and y ones for y = l R, of eight vectors l. image = t R, ones = 1 R. */
+  /** Writes y y, y image and y ones for y = l R, of eight vectors l: eight of each. image = t R, ones = 1 R. */
   gptqFit(
     width: number,
     image: number,
     ones: number,
     levels: number,
+    r: number,
+    stride: number,
+    sums: number,
+    out: number,
+  ): void;
+  /** The same of one of eight vectors, `lanes` being where its first level is; sums as those of gptqDot. */
+  gptqFitLane(
+    width: number,
+    image: number,
+    ones: number,
+    lanes: number,
     r: number,
     stride: number,
     sums: number,

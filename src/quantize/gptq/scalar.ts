@@ -155,6 +155,14 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       }
     },
 
+    gptqFitLane(width, image, ones, lanes, r, stride, sumsAt, outAt) {
+      const y = vector(sumsAt, width).fill(0);
+      for (let j = 0; j < width; j++) {
+        addRow(y, vector(r + stride * j, width), vector(lanes, LANES * width)[LANES * j], j);
+      }
+      vector(outAt, 3).set([dot(y, y), dot(y, vector(image, width)), dot(y, vector(ones, width))]);
+    },
+
     gptqFeedback(
       width,
       target,

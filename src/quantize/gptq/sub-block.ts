@@ -141,7 +141,7 @@ export class SubBlockSearch {
     this.#laneLoss.fill(Number.POSITIVE_INFINITY);
     for (let round = 0; round < 4; round++) {
       this.#tryCandidates();
-      this.#fitLanes(this.#at.levels);
+      this.#fitLanes();
       let improved = false;
       for (let lane = 0; lane < count; lane++) {
         const loss = this.#losses[lane];
@@ -154,7 +154,7 @@ export class SubBlockSearch {
         if (!(loss < 0.9999 * this.#laneLoss[lane])) continue;
         this.#laneLoss[lane] = loss;
         improved = true;
-        this.#solve(lane);
+        this.#solve(this.#out[lane], this.#out[LANES + lane], this.#out[2 * LANES + lane]);
         this.#candidates[lane] = this.#solved.scale;
         this.#candidates[LANES + lane] = this.#solved.offset;
       }
@@ -206,17 +206,23 @@ export class SubBlockSearch {
   }
 
   /** Sums of the least-squares problems of eight candidates' levels. */
-  #fitLanes(levels: number): void {
-    const { image, sums, out } = this.#at;
+  #fitLanes(): void {
+    const { image, levels, sums, out } = this.#at;
     const { ones, r, stride } = this.#metric;
     this.#kernels.gptqFit(this.#width, image, ones, levels, r, stride, sums, out);
   }
 
-  /** Least-squares scale and offset of one lane's levels, to `#solved`. */
-  #solve(lane: number): void {
-    const yy = this.#out[lane];
-    const yt = this.#out[LANES + lane];
-    const yz = this.#out[2 * LANES + lane];
+  /** Least-squares scale and offset of the best candidate's levels, to `#solved`. */
+  #fitBest(): void {
+    const { image, best, sums, out } = this.#at;
+    const { ones, r, stride } = this.#metric;
+    const lane = best + 4 * this.#bestLane;
+    this.#kernels.gptqFitLane(this.#width, image, ones, lane, r, stride, sums, out);
+    this.#solve(this.#out[0], this.#out[1], this.#out[2]);
+  }
+
+  /** Least-squares scale and offset, to `#solved`, from the sums of gptqFit. */
+  #solve(yy: number, yt: number, yz: number): void {
     const zz = this.#zz;
     const zt = this.#zt;
     this.#solved.scale = yy > 0 ? yt / yy : 0;
@@ -254,8 +260,7 @@ export class SubBlockSearch {
     for (let round = 0; ; round++) {
       const best = this.#judge(group, fit);
       if (best < 0 || round === rounds || fit.loss >= bound) return;
-      this.#fitLanes(this.#at.best);
-      this.#solve(best);
+      this.#fitBest();
       this.#batch = 0;
       this.#proposeFree(group, this.#solved.scale, this.#solved.offset);
       this.#proposeNeighbours(fit.scale, fit.min);

@@ -123,6 +123,9 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
     agree(8, width, stride, grid, [[OUT, 24]], (kernels) => {
       kernels.gptqFit(width, X, Y, LEVELS, R, stride, S, OUT);
     });
+    agree(8, width, stride, grid, [[OUT, 3]], (kernels) => {
+      kernels.gptqFitLane(width, X, Y, LEVELS + 4 * 5, R, stride, S, OUT);
+    });
   });
 
   test.each(grids)('codes onto $type', (grid) => {
