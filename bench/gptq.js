@@ -14,7 +14,7 @@ import * as compute from '../dist/compute/tasks.js';
 import { Team } from '../dist/compute/team.js';
 import { bytesOf, dataTypes } from '../dist/core/types.js';
 import { takesGptq } from '../dist/plan/calibration.js';
-import { DEFAULT_SWEEPS, GPTQ_SCRATCH_BYTES, quantizeMatrix } from '../dist/quantize/gptq/matrix.js';
+import { DEFAULT_SWEEPS, quantizeMatrix } from '../dist/quantize/gptq/matrix.js';
 import * as gptq from '../dist/quantize/gptq/tasks.js';
 import { compileKernels } from '../dist/quantize/kernels.js';
 
@@ -43,7 +43,7 @@ const normal = () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI 
 const team = new Team({
   threads,
   bytes: 1 << 30,
-  scratchBytes: Math.max(GPTQ_SCRATCH_BYTES, linear.LINEAR_SCRATCH_BYTES),
+  scratchBytes: Math.max(gptq.GPTQ_SCRATCH_BYTES, linear.LINEAR_SCRATCH_BYTES),
   modules: [
     { specifier: '#compute-tasks', module: compute },
     { specifier: '#linear-tasks', module: linear },

@@ -3,7 +3,6 @@ import type { Gemm } from '../compute/gemm-choice.ts';
 import * as linearTasks from '../compute/linear-tasks.ts';
 import * as computeTasks from '../compute/tasks.ts';
 import { Team } from '../compute/team.ts';
-import { GPTQ_SCRATCH_BYTES } from '../quantize/gptq/matrix.ts';
 import * as gptqTasks from '../quantize/gptq/tasks.ts';
 import { compileKernels } from '../quantize/kernels.ts';
 
@@ -12,7 +11,7 @@ export const openTeam = (threads: number, bytes: number, gemm: Gemm): Team =>
   new Team({
     threads,
     bytes,
-    scratchBytes: Math.max(linearTasks.LINEAR_SCRATCH_BYTES, GPTQ_SCRATCH_BYTES),
+    scratchBytes: Math.max(linearTasks.LINEAR_SCRATCH_BYTES, gptqTasks.GPTQ_SCRATCH_BYTES),
     modules: [
       { specifier: '#compute-tasks', module: computeTasks },
       { specifier: '#linear-tasks', module: linearTasks },

@@ -5,13 +5,9 @@ import type { Team } from '../../compute/team.ts';
 import { bytesOf, type TypeName } from '../../core/types.ts';
 import { canWeigh } from '../format/index.ts';
 import { GROUP_WIDTH, type Grid, gridOf } from './grid.ts';
-import { GROUP_BYTES } from './group.ts';
 import { type ColumnFacts, curvatureBytes, lossBytes, writeCurvature, writeLoss } from './loss.ts';
 import { scaleBytes } from './state.ts';
 import { type GgmlJob, type GroupJob, rowPieces, type Slab } from './tasks.ts';
-
-/** Scratch that each thread of a team needs for the tasks of `#gptq-tasks`. */
-export const GPTQ_SCRATCH_BYTES = GROUP_BYTES;
 
 /** A weight matrix (rows x n float32, row-major, in the team's memory) and how it is coded. */
 export interface MatrixJob {
@@ -64,7 +60,8 @@ export const DEFAULT_REFITS = 1;
  * Codes a matrix so that tr(E H' E^T) becomes small, E = W - Q and H' = R R^T the damped Hessian: GPTQ (arXiv 2210.17323)
  * with the factor R in place of the inverse's, which gives the same codes. Columns go in groups of 256. A group's target
  * is T = W + (E R_before) R^-1, so that its loss is ||(T - Q) R||^2; its scales and codes are chosen together under this loss
- * (GroupCoder), then its errors are carried on. When all groups are done, each is improved with the others fixed.
+ * (GroupCoder), then its errors are carried on. When all groups are done, each is improved with the others fixed
+ * (GroupImprover).
  *
  * Rows are independent and each piece of work is a run of rows: the bytes are the same at any number of threads. Takes about
  * 5.5 bytes a weight of the arena; with less, rows go in slabs, to the same result.

@@ -1,5 +1,5 @@
-import type { BlockKernels } from './block-kernels.ts';
-import { GROUP_WIDTH, type Grid, type GroupScales, offsetOf, scaleOf } from './grid.ts';
+import { GROUP_WIDTH, offsetOf, scaleOf } from './grid.ts';
+import type { Group } from './group.ts';
 import type { GroupCurvature } from './loss.ts';
 
 /** Bytes of scratch of a PairDescent. */
@@ -16,8 +16,7 @@ const BIAS = 128;
  * reason to make another with it: single codes come after.)
  */
 export class PairDescent {
-  readonly #kernels: BlockKernels;
-  readonly #grid: Grid;
+  readonly #group: Group;
   readonly #at: { readonly moves: number; readonly gains: number; readonly found: number };
   /** Moves of each column up, then from GROUP_WIDTH on down; 0 at the end of the grid. */
   readonly #moves: Float32Array;
@@ -28,15 +27,15 @@ export class PairDescent {
   readonly #below = new Float64Array(2 * BIAS).fill(Number.NaN);
 
   /** Takes PAIR_BYTES at `scratch`. */
-  constructor(kernels: BlockKernels, buffer: ArrayBufferLike, scratch: number, grid: Grid) {
-    this.#kernels = kernels;
-    this.#grid = grid;
+  constructor(group: Group, scratch: number) {
+    this.#group = group;
+    const { buffer } = group.memory;
     const gains = scratch + 8 * GROUP_WIDTH;
     const found = gains + 8 * GROUP_WIDTH;
     this.#at = { moves: scratch, gains, found };
     this.#found = new Int32Array(buffer, found, 2);
     this.#moves = new Float32Array(buffer, scratch, 2 * GROUP_WIDTH);
-    const { low, high, table } = grid;
+    const { low, high, table } = group.grid;
     const levels = table ?? Array.from({ length: high - low + 1 }, (_, i) => low + i);
     for (let i = 1; i < levels.length; i++) {
       this.#above[levels[i - 1] + BIAS] = levels[i];
@@ -44,37 +43,41 @@ export class PairDescent {
     }
   }
 
-  /** One sweep over the columns. Keeps levels, decoded values and the gradient at that address up to date. */
-  sweep(
-    { width, h, diagonal }: GroupCurvature,
-    gradient: number,
-    scales: GroupScales,
-    levels: Float32Array,
-    decoded: Float32Array,
-  ): boolean {
+  /** One sweep over the columns; whether anything moved. Keeps the gradient at that address up to date, and the group. */
+  sweep({ width, h, diagonal }: GroupCurvature, gradient: number): boolean {
+    const { kernels, grid, scales } = this.#group;
     const { moves, gains, found } = this.#at;
-    for (let j = 0; j < width; j++) this.#findMoves(scales, levels, decoded, j);
+    for (let s = 0; s * grid.sub < width; s++) {
+      const scale = scaleOf(scales, s);
+      const offset = offsetOf(scales, s);
+      for (let j = s * grid.sub; j < (s + 1) * grid.sub; j++) this.#findMoves(j, scale, offset);
+    }
     for (let i = 0, changed = false; ; i++, changed = true) {
-      i = this.#kernels.gptqPair(i, width, h, diagonal, gradient, moves, gains, LEAST, found);
+      i = kernels.gptqPair(i, width, h, diagonal, gradient, moves, gains, LEAST, found);
       if (i === width) return changed;
-      this.#move(scales, levels, decoded, this.#found[0]);
-      this.#move(scales, levels, decoded, this.#found[1]);
+      this.#move(this.#found[0]);
+      this.#move(this.#found[1]);
     }
   }
 
-  #findMoves(scales: GroupScales, levels: Float32Array, decoded: Float32Array, j: number): void {
-    const s = Math.floor(j / this.#grid.sub);
-    const [scale, offset, level] = [scaleOf(scales, s), offsetOf(scales, s), levels[j] + BIAS];
-    const [above, below] = [this.#above[level], this.#below[level]];
-    this.#moves[j] = Number.isNaN(above) ? 0 : Math.fround(scale * above) + offset - decoded[j];
-    this.#moves[j + GROUP_WIDTH] = Number.isNaN(below) ? 0 : Math.fround(scale * below) + offset - decoded[j];
+  /** Moves of column j, whose sub-block has that scale and offset. */
+  #findMoves(j: number, scale: number, offset: number): void {
+    const level = this.#group.levels[j] + BIAS;
+    const decoded = this.#group.decoded[j];
+    const above = this.#above[level];
+    const below = this.#below[level];
+    this.#moves[j] = Number.isNaN(above) ? 0 : Math.fround(scale * above) + offset - decoded;
+    this.#moves[j + GROUP_WIDTH] = Number.isNaN(below) ? 0 : Math.fround(scale * below) + offset - decoded;
   }
 
-  #move(scales: GroupScales, levels: Float32Array, decoded: Float32Array, code: number): void {
+  #move(code: number): void {
+    const { grid, scales, levels, decoded } = this.#group;
     const j = code % GROUP_WIDTH;
-    const s = Math.floor(j / this.#grid.sub);
+    const s = Math.floor(j / grid.sub);
+    const scale = scaleOf(scales, s);
+    const offset = offsetOf(scales, s);
     levels[j] = (code < GROUP_WIDTH ? this.#above : this.#below)[levels[j] + BIAS];
-    decoded[j] = Math.fround(scaleOf(scales, s) * levels[j]) + offsetOf(scales, s);
-    this.#findMoves(scales, levels, decoded, j);
+    decoded[j] = Math.fround(scale * levels[j]) + offset;
+    this.#findMoves(j, scale, offset);
   }
 }

@@ -4,6 +4,7 @@ import { bytesOf, type TypeName } from '../../core/types.ts';
 import { canWeigh } from '../format/index.ts';
 import { kernelsOf } from '../kernels.ts';
 import type { BlockKernels } from './block-kernels.ts';
+import { CODER_BYTES, GroupCoder } from './coder.ts';
 import {
   GROUP_WIDTH,
   type GroupScales,
@@ -15,7 +16,8 @@ import {
   scaleOf,
   writeTable,
 } from './grid.ts';
-import { GroupCoder } from './group.ts';
+import { GROUP_BYTES, Group } from './group.ts';
+import { GroupImprover, IMPROVER_BYTES } from './improver.ts';
 import type { GroupCurvature, GroupLoss } from './loss.ts';
 import { type CodedRows, levelsOf, loadGroup, storeGroup } from './state.ts';
 
@@ -53,16 +55,28 @@ export interface ScaleFailure {
 
 const blockKernels = (scope: TaskScope): BlockKernels => scope.compute as unknown as BlockKernels;
 
-/** The thread's coder for a type. It has many small buffers, so it is made once. */
-function coderOf(scope: TaskScope, type: TypeName): GroupCoder {
+/** Bytes of scratch that these tasks take. */
+export const GPTQ_SCRATCH_BYTES = GROUP_BYTES + CODER_BYTES + IMPROVER_BYTES;
+
+/** A group, and what works on it. */
+interface GroupTools {
+  readonly group: Group;
+  readonly coder: GroupCoder;
+  readonly improver: GroupImprover;
+}
+
+/** Those of the thread for a type. They have many small buffers, so they are made once. */
+function toolsOf(scope: TaskScope, type: TypeName): GroupTools {
   const name = `coder of ${type}`;
-  const kept = scope.kept.get(name) as GroupCoder | undefined;
+  const kept = scope.kept.get(name) as GroupTools | undefined;
   if (kept !== undefined) {
-    kept.prepare();
+    kept.group.prepare();
     return kept;
   }
   const { memory, scratch } = scope;
-  const made = new GroupCoder(blockKernels(scope), memory.buffer as ArrayBufferLike, scratch, gridOf(type)!);
+  const group = new Group(blockKernels(scope), memory.buffer as ArrayBufferLike, scratch, gridOf(type)!);
+  const coder = new GroupCoder(group, scratch + GROUP_BYTES);
+  const made = { group, coder, improver: new GroupImprover(group, scratch + GROUP_BYTES + CODER_BYTES) };
   scope.kept.set(name, made);
   return made;
 }
@@ -79,21 +93,22 @@ function gptqCode(scope: TaskScope, index: number, [refits]: readonly number[], 
   const job = payload as GroupJob<GroupLoss>;
   const { loss, start, n } = job;
   const { width, r, inverses } = loss;
-  const coder = coderOf(scope, job.type);
-  const kernels = blockKernels(scope);
+  const { group, coder } = toolsOf(scope, job.type);
+  const { kernels, at: addresses } = group;
   const reach = reachOf(gridOf(job.type)!);
   eachRow(index, job.rows, (row) => {
     const at = 4 * (row * n + start);
     const carried = job.errors + at;
-    kernels.gptqTarget(width, job.targets + at, carried, r, 4 * width, inverses, coder.scratch, coder.target);
-    const target = scope.floats(coder.target, width);
+    const { target: to, scratch } = addresses;
+    kernels.gptqTarget(width, job.targets + at, carried, r, 4 * width, inverses, scratch, to);
+    const target = group.target.subarray(0, width);
     // What no scale can hold would be cut off, or become 0, in silence.
     const held = target.every((value) => Math.abs(value) <= reach);
     if (!held || !Number.isFinite(coder.code(loss, refits))) {
       const failure: ScaleFailure = { cause: 'scale', row: job.firstRow + row, column: start };
       throw Object.assign(new Error('a scale is not finite'), { failure });
     }
-    keep(scope, job, row, width, coder);
+    keep(scope, job, row, width, group);
   });
 }
 
@@ -110,21 +125,21 @@ function gptqImprove(
   const job = payload as GroupJob<GroupCurvature>;
   const { start, loss, rows } = job;
   const { width } = loss;
-  const coder = coderOf(scope, job.type);
+  const { group, improver } = toolsOf(scope, job.type);
   eachRow(index, rows, (row) => {
-    loadGroup(scope, job, row, start, coder.scales, coder.levels.subarray(0, width));
-    coder.decode(width);
-    if (coder.improve(loss, gradients + 4 * row * width, pairs === 1)) keep(scope, job, row, width, coder);
+    loadGroup(scope, job, row, start, group.scales, group.levels.subarray(0, width));
+    group.decode(width);
+    if (improver.improve(loss, gradients + 4 * row * width, pairs === 1)) keep(scope, job, row, width, group);
   });
 }
 
-/** Keeps what a coder found for a group of a row, and its errors. */
+/** Keeps what was found for a group of a row, and its errors. */
 function keep(
   scope: TaskScope,
   job: GroupJob<unknown>,
   row: number,
   width: number,
-  { scales, levels, decoded }: GroupCoder,
+  { scales, levels, decoded }: Group,
 ): void {
   const at = 4 * (row * job.n + job.start);
   const [errors, targets] = [scope.floats(job.errors + at, width), scope.floats(job.targets + at, width)];

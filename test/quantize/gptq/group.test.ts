@@ -3,10 +3,13 @@ import { compileCompute, REPRODUCIBLE } from '../../../src/compute/gemm-choice.t
 import { openScope } from '../../../src/compute/scope.ts';
 import type { TypeName } from '../../../src/core/types.ts';
 import type { BlockKernels } from '../../../src/quantize/gptq/block-kernels.ts';
+import { CODER_BYTES, GroupCoder } from '../../../src/quantize/gptq/coder.ts';
 import { GROUP_WIDTH, type Grid, gridOf } from '../../../src/quantize/gptq/grid.ts';
-import { GROUP_BYTES, GroupCoder } from '../../../src/quantize/gptq/group.ts';
+import { GROUP_BYTES, Group } from '../../../src/quantize/gptq/group.ts';
+import { GroupImprover } from '../../../src/quantize/gptq/improver.ts';
 import { writeCurvature, writeLoss } from '../../../src/quantize/gptq/loss.ts';
 import { scalarBlockKernels } from '../../../src/quantize/gptq/scalar.ts';
+import { GPTQ_SCRATCH_BYTES } from '../../../src/quantize/gptq/tasks.ts';
 import { activations, choleskyOf, gramOf, type Matrix, matrix } from '../../compute/dense.ts';
 import { gaussian } from '../../support/random.ts';
 
@@ -17,7 +20,7 @@ const scope = openScope({
   ...{ thread: 0, threads: 1, scratch: 0, scratchBytes: 0, packing: 0, quantization: null, blas: null },
 });
 const [SCRATCH, PANEL, MADE, GRADIENT] = [1, 5, 10, 20].map((pages) => 65_536 * pages);
-expect(GROUP_BYTES).toBeLessThan(PANEL - SCRATCH);
+expect(GPTQ_SCRATCH_BYTES).toBeLessThan(PANEL - SCRATCH);
 
 const h = gramOf(activations(2 * n, n, 3), n).map((row, i) =>
   row.map((value, j) => value / n + (i === j ? 0.02 : 0)),
@@ -31,8 +34,11 @@ const target = Float32Array.from({ length: n }, gaussian(5)).map((value) => 0.02
 const simd = scope.compute as unknown as BlockKernels;
 const twins = scalarBlockKernels(memory.buffer as ArrayBufferLike);
 
-const coderOf = (grid: Grid, kernels = simd): GroupCoder =>
-  new GroupCoder(kernels, memory.buffer as ArrayBufferLike, SCRATCH, grid);
+function toolsOf(grid: Grid, kernels = simd) {
+  const group = new Group(kernels, memory.buffer as ArrayBufferLike, SCRATCH, grid);
+  const coder = new GroupCoder(group, SCRATCH + GROUP_BYTES);
+  return { group, coder, improver: new GroupImprover(group, SCRATCH + GROUP_BYTES + CODER_BYTES) };
+}
 
 function lossOf(grid: Grid) {
   scope.floats(PANEL, n * n).set(r.flat());
@@ -75,19 +81,19 @@ const types: TypeName[] = [
 
 describe.each(types)('%s', (type) => {
   const grid = gridOf(type)!;
-  const errorsOf = (coder: GroupCoder) => Array.from(target, (t, j) => t - coder.decoded[j]);
+  const errorsOf = ({ decoded }: Group) => Array.from(target, (t, j) => t - decoded[j]);
   const codeAt = (refits: number, kernels = simd) => {
     const loss = lossOf(grid);
-    const coder = coderOf(grid, kernels);
-    scope.floats(coder.target, n).set(target);
-    return { coder, loss: coder.code(loss, refits) };
+    const { group, coder, improver } = toolsOf(grid, kernels);
+    group.target.set(target);
+    return { group, improver, loss: coder.code(loss, refits) };
   };
 
   test('the loss is that of the errors, and refits never raise it', () => {
     let before = Number.POSITIVE_INFINITY;
     for (const refits of [0, 1, 3]) {
-      const { coder, loss } = codeAt(refits);
-      const expected = lossAt(errorsOf(coder), r);
+      const { group, loss } = codeAt(refits);
+      const expected = lossAt(errorsOf(group), r);
       expect(Math.abs(loss - expected)).toBeLessThan(1e-4 * expected);
       expect(loss).toBeLessThanOrEqual(before);
       before = loss;
@@ -96,29 +102,29 @@ describe.each(types)('%s', (type) => {
 
   test('the twins of the kernels find the same', () => {
     const results = [simd, twins].map((kernels) => {
-      const { coder, loss } = codeAt(1, kernels);
+      const { group, improver, loss } = codeAt(1, kernels);
       const curvature = curvatureOf(grid);
-      scope.floats(GRADIENT, n).set(gradientOf(errorsOf(coder)));
-      coder.improve(curvature, GRADIENT, true);
+      scope.floats(GRADIENT, n).set(gradientOf(errorsOf(group)));
+      improver.improve(curvature, GRADIENT, true);
       return {
         loss,
-        scales: structuredClone(coder.scales),
-        levels: [...coder.levels],
-        decoded: [...coder.decoded],
+        scales: structuredClone(group.scales),
+        levels: [...group.levels],
+        decoded: [...group.decoded],
       };
     });
     expect(results[1]).toEqual(results[0]);
   });
 
   test('improvements never raise the loss, and the gradient stays that of the errors', () => {
-    const { coder } = codeAt(3);
+    const { group, improver } = codeAt(3);
     const curvature = curvatureOf(grid);
-    scope.floats(GRADIENT, n).set(gradientOf(errorsOf(coder)));
-    const first = lossAt(errorsOf(coder), r);
+    scope.floats(GRADIENT, n).set(gradientOf(errorsOf(group)));
+    const first = lossAt(errorsOf(group), r);
     let before = first;
     let rounds = 0;
-    while (coder.improve(curvature, GRADIENT, true) && rounds < 30) {
-      const errors = errorsOf(coder);
+    while (improver.improve(curvature, GRADIENT, true) && rounds < 30) {
+      const errors = errorsOf(group);
       const loss = lossAt(errors, r);
       expect(loss).toBeLessThan(before * (1 + 1e-6));
       before = loss;
@@ -133,8 +139,8 @@ describe.each(types)('%s', (type) => {
     expect(rounds).toBeLessThan(30);
     expect(before).toBeLessThan(first);
     // Levels and scales are what is decoded.
-    const decoded = Array.from(coder.decoded);
-    coder.decode(n);
-    expect(Array.from(coder.decoded)).toEqual(decoded);
+    const decoded = Array.from(group.decoded);
+    group.decode(n);
+    expect(Array.from(group.decoded)).toEqual(decoded);
   });
 });

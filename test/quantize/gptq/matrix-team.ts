@@ -4,12 +4,7 @@ import * as compute from '../../../src/compute/tasks.ts';
 import { Team } from '../../../src/compute/team.ts';
 import { bytesOf, type TypeName } from '../../../src/core/types.ts';
 import { decoders } from '../../../src/quantize/format/index.ts';
-import {
-  GPTQ_SCRATCH_BYTES,
-  type MatrixJob,
-  type OutputErrors,
-  quantizeMatrix,
-} from '../../../src/quantize/gptq/matrix.ts';
+import { type MatrixJob, type OutputErrors, quantizeMatrix } from '../../../src/quantize/gptq/matrix.ts';
 import * as gptq from '../../../src/quantize/gptq/tasks.ts';
 import { compileKernels } from '../../../src/quantize/kernels.ts';
 import { activations } from '../../compute/dense.ts';
@@ -29,7 +24,7 @@ export function gptqTeam(threads = 1, bytes = 128 << 20): Team {
 export function newTeam(threads = 1, bytes = 128 << 20): Team {
   return new Team({
     ...{ threads, bytes, quantization },
-    scratchBytes: Math.max(GPTQ_SCRATCH_BYTES, linear.LINEAR_SCRATCH_BYTES),
+    scratchBytes: Math.max(gptq.GPTQ_SCRATCH_BYTES, linear.LINEAR_SCRATCH_BYTES),
     modules: [
       { specifier: '#compute-tasks', module: compute },
       { specifier: '#linear-tasks', module: linear },
