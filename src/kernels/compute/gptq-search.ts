@@ -124,9 +124,13 @@ export function gptqScan(
 }
 
 export function gptqTry(
-  width: usize, target: usize, units: usize, candidates: usize, low: f32, high: f32, table: usize,
+  count: i32, width: usize, target: usize, units: usize, candidates: usize, low: f32, high: f32, table: usize,
   sums: usize, levels: usize, losses: usize,
 ): void {
+  if (count <= 4) {
+    tryFour(width, target, units, candidates, low, high, table, sums, levels, losses);
+    return;
+  }
   const least = f32x4.splat(low), most = f32x4.splat(high), zero = f32x4.splat(0), one = f32x4.splat(1);
   const scaleA = v128.load(candidates), scaleB = v128.load(candidates, 16);
   const offsetA = v128.load(candidates, 32), offsetB = v128.load(candidates, 48);
@@ -173,6 +177,45 @@ export function gptqTry(
   }
   v128.store(losses, f32x4.mul(lossA, f32x4.mul(unitA, unitA)));
   v128.store(losses, f32x4.mul(lossB, f32x4.mul(unitB, unitB)), 16);
+}
+
+/** gptqTry of the first four candidates. What is left of a column takes 16 bytes of `sums`; its levels lie where they do for eight. */
+function tryFour(
+  width: usize, target: usize, units: usize, candidates: usize, low: f32, high: f32, table: usize,
+  sums: usize, levels: usize, losses: usize,
+): void {
+  const least = f32x4.splat(low), most = f32x4.splat(high), zero = f32x4.splat(0), one = f32x4.splat(1);
+  const scale = v128.load(candidates), offset = v128.load(candidates, 32);
+  const some = f32x4.ne(scale, zero), unit = v128.bitselect(scale, one, some), inverse = f32x4.div(one, unit);
+  const end = sums + (width << 4), stride = width << 2;
+  for (let at = sums, t = target; at < end; at += 16, t += 4) {
+    v128.store(at, f32x4.mul(f32x4.sub(v128.load32_splat(t), offset), inverse));
+  }
+  let loss = zero;
+  for (let group = sums; group < end; group += 64, units += 4 * stride + 16) {
+    const after = group + 64;
+    let x = v128.load(group), x1 = v128.load(group, 16), x2 = v128.load(group, 32), x3 = v128.load(group, 48);
+    let row = units;
+    for (let at = group; at < after; at += 16, target += 4, levels += 32, row += stride + 4) {
+      const level = levelsOf(v128.and(x, some), least, most, table), used = v128.and(level, some);
+      v128.store(levels, level);
+      const e = f32x4.sub(f32x4.mul(f32x4.sub(v128.load32_splat(target), offset), inverse), used);
+      const left = f32x4.mul(f32x4.sub(x, used), v128.load32_splat(row));
+      loss = f32x4.add(loss, f32x4.mul(left, left));
+      v128.store(at, e);
+      x = f32x4.add(x1, f32x4.mul(e, v128.load32_splat(row, 4)));
+      x1 = f32x4.add(x2, f32x4.mul(e, v128.load32_splat(row, 8)));
+      x2 = f32x4.add(x3, f32x4.mul(e, v128.load32_splat(row, 12)));
+    }
+    const e0 = v128.load(group), e1 = v128.load(group, 16), e2 = v128.load(group, 32), e3 = v128.load(group, 48);
+    for (let at = after, c = units + 16; at < end; at += 16, c += 4) {
+      let sum = f32x4.add(v128.load(at), f32x4.mul(e0, v128.load32_splat(c)));
+      sum = f32x4.add(sum, f32x4.mul(e1, v128.load32_splat(c + stride)));
+      sum = f32x4.add(sum, f32x4.mul(e2, v128.load32_splat(c + 2 * stride)));
+      v128.store(at, f32x4.add(sum, f32x4.mul(e3, v128.load32_splat(c + 3 * stride))));
+    }
+  }
+  v128.store(losses, f32x4.mul(loss, f32x4.mul(unit, unit)));
 }
 
 /** Adds a and b, each times the next element of a row, to the columns of eight sums from `at` to `end`. */

@@ -69,9 +69,10 @@ export interface BlockKernels {
    * Rounding with error feedback at eight scales and offsets: v_j = t_j + sum_{i<j} (t_i - q_i) R_ij / R_jj, q_j = the value
    * nearest to v_j. It is done in units of a scale: t, v and q less the offset, over the scale (over 1 where it is 0). units: the
    * sub-block of R, width x width, its columns over R_jj but with R_jj itself on the diagonal. Writes the levels (eight a
-   * column) and the losses.
+   * column) and the losses; where `count` is at most 4, of the first four candidates only.
    */
   gptqTry(
+    count: number,
     width: number,
     target: number,
     units: number,

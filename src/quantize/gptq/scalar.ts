@@ -116,10 +116,10 @@ export function scalarBlockKernels(buffer: ArrayBufferLike): BlockKernels {
       return best.length;
     },
 
-    gptqTry(width, target, units, candidates, low, high, table, sumsAt, levels, losses) {
+    gptqTry(count, width, target, units, candidates, low, high, table, sumsAt, levels, losses) {
       const [scales, offsets] = [vector(candidates, LANES), vector(candidates + 4 * LANES, LANES)];
       const x = vector(sumsAt, width);
-      for (let lane = 0; lane < LANES; lane++) {
+      for (let lane = 0; lane < (count <= 4 ? 4 : LANES); lane++) {
         const unit = scales[lane] === 0 ? 1 : scales[lane];
         const wanted = vector(target, width).map((t) => f(f(t - offsets[lane]) * f(1 / unit)));
         x.set(wanted);

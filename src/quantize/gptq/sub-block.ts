@@ -140,7 +140,7 @@ export class SubBlockSearch {
     let best = Number.POSITIVE_INFINITY;
     this.#laneLoss.fill(Number.POSITIVE_INFINITY);
     for (let round = 0; round < 4; round++) {
-      this.#tryCandidates();
+      this.#tryCandidates(count);
       this.#fitLanes();
       let improved = false;
       for (let lane = 0; lane < count; lane++) {
@@ -162,12 +162,13 @@ export class SubBlockSearch {
     }
   }
 
-  /** Levels and loss of every candidate, rounded with error feedback. */
-  #tryCandidates(): void {
+  /** Levels and loss of the first `count` candidates, rounded with error feedback. */
+  #tryCandidates(count: number): void {
     const { low, high } = this.#grid;
     const { candidates, table, sums, levels, losses } = this.#at;
     const { units } = this.#metric;
     this.#kernels.gptqTry(
+      count,
       this.#width,
       this.#target,
       units,
@@ -275,7 +276,7 @@ export class SubBlockSearch {
       this.#candidates[lane] = Math.fround(group.d * this.#batchScale[from]);
       this.#candidates[LANES + lane] = -Math.fround(group.dmin * this.#batchMin[from]);
     }
-    this.#tryCandidates();
+    this.#tryCandidates(this.#batch);
     let best = -1;
     for (let lane = 0; lane < this.#batch; lane++) {
       if (!(this.#losses[lane] < fit.loss)) continue;

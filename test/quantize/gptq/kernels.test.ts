@@ -107,19 +107,16 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
         kernels.gptqScan(width, X, W, MULTIPLES, 40, offsets, low, high, table, S, OUT),
       );
     }
-    agree(
-      7,
-      width,
-      stride,
-      grid,
-      [
-        [OUT, 8],
-        [LEVELS, 8 * width],
-      ],
-      (kernels, table) => {
-        kernels.gptqTry(width, X, R, C, low, high, table, S, LEVELS, OUT);
-      },
-    );
+    for (const count of [8, 3]) {
+      const lanes = count > 4 ? 8 : 4;
+      const results = [
+        [OUT, lanes],
+        ...Array.from({ length: width }, (_, j) => [LEVELS + 32 * j, lanes] as const),
+      ] as const;
+      agree(7, width, stride, grid, results, (kernels, table) => {
+        kernels.gptqTry(count, width, X, R, C, low, high, table, S, LEVELS, OUT);
+      });
+    }
     agree(8, width, stride, grid, [[OUT, 24]], (kernels) => {
       kernels.gptqFit(width, X, Y, LEVELS, R, stride, S, OUT);
     });
@@ -202,7 +199,7 @@ test('numbers that are not finite take the same way', () => {
       const candidates = new Float32Array(side.buffer, C, 16);
       candidates.set([0, Number.POSITIVE_INFINITY, Number.NaN, 1e-45, -0, 3e38, 1, 2]);
       candidates.set([0, 0, 0, 0, 0, 0, Number.POSITIVE_INFINITY, Number.NaN], 8);
-      kernels.gptqTry(16, X, R, C, low, high, table, S, LEVELS, OUT);
+      kernels.gptqTry(8, 16, X, R, C, low, high, table, S, LEVELS, OUT);
     });
   }
 });
