@@ -4,12 +4,10 @@ import type { PlannedTensor } from './core/plan.ts';
 import { segmentsOf } from './core/segments.ts';
 import { dataTypes } from './core/types.ts';
 import { NotFiniteWeightError, ScaleOverflowError, unreadable } from './core/weight-errors.ts';
+import { OutOfMemoryError } from './core/worker-thread.ts';
 import { PoolFailure } from './quantize/pool.ts';
 import { asWriteError } from './write/partial-file.ts';
 import type { OutputTargets } from './write/target.ts';
-
-/** A worker thread could not get the memory its chunks need. */
-export class OutOfMemoryError extends QuantizeError {}
 
 /** A signal ended the run. */
 export class InterruptedError extends QuantizeError {
@@ -39,13 +37,6 @@ export function namedFailure(
   files: readonly CheckpointFile[],
   partialOf: (tensor: number) => string,
 ): unknown {
-  if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
-    return new OutOfMemoryError('a thread ran out of memory', {
-      got: (error as Error).message,
-      advice: 'pass a smaller --chunk-size or fewer --threads, or node a larger --max-old-space-size',
-      cause: error,
-    });
-  }
   if (!(error instanceof PoolFailure)) return error;
   const { cause, file: fileIndex, code, message, value } = error.chunk;
   if (cause === 'memory') {
