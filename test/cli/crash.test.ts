@@ -2,7 +2,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bundledModel, quantize, root, start } from '../support/cli.ts';
+import { shortText } from '../support/short-text.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { tinyLlama } from '../support/tiny-llama.ts';
 
 /** Threads that break in the middle of a run, as only a bug or a lack of memory makes them. */
 
@@ -68,5 +70,48 @@ describe('a worker thread', () => {
   it('that cannot write ends the run by a named error', async () => {
     const stderr = await crashWriting('io');
     expect(stderr).toMatch(/error: writing failed\n {2}file: {5}.*\.partial\n {2}got: {6}EIO/);
+  });
+});
+
+describe('a thread of a team', () => {
+  const directory = temporaryDirectory();
+  const model = tinyLlama(join(directory, 'model'));
+  const text = shortText(directory, 512);
+  const small = ['--threads', '3', '--gemm', 'wasm', '--context', '128'];
+  const gptq = ['--method', 'gptq', '--type', 'Q4_0', '--leave-output-tensor', '--calibration', text];
+  const crashCalculating = (way: string, node: readonly string[] = []) =>
+    crashQuantizing([model, ...small, ...gptq], join(temporaryDirectory(), 'm.gguf'), {
+      at: 'command',
+      way,
+      node,
+    });
+
+  it('that throws outside of its work ends the run with its stack: it is a bug', async () => {
+    const stderr = await crashCalculating('throw');
+    expect(stderr).toMatch(/Error: planted error\n {4}at [\s\S]*team-worker\.js[\s\S]*bug in quantize/);
+  });
+
+  it.each([
+    ['exit', 7],
+    ['leave', 0],
+  ])('that ends of itself ends the run: %s', async (way, status) => {
+    expect(await crashCalculating(way)).toMatch(
+      new RegExp(`error: thread [23] of 3 ended with status ${status} before its work was done\n {2}to do: `),
+    );
+  });
+
+  it('that runs out of memory ends the run by a named error', async () => {
+    const stderr = await crashCalculating('memory', SMALL_HEAP);
+    expect(stderr).toMatch(
+      /error: thread [23] of 3 ran out of memory\n.*\n {2}to do: {4}give every thread a larger heap/,
+    );
+  });
+
+  it('ends a run that only looks at a model, too', async () => {
+    const output = join(temporaryDirectory(), 'importance.gguf');
+    const argv = ['imatrix', model, ...small, '--text', text];
+    const { stderr, left } = await crash(argv, output, { at: 'command', way: 'exit' });
+    expect(stderr).toMatch(/error: thread [23] of 3 ended with status 7/);
+    expect(left).toEqual([]);
   });
 });
