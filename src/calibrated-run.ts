@@ -5,11 +5,11 @@ import { type Gemm, openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
 import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
-import type { ChunkTarget, TensorProgress } from './core/output.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import { bytesOf, dataTypes, elementsOf } from './core/types.ts';
-import type { CalibrationEvent } from './model-runs.ts';
 import type { QuantizeOptions } from './planned-run.ts';
+import type { Place, Run } from './run.ts';
+import type { RunOutput, TensorBlocks } from './run-output.ts';
 
 /** What is added to Hessians, unless the user says otherwise: this part of their mean diagonal. */
 const DEFAULT_DAMPING = 0.01;
@@ -20,33 +20,13 @@ const MOST_TOKENS = 131_072;
 /** Share of what inputs have lost that codes make up for (docs/gptq.md). */
 const CORRECTION = 0.75;
 
-/** Where a tensor goes: the output file, and the offset in it. */
-interface Place {
-  readonly file: number;
-  readonly offset: number;
-}
-
-interface RunOptions {
-  /** Tensors of the output, their places and progress, in order. */
-  readonly planned: readonly PlannedTensor[];
-  readonly places: readonly Place[];
-  readonly progress: readonly TensorProgress[];
-  readonly target: ChunkTarget;
-  readonly threads: number;
-  readonly signal: AbortSignal | undefined;
-  onEvent(event: CalibrationEvent): void;
-  /** Writes tensors of these numbers, some of which have blocks already. */
-  encode(blocks: ReadonlyMap<number, Uint8Array>, only: ReadonlySet<number>): Promise<unknown>;
-}
-
 /** A run whose method calibrates: what it calibrates on, and the coding of the tensors that wait for that. */
 export class CalibratedRun {
-  readonly #plan: Plan;
+  readonly #run: Run;
   readonly #corpus: Corpus;
-  readonly #options: QuantizeOptions;
   readonly #calibration: PlannedCalibration;
   readonly #gemm: Gemm;
-  /** Set by `run`, unless an earlier run has coded everything. */
+  /** Set by `codeInto`, unless an earlier run has coded everything. */
   times: CalibrationTimes | null = null;
 
   /**
@@ -54,9 +34,9 @@ export class CalibratedRun {
    *
    * @throws the errors of openTokenizer, readCorpus and openGemm
    */
-  constructor(plan: Plan, options: QuantizeOptions) {
-    this.#plan = plan;
-    this.#options = options;
+  constructor(run: Run) {
+    const { plan, options } = run;
+    this.#run = run;
     this.#calibration = plan.calibration!;
     this.#corpus = corpusOf(plan, options);
     this.#gemm = openGemm(options.gemm ?? 'auto');
@@ -81,37 +61,35 @@ export class CalibratedRun {
   /** What decides the bytes, besides the plan and `gemm`. */
   get decisive(): unknown {
     const { context, tokens, sha256 } = this.#corpus;
-    const { seed = 0 } = this.#options;
+    const { seed = 0 } = this.#run.options;
     return { context, tokens, sha256, seed, ...this.#how(), ...this.#calibration };
   }
 
   #how() {
-    const { damp = DEFAULT_DAMPING, correction = CORRECTION, actOrder = false } = this.#options;
+    const { damp = DEFAULT_DAMPING, correction = CORRECTION, actOrder = false } = this.#run.options;
     return { damping: damp, actOrder, correction };
   }
 
   facts(): CalibrationFacts {
-    return { ...factsOf(this.#corpus, this.#options, this.gemm), ...this.#calibration, ...this.#how() };
+    return { ...factsOf(this.#corpus, this.#run.options, this.gemm), ...this.#calibration, ...this.#how() };
   }
 
   /**
-   * Codes the tensors that wait for calibration, block by block, and writes each block's as soon as they are there; to a stream,
-   * which takes tensors in file order, they all go at the end: then their blocks are returned.
+   * Codes the tensors that wait for calibration, block by block, and writes each block's as soon as they are there, after those
+   * that wait for nothing. To a stream, which takes tensors in file order, they all go at the end: then their blocks are
+   * returned.
+   *
+   * @throws the errors of `conduct` and of RunOutput.encode; the signal's reason when it aborts
    */
-  async run({
-    planned,
-    places,
-    progress,
-    target,
-    encode,
-    ...hooks
-  }: RunOptions): Promise<Map<number, Uint8Array>> {
-    const { threads, signal, onEvent } = hooks;
+  async codeInto(out: RunOutput): Promise<TensorBlocks> {
+    const { target, progress } = out;
+    const { plan, planned, places, resources, options, onEvent } = this.#run;
+    const { signal } = options;
     const kept = new Map<number, Uint8Array>();
     const waiting = new Set([...planned.keys()].filter((i) => planned[i].calibrated !== undefined));
     const others = new Set([...planned.keys()].filter((i) => !waiting.has(i)));
-    if (target.kind === 'files') await encode(new Map(), others);
-    if (signal?.aborted) return kept;
+    if (target.kind === 'files') await out.encode(new Map(), others);
+    signal?.throwIfAborted();
 
     const isDone = (i: number) =>
       progress[i].calibration !== null && progress[i].sums.count === elementsOf(planned[i].shape);
@@ -119,7 +97,7 @@ export class CalibratedRun {
     const left = [...waiting].filter((i) => !isDone(i));
     if (left.length === 0) return kept;
     const numbers = new Map(left.map((i) => [planned[i].name, i]));
-    const model = modelOf(this.#plan);
+    const model = modelOf(plan);
     const coded =
       target.kind === 'files' && done.length > 0
         ? withWritten(
@@ -131,8 +109,8 @@ export class CalibratedRun {
     this.times = await conduct(
       {
         kind: 'gptq',
-        threads,
-        memory: this.#options.memory,
+        threads: resources.threads,
+        memory: options.memory,
         gemm: this.#gemm,
         model,
         windows: this.#corpus.windows,
@@ -155,7 +133,7 @@ export class CalibratedRun {
             progress[i].calibration = calibration;
             (target.kind === 'files' ? ready : kept).set(i, blocks);
           }
-          if (ready.size > 0) await encode(ready, new Set(ready.keys()));
+          if (ready.size > 0) await out.encode(ready, new Set(ready.keys()));
         },
       },
     );

@@ -1,15 +1,15 @@
-import type { CheckpointFile, StoredTensor } from './core/checkpoint.ts';
+import type { StoredTensor } from './core/checkpoint.ts';
 import { QuantizeError } from './core/errors.ts';
 import type { PlannedTensor } from './core/plan.ts';
 import { segmentsOf } from './core/segments.ts';
 import { dataTypes } from './core/types.ts';
 import { NotFiniteWeightError, ScaleOverflowError, unreadable } from './core/weight-errors.ts';
-import { PoolFailure } from './quantize/pool.ts';
+import { OutOfMemoryError } from './core/worker-thread.ts';
+import { type FailedChunk, PoolFailure } from './quantize/pool.ts';
+import type { Run } from './run.ts';
+import { partialPath } from './write/journal.ts';
 import { asWriteError } from './write/partial-file.ts';
 import type { OutputTargets } from './write/target.ts';
-
-/** A worker thread could not get the memory its chunks need. */
-export class OutOfMemoryError extends QuantizeError {}
 
 /** A signal ended the run. */
 export class InterruptedError extends QuantizeError {
@@ -32,35 +32,36 @@ const leftBehind: Readonly<Record<OutputTargets['kind'], string>> = {
   stream: 'only the beginning of the GGUF was written',
 };
 
-/** A failed chunk as an error that names file, tensor and weight; any other error as it is. */
-export function namedFailure(
-  error: unknown,
-  tensors: readonly PlannedTensor[],
-  files: readonly CheckpointFile[],
-  partialOf: (tensor: number) => string,
-): unknown {
-  if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
-    return new OutOfMemoryError('a thread ran out of memory', {
-      got: (error as Error).message,
-      advice: 'pass a smaller --chunk-size or fewer --threads, or node a larger --max-old-space-size',
-      cause: error,
-    });
-  }
-  if (!(error instanceof PoolFailure)) return error;
-  const { cause, file: fileIndex, code, message, value } = error.chunk;
+/**
+ * Why a run failed, in the user's terms: that it was interrupted, whatever came of that; a failed chunk by the names of file,
+ * tensor and weight; any other error as it is.
+ *
+ * @param opened what has been opened for writing, if it has
+ */
+export function runFailure(error: unknown, run: Run, opened: OutputTargets | null): unknown {
+  const { signal } = run.options;
+  if (signal?.aborted) return new InterruptedError(opened, signal.reason);
+  return error instanceof PoolFailure ? namedFailure(error.chunk, run) : error;
+}
+
+function namedFailure(chunk: FailedChunk, { plan, layout, target }: Run): unknown {
+  const { cause, file: fileIndex, code, message, value } = chunk;
+  const { tensors } = plan;
   if (cause === 'memory') {
     return new OutOfMemoryError('a thread could not get the memory for its chunks', {
       got: message,
       advice: 'pass a smaller --chunk-size or fewer --threads',
     });
   }
-  const index = tensors.findIndex(({ name }) => name === error.chunk.tensor);
+  const index = tensors.findIndex(({ name }) => name === chunk.tensor);
   if (cause === 'write') {
-    return asWriteError(Object.assign(new Error(message), { code }), partialOf(index));
+    const { paths } = target as Extract<OutputTargets, { kind: 'files' }>; // workers write to no stream
+    const path = paths[layout.files.findIndex(({ end }) => index < end)];
+    return asWriteError(Object.assign(new Error(message), { code }), partialPath(path));
   }
   const tensor = tensors[index];
-  const { part, place } = locate(tensor, error.chunk.element ?? 0);
-  const file = files[fileIndex ?? part?.file ?? 0]?.path;
+  const { part, place } = locate(tensor, chunk.element ?? 0);
+  const file = plan.checkpoint.files[fileIndex ?? part?.file ?? 0]?.path;
   const name = part && part.name !== tensor.name ? `${tensor.name} (stored as ${part.name})` : tensor.name;
 
   switch (cause) {

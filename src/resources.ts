@@ -12,6 +12,15 @@ export interface ResourceOptions {
   readonly kernels?: 'auto' | 'simd' | 'scalar';
 }
 
+/** What a run takes, checked. */
+export interface Resources {
+  readonly threads: number;
+  /** Weights that a thread handles at a time. */
+  readonly chunk: number;
+  /** Compiled SIMD kernels, or null for the scalar twins. */
+  readonly module: WasmModule | null;
+}
+
 const DEFAULT_CHUNK = 1 << 20;
 
 /**
@@ -19,11 +28,7 @@ const DEFAULT_CHUNK = 1 << 20;
  *
  * @throws UsageError
  */
-export function resolveResources(options: ResourceOptions): {
-  threads: number;
-  chunk: number;
-  module: WasmModule | null;
-} {
+export function resolveResources(options: ResourceOptions): Resources {
   const threads = options.threads ?? availableParallelism();
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new UsageError('the number of threads is out of range', {

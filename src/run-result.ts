@@ -1,17 +1,12 @@
 /** Parts of a run's result, from what its stages leave. */
-import { statSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { basename } from 'node:path';
-import type { ErrorSums } from './core/error-sums.ts';
 import type { Histogram } from './core/histogram.ts';
 import type { TensorProgress } from './core/output.ts';
 import type { PlannedTensor } from './core/plan.ts';
-import type { RunFacts, RunHashes, RunResult, TensorResult } from './core/result.ts';
+import type { RunFacts, RunResult, TensorResult } from './core/result.ts';
 import { bytesOf, elementsOf } from './core/types.ts';
 import { version } from './core/version.ts';
-import type { QuantizeOptions } from './planned-run.ts';
 import type { Layout } from './write/gguf.ts';
-import { type ResumeKey, sha256, sha256OfFile } from './write/resume-key.ts';
 import { fileNames } from './write/split.ts';
 
 /** The files that were written. */
@@ -34,8 +29,7 @@ export const filesOf = (
 /** What became of a tensor. */
 export const tensorResult = (
   tensor: PlannedTensor,
-  sums: ErrorSums,
-  { calibration }: TensorProgress,
+  { sums, calibration }: TensorProgress,
   histogram: Histogram | undefined,
 ): TensorResult => ({
   tensor,
@@ -50,40 +44,6 @@ export const tensorResult = (
 function storedBytes({ source }: PlannedTensor): number {
   return source.kind === 'stored' ? source.parts.reduce((sum, { byteLength }) => sum + byteLength, 0) : 0;
 }
-
-/** Files that decide what is written beside the model's, by their whole contents; a pipe, which is gone once read, is left out. */
-export const hashesBeside = ({ imatrix, inputScales }: QuantizeOptions): Promise<RunHashes['inputs']> =>
-  Promise.all(
-    [imatrix, inputScales]
-      .filter((path) => path !== undefined)
-      .map((path) => ({ path, stats: statSync(path) }))
-      .filter(({ stats }) => stats.isFile())
-      .map(async ({ path, stats }) => ({
-        name: basename(path),
-        bytes: stats.size,
-        headerSha256: null,
-        sha256: await sha256OfFile(path),
-      })),
-  );
-
-/** `beside`: of inputs that are not of the model; `ofFiles`: SHA-256 of the whole files, those that were asked for. */
-export const hashesOf = (
-  { inputs, planSha256 }: Pick<ResumeKey, 'inputs' | 'planSha256'>,
-  beside: RunHashes['inputs'],
-  { files }: Layout,
-  ofFiles: readonly string[],
-): RunHashes => ({
-  inputs: [
-    ...inputs.map(({ name, bytes, headerSha256 }) => ({ name, bytes, headerSha256, sha256: null })),
-    ...beside,
-  ],
-  planSha256,
-  outputs: files.map(({ fileBytes, header }, i) => ({
-    bytes: fileBytes,
-    headerSha256: sha256(header),
-    sha256: ofFiles[i] ?? null,
-  })),
-});
 
 /** The machine that runs this. */
 export const hostFacts = (): RunFacts['host'] => ({

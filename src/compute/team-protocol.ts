@@ -1,3 +1,5 @@
+import type { ScopeOptions } from './scope.ts';
+
 /** Slots of the array that conductor and workers of a team share. */
 export const CONTROL = {
   /** Counts commands; workers wait for it to change. */
@@ -12,6 +14,14 @@ export const CONTROL = {
   ready: 4,
   slots: 5,
 } as const;
+
+/** What a thread is told first. */
+export interface MemberData {
+  readonly scope: ScopeOptions;
+  readonly control: Int32Array;
+  /** Paths of the modules whose tasks it can run. */
+  readonly modules: readonly string[];
+}
 
 /** What all threads do next. */
 export interface Command {

@@ -1,20 +1,11 @@
-/** A thread of a team: waits for a command, takes pieces of it, waits again. */
+/** A thread of a team: learns at its port what it works with, waits for a command, takes pieces of it, waits again. */
 import { pathToFileURL } from 'node:url';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { openScope, type ScopeOptions, type Task, type TaskModule, type TaskScope } from './scope.ts';
-import { CONTROL, type Command, failureOf, takePieces } from './team-protocol.ts';
+import { openScope, type Task, type TaskModule, type TaskScope } from './scope.ts';
+import { CONTROL, type Command, failureOf, type MemberData, takePieces } from './team-protocol.ts';
 
-const {
-  scope: options,
-  control,
-  port,
-  modules,
-} = workerData as {
-  scope: ScopeOptions;
-  control: Int32Array;
-  port: MessagePort;
-  modules: string[];
-};
+const { port } = workerData as { port: MessagePort };
+const { scope: options, control, modules }: MemberData = receiveMessageOnPort(port)!.message;
 
 const tasks = new Map<string, Task>();
 

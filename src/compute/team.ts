@@ -5,7 +5,14 @@ import { startWorker } from '../core/worker-thread.ts';
 import { Arena } from './arena.ts';
 import { compileCompute, type Gemm, REPRODUCIBLE } from './gemm-choice.ts';
 import { openScope, type Task, type TaskModule, type TaskScope } from './scope.ts';
-import { CONTROL, type Command, failureOf, type MemberFailure, takePieces } from './team-protocol.ts';
+import {
+  CONTROL,
+  type Command,
+  failureOf,
+  type MemberData,
+  type MemberFailure,
+  takePieces,
+} from './team-protocol.ts';
 
 /** A piece of work failed with an error that is not a bug: `failure` is what the task said. */
 export class TaskFailure extends Error {
@@ -27,9 +34,21 @@ export interface TeamOptions {
   readonly quantization: WebAssembly.Module | null;
   /** How matrices are multiplied; else by the kernels whose results are the same everywhere. */
   readonly gemm?: Gemm;
+  /**
+   * Has the thread of this number, from 1 on, started by startMember, wherever that is; unless told the thread that conducts
+   * starts it. While that one waits it hears no events: should a thread die then, it would wait for ever. So where it matters
+   * a thread with a free event loop starts them all, and ends the waiting one when it hears of a death.
+   */
+  readonly startThread?: (port: MessagePort, thread: number) => void;
 }
 
 const PAGE = 65_536;
+
+const { resolve } = createRequire(import.meta.url);
+
+/** Starts a thread of a team. Whatever it has to know waits at its port, which nobody but itself reads. */
+export const startMember = (port: MessagePort): Worker =>
+  startWorker(resolve('#team-worker'), { workerData: { port }, transferList: [port] });
 
 /** The system gives a team no memory. */
 export class SharedMemoryError extends QuantizeError {}
@@ -60,13 +79,20 @@ export class Team {
   readonly scope: TaskScope;
   readonly #control: Int32Array;
   readonly #ports: MessagePort[] = [];
-  readonly #workers: Worker[] = [];
   readonly #tasks = new Map<string, Task>();
   /** Whether the other threads are known to be ready; what kept one of them from that. */
   #ready = false;
   #broken: MemberFailure | null = null;
 
-  constructor({ threads, bytes, scratchBytes, modules, quantization, gemm = REPRODUCIBLE }: TeamOptions) {
+  constructor({
+    threads,
+    bytes,
+    scratchBytes,
+    modules,
+    quantization,
+    gemm = REPRODUCIBLE,
+    startThread = (port) => startMember(port).unref(),
+  }: TeamOptions) {
     const pages = Math.min(65_536, Math.ceil(bytes / PAGE));
     const memory = sharedMemory(pages);
     const module = compileCompute(gemm);
@@ -82,25 +108,20 @@ export class Team {
     for (const { module: tasks } of modules) {
       for (const [name, task] of Object.entries(tasks.tasks)) this.#tasks.set(name, task);
     }
-    const resolve = createRequire(import.meta.url).resolve;
     const paths = modules.map(({ specifier }) =>
       specifier.startsWith('#') ? resolve(specifier) : specifier,
     );
     for (let thread = 1; thread < threads; thread++) {
       const { port1, port2 } = new MessageChannel();
-      const worker = startWorker(resolve('#team-worker'), {
-        workerData: {
-          scope: { ...shared, thread, ...own[thread] },
-          control: this.#control,
-          port: port2,
-          modules: paths,
-        },
-        transferList: [port2],
-      });
+      const data: MemberData = {
+        scope: { ...shared, thread, ...own[thread] },
+        control: this.#control,
+        modules: paths,
+      };
+      port1.postMessage(data);
       port1.unref();
-      worker.unref();
       this.#ports.push(port1);
-      this.#workers.push(worker);
+      startThread(port2, thread);
     }
   }
 

@@ -1,6 +1,8 @@
 import { createRequire } from 'node:module';
+import type { Worker } from 'node:worker_threads';
+import { startMember } from '../compute/team.ts';
 import { QuantizeError, UsageError } from '../core/errors.ts';
-import { startWorker } from '../core/worker-thread.ts';
+import { startWorker, ThreadEndedError, threadError } from '../core/worker-thread.ts';
 import type { CodedTensor } from './coded-blocks.ts';
 import type {
   ConductJob,
@@ -18,11 +20,16 @@ export interface ConductHooks {
   onCoded?(coded: readonly CodedTensor[]): Promise<void>;
 }
 
+/** What weights and activations take is no matter: it lies outside the heaps of the threads. */
+const MORE_HEAP = 'give every thread a larger heap: NODE_OPTIONS=--max-old-space-size=4096, in MiB, or more';
+
 /**
- * Runs a calculation with a model on threads of its own. When the signal aborts it is ended at once, and the promise rejects with
- * the signal's reason.
+ * Runs a calculation with a model on threads of its own: one that conducts, and the team that it calls for. All of them are
+ * this thread's, since the conducting one waits for its team without hearing what becomes of it. They have ended when the
+ * promise settles; when the signal aborts they are ended at once, and it rejects with the signal's reason.
  *
- * @throws what the calculation threw, by name and text
+ * @throws what the calculation threw, by name and text; OutOfMemoryError or ThreadEndedError for a thread that died so, and
+ *   the error that killed one otherwise
  */
 export async function conduct<Kind extends ConductJob['kind']>(
   job: ConductJob & { kind: Kind },
@@ -30,7 +37,8 @@ export async function conduct<Kind extends ConductJob['kind']>(
 ): Promise<Results[Kind]> {
   const taken = new Int32Array(new SharedArrayBuffer(4));
   const workerData: ConductorData = { job, taken };
-  const worker = startWorker(createRequire(import.meta.url).resolve('#conductor'), { workerData });
+  const conductor = startWorker(createRequire(import.meta.url).resolve('#conductor'), { workerData });
+  const threads: Worker[] = [];
   let writing = Promise.resolve();
   let ended = false;
   let stop = () => {};
@@ -39,9 +47,18 @@ export async function conduct<Kind extends ConductJob['kind']>(
       stop = () => reject(signal!.reason);
       if (signal?.aborted) stop();
       signal?.addEventListener('abort', stop);
+      const watch = (thread: Worker, which: string) => {
+        threads.push(thread);
+        thread.on('error', (error) => reject(threadError(error, which, MORE_HEAP)));
+        thread.on('exit', (status) => {
+          if (!ended) reject(new ThreadEndedError(which, status));
+        });
+      };
       const take = (message: ConductMessage) => {
         if (message.kind === 'progress') onProgress(message);
-        else if (message.kind === 'failed') reject(received(message.error));
+        else if (message.kind === 'thread') {
+          watch(startMember(message.port), `thread ${message.thread + 1} of ${job.threads}`);
+        } else if (message.kind === 'failed') reject(received(message.error));
         else if (message.kind === 'done') {
           const { result } = message;
           ended = true;
@@ -55,21 +72,19 @@ export async function conduct<Kind extends ConductJob['kind']>(
           writing.catch(reject);
         }
       };
-      worker.on('message', (message: ConductMessage) => {
+      conductor.on('message', (message: ConductMessage) => {
         try {
           take(message);
         } catch (error) {
-          reject(error); // of a hook
+          reject(error); // of a hook, or of a thread that cannot be started
         }
       });
-      worker.on('error', reject);
-      worker.on('exit', (code) => {
-        if (!ended) reject(new Error(`the conducting thread ended with status ${code}`));
-      });
+      watch(conductor, `thread 1 of ${job.threads}`);
     });
   } finally {
     signal?.removeEventListener('abort', stop);
-    await worker.terminate();
+    conductor.removeAllListeners('message'); // it may still call for threads
+    await Promise.all(threads.map((thread) => thread.terminate()));
     await writing.catch(() => {}); // it was reported
   }
 }

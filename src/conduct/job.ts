@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { ForwardModel } from '../calibrate/forward/shape.ts';
 import type { Gemm } from '../compute/gemm-choice.ts';
 import type { ActivationGroup } from '../core/activations.ts';
@@ -64,6 +65,8 @@ export interface SentError {
 }
 
 export type ConductMessage =
+  /** A thread of the team is wanted (TeamOptions.startThread). */
+  | { readonly kind: 'thread'; readonly port: MessagePort; readonly thread: number }
   | ({ readonly kind: 'progress' } & ConductProgress)
   | { readonly kind: 'coded'; readonly coded: readonly CodedTensor[] }
   | { readonly kind: 'done'; readonly result: unknown }

@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads';
 import * as forwardTasks from '../calibrate/forward/tasks.ts';
 import type { Gemm } from '../compute/gemm-choice.ts';
 import * as linearTasks from '../compute/linear-tasks.ts';
@@ -6,8 +7,17 @@ import { Team } from '../compute/team.ts';
 import * as gptqTasks from '../quantize/gptq/tasks.ts';
 import { compileKernels } from '../quantize/kernels.ts';
 
-/** A team that can do everything that calibration and evaluation ask for, over `bytes` of shared memory. */
-export const openTeam = (threads: number, bytes: number, gemm: Gemm): Team =>
+/**
+ * A team that can do everything that calibration and evaluation ask for, over `bytes` of shared memory.
+ *
+ * @param startThread as of TeamOptions
+ */
+export const openTeam = (
+  threads: number,
+  bytes: number,
+  gemm: Gemm,
+  startThread?: (port: MessagePort, thread: number) => void,
+): Team =>
   new Team({
     threads,
     bytes,
@@ -20,4 +30,5 @@ export const openTeam = (threads: number, bytes: number, gemm: Gemm): Team =>
     ],
     quantization: compileKernels(),
     gemm,
+    ...(startThread && { startThread }),
   });

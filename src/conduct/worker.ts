@@ -1,6 +1,6 @@
 /** The thread that conducts a calculation with a model: it may block, so that the main thread need not. */
 import { tmpdir } from 'node:os';
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { collectActivationRanges } from '../calibrate/activation-ranges.ts';
 import { ForwardPass } from '../calibrate/forward/forward.ts';
 import { modelShape } from '../calibrate/forward/shape.ts';
@@ -17,19 +17,19 @@ import { inTermsOfMemory, type MemoryShares, shareMemory } from './memory.ts';
 import { openTeam } from './team.ts';
 
 const { job, taken } = workerData as ConductorData;
-const post = (message: ConductMessage) => parentPort!.postMessage(message);
+const post = (message: ConductMessage, transfer: MessagePort[] = []) =>
+  parentPort!.postMessage(message, transfer);
 
 /** Steps whose coded tensors may wait to be written. */
 const WAITING = 1;
 
+/** The threads of the team are the main thread's, which ends them when it ends this one. */
 function run(): void {
   const shares = shareMemory(job.memory);
-  const team = openTeam(job.threads, shares.team, job.gemm);
-  try {
-    post({ kind: 'done', result: calculate(team, shares) });
-  } finally {
-    team.close();
-  }
+  const team = openTeam(job.threads, shares.team, job.gemm, (port, thread) =>
+    post({ kind: 'thread', port, thread }, [port]),
+  );
+  post({ kind: 'done', result: calculate(team, shares) });
 }
 
 function calculate(team: Team, { states, tiles }: MemoryShares): unknown {

@@ -1,4 +1,3 @@
-import type { ErrorSums } from '../core/error-sums.ts';
 import type { ChunkTarget, EncodedChunk, TensorProgress } from '../core/output.ts';
 import { typeOfEncoder } from '../core/plan.ts';
 import { bytesOf } from '../core/types.ts';
@@ -27,11 +26,11 @@ export interface EncodeOptions {
 }
 
 /**
- * Quantizes what is not done of every tensor of a job and returns the error sums of each.
+ * Quantizes what is not done of every tensor of a job. Nothing more is taken when the signal aborts.
  *
  * @throws PoolFailure
  */
-export async function encodeTensors(options: EncodeOptions): Promise<ErrorSums[]> {
+export async function encodeTensors(options: EncodeOptions): Promise<void> {
   const { job, progress, only } = options;
   const index = new ChunkIndex(job);
   let doneWeights = weightsDone(job, progress);
@@ -59,7 +58,6 @@ export async function encodeTensors(options: EncodeOptions): Promise<ErrorSums[]
       options.onProgress(doneWeights, name);
     },
   });
-  return progress.map(({ sums }) => sums);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type { ChunkTarget, EncodedSums } from '../core/output.ts';
-import { startWorker } from '../core/worker-thread.ts';
+import { startWorker, ThreadEndedError, threadError } from '../core/worker-thread.ts';
 import type { ChunkHistogram } from './histogram.ts';
 import { ChunkIndex, type Job } from './job.ts';
 import type { WasmModule } from './kernels.ts';
@@ -94,6 +94,9 @@ export interface PoolOptions {
   onDone(number: number, done: ChunkDone): void;
 }
 
+const A_WORKER = 'a worker thread';
+const LESS_MEMORY = 'pass a smaller --chunk-size or fewer --threads, or node a larger --max-old-space-size';
+
 /** A fresh control array. */
 export const newControl = (): Int32Array => new Int32Array(new SharedArrayBuffer(12));
 
@@ -111,7 +114,8 @@ export function stopPool(control: Int32Array): void {
 
 /**
  * Runs every chunk of a job over worker threads. Resolves when all are done or the pool was stopped; rejects with
- * PoolFailure for a chunk that failed, or with the error that killed a worker. All workers have ended by then.
+ * PoolFailure for a chunk that failed, OutOfMemoryError or ThreadEndedError for a worker that died so, or the error that
+ * killed one otherwise. All workers have ended by then.
  */
 export async function runPool(options: PoolOptions): Promise<void> {
   const { job, phase, control, target, queries = [], skip = null, module, signal } = options;
@@ -120,6 +124,7 @@ export async function runPool(options: PoolOptions): Promise<void> {
   const path = createRequire(import.meta.url).resolve('#worker');
   const workerData: WorkerData = { job, phase, queries, control, target, skip, module };
   Atomics.store(control, CONTROL.next, 0);
+  let left = chunks;
   let failure: Error | null = null;
   const fail = (error: Error) => {
     failure ??= error;
@@ -135,16 +140,17 @@ export async function runPool(options: PoolOptions): Promise<void> {
         const worker = startWorker(path, { workerData });
         worker.on('message', (message: WorkerMessage) => {
           if (message.kind === 'failed') return fail(new PoolFailure(message));
+          left--;
           try {
             options.onDone(message.number, message);
           } catch (error) {
             fail(error as Error);
           }
         });
-        worker.on('error', fail);
+        worker.on('error', (error) => fail(threadError(error, A_WORKER, LESS_MEMORY)));
         return new Promise<void>((resolve) => {
           worker.on('exit', (code) => {
-            if (code !== 0) fail(new Error(`a worker thread ended with status ${code}`));
+            if (code !== 0) fail(new ThreadEndedError(A_WORKER, code));
             resolve();
           });
         });
@@ -154,4 +160,6 @@ export async function runPool(options: PoolOptions): Promise<void> {
     signal?.removeEventListener('abort', onAbort);
   }
   if (failure) throw failure;
+  // Who ends with status 0 in the middle of a chunk leaves a hole that nobody else fills.
+  if (left > 0 && Atomics.load(control, CONTROL.stop) === 0) throw new ThreadEndedError(A_WORKER, 0);
 }

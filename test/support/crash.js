@@ -1,4 +1,6 @@
-// Preloaded by tests (node --import) to break the worker threads of a run at their third write: CRASH says how.
+// Preloaded by tests (node --import) to break the worker threads of a run: CRASH says how, CRASH_AT where. `write`: each writer
+// at its third write. `command`: each thread of a team, but for the one that conducts, at the end of its third command, when the
+// others wait for it to say that it is done.
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
@@ -10,6 +12,9 @@ const ways = {
   exit() {
     process.exit(7);
   },
+  leave() {
+    process.exit(0);
+  },
   memory() {
     const hoard = [];
     for (;;) hoard.push(new Array(100_000).fill({}));
@@ -20,8 +25,12 @@ const ways = {
 };
 
 if (!isMainThread) {
-  const { writeSync } = fs;
   let calls = 0;
-  fs.writeSync = (...args) => (++calls === 3 ? ways[process.env.CRASH]() : writeSync(...args));
+  const broken =
+    (call) =>
+    (...args) =>
+      ++calls === 3 ? ways[process.env.CRASH]() : call(...args);
+  if (process.env.CRASH_AT === 'write') fs.writeSync = broken(fs.writeSync);
+  if (process.env.CRASH_AT === 'command') Atomics.sub = broken(Atomics.sub);
   syncBuiltinESMExports();
 }
