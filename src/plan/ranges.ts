@@ -1,4 +1,4 @@
-import { UsageError } from '../core/errors.ts';
+import { listed, UsageError } from '../core/errors.ts';
 import { FLOAT16_LEAST, FLOAT16_MOST, roundToFloat16 } from '../core/float.ts';
 import { storedType } from '../core/plan.ts';
 import {
@@ -291,13 +291,12 @@ export function rangeWarnings(
 ): string[] {
   const coded = tensors.filter(({ tensor, type }) => type !== tensor.keep);
   const others = coded.filter(({ type }) => byMethod[method]?.types.includes(type) === false);
-  const names = others.slice(0, NAMED).map(({ tensor, type }) => `${tensor.name} (${type})`);
-  const more = others.length > NAMED ? `, and ${others.length - NAMED} more` : '';
+  const names = others.map(({ tensor, type }) => `${tensor.name} (${type})`);
   return [
     ...(ranges.asked && others.length > 0
       ? [
           `${others.length} tensor${others.length === 1 ? ' is' : 's are'} coded as ggml does, as the chosen ranges are not ` +
-            `for ${others.length === 1 ? 'its type' : 'their types'}: ${names.join(', ')}${more} (--pure makes all matrices one type)`,
+            `for ${others.length === 1 ? 'its type' : 'their types'}: ${listed(names, NAMED)} (--pure makes all matrices one type)`,
         ]
       : []),
     ...(method === 'gptq' ? [] : trainedTypes.flatMap((of) => trainedWarning(of, coded))),

@@ -1,4 +1,5 @@
 import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
+import { listed } from '../core/errors.ts';
 import type { RunResult } from '../core/result.ts';
 import { formatCount, formatError, printable } from './format.ts';
 
@@ -36,9 +37,8 @@ export function calibrationWarnings({ tensors }: Pick<RunResult, 'tensors'>): st
     detail: (tensor: Calibrated) => string,
   ): string[] => {
     if (those.length === 0) return [];
-    const named = those.slice(0, NAMED).map((tensor) => `${tensor.name} (${detail(tensor)})`);
-    const more = those.length > NAMED ? `, and ${those.length - NAMED} more` : '';
-    return [`${what(`${those.length} tensor${those.length === 1 ? '' : 's'}`)}: ${named.join(', ')}${more}`];
+    const named = those.map((tensor) => `${tensor.name} (${detail(tensor)})`);
+    return [`${what(`${those.length} tensor${those.length === 1 ? '' : 's'}`)}: ${listed(named, NAMED)}`];
   };
   return [
     ...sentence(

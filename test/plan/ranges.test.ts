@@ -161,6 +161,10 @@ describe('warnings', () => {
     expect(rangeWarnings(method, ranges, tensors)).toEqual([
       expect.stringMatching(/^1 tensor is coded.*b \(Q6_K\)/),
     ]);
+    const many = ['b', 'c', 'd', 'e', 'f'].map((name) => typed(name, 'Q6_K'));
+    expect(rangeWarnings(method, ranges, many)).toEqual([
+      expect.stringMatching(/: b \(Q6_K\), c \(Q6_K\), d \(Q6_K\) and 2 more \(--pure/),
+    ]);
     const plain = resolveScheme({ type: 'Q4_0' });
     expect(rangeWarnings(plain.method, plain.ranges, tensors)).toEqual([]);
   });

@@ -10,7 +10,7 @@ import { calibrated, calibrationFacts, evaluation, plan, planned, result, sums }
 
 /** The report of a run that calibrates. */
 
-const names = ['blk.0.attn_q.weight', 'blk.0.ffn_down.weight', 'output.weight'];
+const names = ['blk.0.attn_q.weight', 'blk.0.ffn_down.weight', 'output.weight', 'a', 'b'];
 
 function report(facts: readonly (Partial<TensorCalibration> | null)[] = [{}, {}, {}]) {
   const tensors = facts.map((_, i) => planned({ name: names[i] }));
@@ -103,6 +103,11 @@ describe('warnings', () => {
       'the Hessian of 2 tensors could be factored only with more damping: blk.0.attn_q.weight ' +
         '(0.1 of the mean diagonal, raised 2 times), output.weight (0.03 of the mean diagonal, raised 1 time)',
     ]);
+  });
+
+  it('three tensors by name, and how many more', () => {
+    const [, warning] = report(Array.from({ length: 5 }, () => ({ deadChannels: 1 }))).warnings;
+    expect(warning).toMatch(/output\.weight \(1 of 256\) and 2 more$/);
   });
 });
 
