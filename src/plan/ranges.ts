@@ -254,19 +254,24 @@ function parseRule(text: string): RangeRule {
 const number = (text: string | undefined): number =>
   text === undefined || text.trim() === '' || !Number.isFinite(Number(text)) ? Number.NaN : Number(text);
 
-/** Types for weights that a model was trained with. */
-const trainedTypes: readonly { readonly what: string; readonly types: readonly TypeName[] }[] = [
-  { what: 'ternary', types: ['TQ1_0', 'TQ2_0'] },
-  { what: 'binary', types: ['Q1_0'] },
+/** Types for weights that a model was trained with, and the stored types whose weights are so already. */
+const trainedTypes: readonly {
+  readonly what: string;
+  readonly types: readonly TypeName[];
+  readonly stored: readonly TypeName[];
+}[] = [
+  // ggml codes onto -1, 0 and 1 of Q2_0; a file from elsewhere may hold its fourth level, 2, too.
+  { what: 'ternary', types: ['TQ1_0', 'TQ2_0', 'Q2_0'], stored: ['TQ1_0', 'TQ2_0'] },
+  { what: 'binary', types: ['Q1_0'], stored: ['Q1_0'] },
 ];
 
 /** What such types do to any other model, where weights become so that were not stored so. */
 function trainedWarning(
-  { what, types }: (typeof trainedTypes)[number],
+  { what, types, stored }: (typeof trainedTypes)[number],
   coded: readonly TypedTensor[],
 ): string[] {
   const made = coded.filter(
-    ({ tensor, type }) => types.includes(type) && !types.includes(storedType(tensor.source)),
+    ({ tensor, type }) => types.includes(type) && !stored.includes(storedType(tensor.source)),
   );
   if (made.length === 0) return [];
   const names = [...new Set(made.map(({ type }) => type))].join(', ');
