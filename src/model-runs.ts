@@ -4,7 +4,7 @@ import { openTokenizer } from './calibrate/tokenizer.ts';
 import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
 import { openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
-import type { ActivationScheme, ActivationStatistics } from './core/activations.ts';
+import type { ActivationRun, ActivationScheme, ActivationStatistics } from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
 import { UsageError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
@@ -88,8 +88,17 @@ export async function collectImportance(
 /** Share of the values that the method `percentile` keeps in range, in percent. */
 const DEFAULT_PERCENTILE = 99.99;
 
-/** Ranges of the inputs of every matrix, over a text. */
-export async function collectActivations(options: ActivationOptions, onEvent: Listener) {
+/**
+ * Ranges of the inputs of every matrix over a text, for static quantization of activations (docs/activations.md): by every rule,
+ * for 8 and 4 bits, symmetric and asymmetric. Without `calibration` the bundled text. When the signal aborts, the promise
+ * rejects with its reason.
+ *
+ * @throws UsageError, and the errors of reading the model and the text and of its forward pass
+ */
+export async function collectActivations(
+  options: ActivationOptions,
+  onEvent: Listener = () => {},
+): Promise<ActivationRun> {
   const { threads } = resolveResources(options);
   const { memory, percentile = DEFAULT_PERCENTILE, signal } = options;
   const gemm = openGemm(options.gemm ?? 'auto');

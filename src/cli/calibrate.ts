@@ -1,9 +1,8 @@
-import type { ActivationStatistics } from '../core/activations.ts';
 import type { collectActivations } from '../model-runs.ts';
-import { STATISTICS } from '../read/activation-statistics.ts';
 import { renderActivationRanges } from '../report/activations.ts';
 import { formatCount, formatSeconds, printable } from '../report/format.ts';
-import { hasColor, type Io, jsonText, styles, tableStyle } from './io.ts';
+import { statisticsFile } from '../write/activation-statistics.ts';
+import { hasColor, type Io, styles, tableStyle } from './io.ts';
 import { runOverText, type TextRunFlags, targetOf, writeTo } from './text-run.ts';
 
 /** Options of `quantize calibrate`, as commander hands them over. */
@@ -27,7 +26,7 @@ export async function calibrateCommand(
   const toStdout = output === '-';
   const target = targetOf(input, flags);
   const { result: run, seconds } = await runOverText(input, flags, io, collect);
-  const found = jsonText(fileOf(run.statistics, { input, seconds, gemm: run.gemm }));
+  const found = statisticsFile(run.statistics, { input, seconds, gemm: run.gemm });
   if (!toStdout) writeTo(target, found);
   if (json || toStdout) io.stdout.write(found);
   if (quiet) return;
@@ -41,9 +40,3 @@ export async function calibrateCommand(
       `in ${formatSeconds(seconds)}\n`,
   );
 }
-
-const fileOf = (statistics: ActivationStatistics, run: object): object => ({
-  ...STATISTICS,
-  ...statistics,
-  run,
-});

@@ -116,6 +116,18 @@ export interface ActivationStatistics {
   readonly groups: readonly ActivationGroup[];
 }
 
+/** What a file of statistics says it is. */
+export const STATISTICS = { schema: 'gguf-quantize/activations', version: 1 } as const;
+
+/** What `collectActivations` gives. */
+export interface ActivationRun {
+  readonly statistics: ActivationStatistics;
+  /** What multiplied matrices. */
+  readonly gemm: string;
+  /** What the user should know of the text, one sentence each. */
+  readonly warnings: readonly string[];
+}
+
 /** What identifies the inputs of a matrix. */
 export const inputKey = (tensor: string, expert: number | null): string =>
   expert === null ? tensor : `${tensor}, expert ${expert}`;

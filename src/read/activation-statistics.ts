@@ -4,15 +4,13 @@ import {
   type ActivationStatistics,
   activationBits,
   rangeMethods,
+  STATISTICS,
 } from '../core/activations.ts';
 import { QuantizeError } from '../core/errors.ts';
 import { accessError } from './byte-source.ts';
 
 /** A file is not one that `quantize calibrate` wrote, or was changed. */
 export class ActivationStatisticsError extends QuantizeError {}
-
-/** What a file of statistics says it is. */
-export const STATISTICS = { schema: 'gguf-quantize/activations', version: 1 } as const;
 
 /**
  * Reads a file of `quantize calibrate` (docs/activations.md). Everything that a run makes use of is checked.

@@ -74,7 +74,7 @@ async function command(flags: Partial<CalibrateFlags> = {}) {
   await calibrateCommand(model, { output, ...flags }, fake.io, async (options, onEvent) => {
     calls.push(options);
     fake.advance(12);
-    onEvent({ kind: 'calibration', layer: 2, layers: 2, step: 'attention', done: 5, total: 10 });
+    onEvent?.({ kind: 'calibration', layer: 2, layers: 2, step: 'attention', done: 5, total: 10 });
     return { statistics, gemm: 'wasm', warnings: ['the text is short'] };
   });
   return { fake, calls };
