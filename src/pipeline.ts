@@ -71,7 +71,7 @@ export async function quantize(
   };
   const { signal } = options;
 
-  const { plan, layout, output, inputs, activations } = planQuantization(options, enter);
+  const { plan, layout, output, inputs, activations, activationsFrom } = planQuantization(options, enter);
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
   const inputHashes = await hashesBeside(options);
@@ -179,6 +179,7 @@ export async function quantize(
     calibration: calibrated?.facts() ?? null,
     ...evaluated,
     ...(activations && { activations }),
+    ...(activationsFrom && { activationsFrom }),
     hashes: hashesOf(key, inputHashes, layout, outputHashes),
     run: {
       startedAt: startedAt.toISOString(),

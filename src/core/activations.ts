@@ -116,6 +116,9 @@ export interface ActivationStatistics {
   readonly groups: readonly ActivationGroup[];
 }
 
+/** The text that statistics are from, and what their range `percentile` holds. */
+export type ActivationSource = Omit<ActivationStatistics, 'groups'>;
+
 /** What a file of statistics says it is. */
 export const STATISTICS = { schema: 'gguf-quantize/activations', version: 1 } as const;
 

@@ -134,6 +134,10 @@ const shown: Shape = {
   activations: optional([
     { tensor: 'string', absmax: 'number', percentile: 'number', mse: 'number', entropy: 'number' },
   ]),
+  activationsFrom: optional({
+    corpus: { corpus: 'string', tokens: 'count', windows: 'count', context: 'number', sha256: 'string' },
+    percentile: 'number',
+  }),
   hashes: {
     inputs: [{ name: 'string', bytes: 'count', headerSha256: 'string?', sha256: 'string?' }],
     planSha256: 'string',

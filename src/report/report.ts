@@ -1,4 +1,9 @@
-import { type ActivationRange, type InputScale, isInputScale } from '../core/activations.ts';
+import {
+  type ActivationRange,
+  type ActivationSource,
+  type InputScale,
+  isInputScale,
+} from '../core/activations.ts';
 import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import type { Evaluation } from '../core/evaluation.ts';
@@ -105,6 +110,8 @@ export interface Report {
   readonly tensors: readonly ReportedTensor[];
   /** Absent where they were not found. */
   readonly activations?: readonly ActivationRange[];
+  /** The text that they are from. */
+  readonly activationsFrom?: ActivationSource;
   readonly hashes: RunHashes;
   /** Times, paths and host; everything else is the same for the same input and options. */
   readonly run: RunFacts & {
@@ -125,7 +132,7 @@ export const holdsWeights = ({ name, source }: PlannedTensor): boolean =>
 
 /** Everything that is known about a finished run, and the command line that asked for it. Pure. */
 export function buildReport(result: RunResult, command: readonly string[] | null = null): Report {
-  const { plan, fileBytes, split, tensors, evaluation, activations, hashes, run } = result;
+  const { plan, fileBytes, split, tensors, evaluation, activations, activationsFrom, hashes, run } = result;
   const reported = tensors.map(reportTensor);
   const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
   const { gemm = null, ...facts } = result.calibration ?? {};
@@ -165,6 +172,7 @@ export function buildReport(result: RunResult, command: readonly string[] | null
     warnings: [...plan.warnings, ...(result.textWarnings ?? []), ...calibrationWarnings(result)],
     tensors: reported,
     ...(activations && { activations }),
+    ...(activationsFrom && { activationsFrom }),
     hashes,
     run: { ...run, gemm, command },
   };

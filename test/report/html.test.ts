@@ -216,6 +216,18 @@ describe('the page of a run', () => {
     );
   });
 
+  it('says over which text ranges of activations were found, and which percentile', () => {
+    const [section] = /<h2>Activation ranges<.*?<\/section>/s.exec(whole)!;
+    expect(contents(section, 'dl')).toEqual([
+      'Text notes/ Tokens 2.05 k in 8 windows of 256 Percentile holds 99.99 % of the values',
+    ]);
+    expect(contents(whole, 'dd')).toContain('SHA-256 ab12');
+    const { activationsFrom: _, ...older } = wholeReport(1);
+    expect(renderRunPage(older)).toMatch(
+      /<h2>Activation ranges<\/h2>\n<p class="soft">[^<]*<\/p>\s*<details>/,
+    );
+  });
+
   it('has the ranges of the model and of each tensor, bulk and outliers apart', () => {
     const [section] = /<h2>Ranges<.*?<\/section>/s.exec(ranged)!;
     expect(contents(section, 'dl')).toEqual([

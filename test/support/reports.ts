@@ -85,6 +85,13 @@ export function wholeReport(layers: number, over: Partial<RunResult> = {}): Repo
       activations: [
         { tensor: 'blk.0.attn_q.weight', absmax: 12.5, percentile: 7.25, mse: 6.125, entropy: 5.0625 },
       ],
+      activationsFrom: {
+        corpus: {
+          ...{ corpus: 'notes/', files: [{ path: 'notes/a.txt', bytes: 9 }], tokens: 2048, windows: 8 },
+          ...{ context: 256, sha256: 'ab12', seed: 0 },
+        },
+        percentile: 99.99,
+      },
       ...over,
     },
     ['my model', '--method', 'gptq', '--report', "it's.html"],

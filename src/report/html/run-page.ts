@@ -65,7 +65,7 @@ export function renderRunPage(report: Report): string {
           section(
             'Activation ranges',
             'Where the inputs of each tensor would be clipped.',
-            renderActivations(activations),
+            renderActivations(activations, report.activationsFrom),
           ),
         ]
       : []),
@@ -98,7 +98,7 @@ export function renderRunPage(report: Report): string {
 }
 
 /** Command, versions and hashes, and how the run went. */
-function renderReproduce({ run, hashes, model }: Report): Markup {
+function renderReproduce({ run, hashes, model, activationsFrom }: Report): Markup {
   const { host } = run;
   return html`${run.command === null ? null : html`<pre>${['quantize', ...run.command].map(shellQuote).join(' ')}</pre>`}
 ${facts([
@@ -115,6 +115,9 @@ ${facts([
   ['Plan', html`SHA-256 ${mono(hashes.planSha256)}`],
   ...(model.calibration
     ? [['Calibration tokens', html`SHA-256 ${mono(model.calibration.sha256)}`] as const]
+    : []),
+  ...(activationsFrom
+    ? [['Activation tokens', html`SHA-256 ${mono(activationsFrom.corpus.sha256)}`] as const]
     : []),
   ...(model.evaluation
     ? [
