@@ -2,7 +2,7 @@ import { readCorpus } from './calibrate/corpus.ts';
 import { type ForwardModel, modelShape } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
-import { openGemm } from './compute/gemm-choice.ts';
+import { gemmFacts, openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { ActivationRun, ActivationScheme, ActivationStatistics } from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
@@ -82,7 +82,7 @@ export async function collectImportance(
     { kind: 'importance', threads, memory, gemm, model: modelOf(plan), windows: corpus.windows },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  return { entries, corpus: factsOf(corpus, options, gemm.name), warnings: corpus.warnings };
+  return { entries, corpus: factsOf(corpus, options, gemm), warnings: corpus.warnings };
 }
 
 /** Share of the values that the method `percentile` keeps in range, in percent. */
@@ -117,9 +117,9 @@ export async function collectActivations(
     },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  const { gemm: _, ...facts } = factsOf(corpus, options, gemm.name);
+  const { gemm: _, withoutBlas: __, ...facts } = factsOf(corpus, options, gemm);
   const statistics: ActivationStatistics = { corpus: facts, percentile, groups };
-  return { statistics, gemm: gemm.name, warnings: corpus.warnings };
+  return { statistics, ...gemmFacts(gemm), warnings: corpus.warnings };
 }
 
 /**

@@ -120,6 +120,7 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
       `time   ${stages.map((stage) => `${stage} ${formatSeconds(run.seconds[stage])}`).join(', ')}`,
       ...(run.calibrationSeconds ? [describeCalibration(run.calibrationSeconds)] : []),
       `       ${run.threads} threads, ${run.kernels} kernels, ${run.gemm === null ? '' : `${run.gemm} matrix products, `}peak memory ${formatBytes(run.peakRssBytes)}`,
+      ...(run.withoutBlas === undefined ? [] : [`       no BLAS: ${printable(run.withoutBlas)}`]),
     );
   }
   // Those of the plan were shown before the run.

@@ -1,4 +1,4 @@
-import type { ImportanceRun } from './calibration.ts';
+import type { GemmFacts, ImportanceRun } from './calibration.ts';
 import { UsageError } from './errors.ts';
 
 /** How a static range is chosen from what a calibration text gave; docs/activations.md defines each. */
@@ -109,7 +109,7 @@ export interface ActivationGroup {
 
 /** What `quantize calibrate` finds, and its file holds. */
 export interface ActivationStatistics {
-  readonly corpus: Omit<ImportanceRun['corpus'], 'gemm'>;
+  readonly corpus: Omit<ImportanceRun['corpus'], keyof GemmFacts>;
   /** Share of the values that the range of the method `percentile` holds, in percent. */
   readonly percentile: number;
   /** In the order of the calculation. */
@@ -123,10 +123,8 @@ export type ActivationSource = Omit<ActivationStatistics, 'groups'>;
 export const STATISTICS = { schema: 'gguf-quantize/activations', version: 1 } as const;
 
 /** What `collectActivations` gives. */
-export interface ActivationRun {
+export interface ActivationRun extends GemmFacts {
   readonly statistics: ActivationStatistics;
-  /** What multiplied matrices. */
-  readonly gemm: string;
   /** What the user should know of the text, one sentence each. */
   readonly warnings: readonly string[];
 }

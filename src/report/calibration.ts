@@ -1,4 +1,4 @@
-import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
+import type { CalibrationFacts, GemmFacts, TensorCalibration } from '../core/calibration.ts';
 import { listed } from '../core/errors.ts';
 import type { RunResult } from '../core/result.ts';
 import { formatCount, formatError, printable } from './format.ts';
@@ -84,7 +84,7 @@ export function outputErrorsOf(calibrations: readonly (TensorCalibration | null)
 
 /** Text and method in a line, and what the method gained in another. */
 export function renderCalibration(
-  facts: Omit<CalibrationFacts, 'gemm'>,
+  facts: Omit<CalibrationFacts, keyof GemmFacts>,
   errors: OutputErrors | null,
 ): string[] {
   const { corpus, tokens, windows, context, method, rounding, actOrder, damping } = facts;

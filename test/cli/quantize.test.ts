@@ -139,7 +139,7 @@ describe('a run that calibrates', () => {
     const made = {
       ...finished,
       tensors: finished.tensors.map((each) => ({ ...each, calibration: calibrated({ tokens: 100 }) })),
-      calibration: calibrationFacts(),
+      calibration: { ...calibrationFacts(), gemm: 'wasm-relaxed', withoutBlas: 'koffi is not installed' },
       evaluation: evaluation(),
     };
     const fake = fakeIo();
@@ -155,7 +155,8 @@ describe('a run that calibrates', () => {
     const lines = fake.lines();
     expect(lines).toContainEqual(expect.stringMatching(/^warning: 2 tensors saw fewer than 4 inputs/));
     expect(lines).toContainEqual(expect.stringMatching(/^eval +perplexity 12\.346/));
-    expect(lines).toContainEqual(expect.stringContaining('blas: libopenblas.so.0 matrix products'));
+    expect(lines).toContainEqual(expect.stringContaining('wasm-relaxed matrix products'));
+    expect(lines).toContain('       no BLAS: koffi is not installed');
   });
 });
 

@@ -28,10 +28,11 @@ function report(facts: readonly (Partial<TensorCalibration> | null)[] = [{}, {},
 }
 
 describe('JSON', () => {
+  const schema = JSON.parse(
+    readFileSync(new URL('../../docs/report.schema.json', import.meta.url), 'utf8'),
+  ) as Schema;
+
   it('follows the schema, calibrated or not', () => {
-    const schema = JSON.parse(
-      readFileSync(new URL('../../docs/report.schema.json', import.meta.url), 'utf8'),
-    ) as Schema;
     const nothing = { nearest: null, importance: null, result: 0 };
     const odd = { condition: null, outputError: nothing, rounding: 'importance' } as const;
     for (const made of [report(), report([null, odd, {}])]) {
@@ -52,6 +53,13 @@ describe('JSON', () => {
     const { gemm: _gemm, ...facts } = calibrationFacts();
     expect(model.calibration).toEqual(facts);
     expect(buildReport(result([[planned(), sums(1024, 0.1)]])).run.gemm).toBeNull();
+    const without = buildReport({
+      ...result([[planned(), sums(1024, 0.1)]]),
+      calibration: { ...calibrationFacts(), gemm: 'wasm', withoutBlas: 'koffi is not installed' },
+    });
+    expect(without.run).toMatchObject({ gemm: 'wasm', withoutBlas: 'koffi is not installed' });
+    expect(without.model.calibration).toEqual(facts);
+    expect(violations(JSON.parse(JSON.stringify(without)), schema)).toEqual([]);
   });
 });
 
