@@ -9,7 +9,7 @@ import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibrat
 import { UsageError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
 import type { Plan } from './core/plan.ts';
-import { requireWidths } from './evaluate/requirements.ts';
+import { requireWidths, type SchemesOfModel, schemesFor } from './evaluate/requirements.ts';
 import { planQuantization } from './planned-run.ts';
 import { readActivationStatistics } from './read/activation-statistics.ts';
 import { resolveResources } from './resources.ts';
@@ -135,6 +135,16 @@ export async function evaluate(
   const plan = planOf(options.input);
   return evaluateOn(modelOf(plan), evaluationWindows(plan, options), options, onEvent);
 }
+
+/**
+ * Under which of the schemes each of some models in files can be evaluated, by their headers.
+ *
+ * @throws UsageError for a scheme that means nothing for any of them, and the errors of reading the models
+ */
+export const schemesForFiles = (
+  inputs: readonly string[],
+  schemes: readonly ActivationScheme[],
+): SchemesOfModel[] => schemesFor(inputs.map(modelIn), schemes);
 
 /** The same on a text that `evaluationWindows` has read, and a model that is known. */
 export async function evaluateOn(

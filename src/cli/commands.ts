@@ -153,11 +153,11 @@ export function addCommands(program: Command, io: Io, argv: readonly string[]): 
     .addOption(gemmOption())
     .option('--quiet', 'print errors and the result only')
     .action(async (files: string[], flags: EvalFlags) => {
-      const [{ evalCommand }, { evaluate }] = await Promise.all([
+      const [{ evalCommand }, modelRuns] = await Promise.all([
         import('./eval.ts'),
         import('../model-runs.ts'),
       ]);
-      await evalCommand(files, flags, io, evaluate);
+      await evalCommand(files, flags, io, modelRuns);
     });
 
   program

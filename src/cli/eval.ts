@@ -1,7 +1,7 @@
 import { activationsName, parseActivations } from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
 import type { Evaluation } from '../core/evaluation.ts';
-import type { evaluate } from '../model-runs.ts';
+import type { evaluate, schemesForFiles } from '../model-runs.ts';
 import { renderEvaluation } from '../report/evaluation.ts';
 import { printable } from '../report/format.ts';
 import type { TableStyle } from '../report/table.ts';
@@ -25,12 +25,18 @@ export interface EvalFlags {
   quiet?: boolean;
 }
 
+/** What the command needs of the stages. */
+export interface EvalStages {
+  evaluate: typeof evaluate;
+  schemesForFiles: typeof schemesForFiles;
+}
+
 /** `quantize eval FILE...`: perplexity on a text, and against a base how far the predictions moved. On standard output. */
 export async function evalCommand(
   inputs: readonly string[],
   flags: EvalFlags,
   io: Io,
-  evaluateModel: typeof evaluate,
+  stages: EvalStages,
 ): Promise<void> {
   const { json, quiet = false, activations, ...options } = flags;
   const { text, base: reference, stats } = options;
@@ -40,15 +46,22 @@ export async function evalCommand(
     requireInput(stats, 'statistics are made by: quantize calibrate MODEL -o stats.json');
   const parsed = activations?.map(parseActivations).filter(({ kind }) => kind !== 'none');
   const schemes = parsed && [...new Map(parsed.map((scheme) => [activationsName(scheme), scheme])).values()];
+  const ofFiles = schemes && stages.schemesForFiles(inputs, schemes);
   const found: Evaluated[] = [];
-  for (const input of inputs) {
+  for (const [i, input] of inputs.entries()) {
+    const own = ofFiles?.[i];
     const progress = await createProgress(io, quiet);
     const started = io.now();
     try {
-      const evaluation = await evaluateModel(
-        { input, ...options, ...(schemes && { activations: schemes }), signal: io.interruptible() },
+      const evaluated = await stages.evaluate(
+        {
+          ...{ input, ...options, signal: io.interruptible() },
+          ...(own && { activations: own.activations }),
+        },
         (event) => progress.handle(event),
       );
+      const notApplied = own?.notApplied ?? [];
+      const evaluation = { ...evaluated, ...(notApplied.length > 0 && { notApplied }) };
       const run = { input, base: reference ?? null, seconds: (io.now() - started) / 1000 };
       found.push({ schema: 'gguf-quantize/eval', version: 1, evaluation, run });
     } finally {
@@ -79,17 +92,20 @@ interface Evaluated {
 async function describeEvaluation(evaluation: Evaluation, style: TableStyle): Promise<string[]> {
   const { base, activations, layers } = evaluation;
   if (base === null && activations === undefined) return [renderEvaluation(evaluation).join('\n')];
-  const [{ renderDivergence }, { renderActivations, renderFloatInputs, renderLayers, renderOperations }] =
-    await Promise.all([import('../report/table.ts'), import('../report/activations.ts')]);
+  const [{ renderDivergence }, of] = await Promise.all([
+    import('../report/table.ts'),
+    import('../report/activations.ts'),
+  ]);
   return [
-    ...(layers && layers.length > 0 ? [renderLayers(layers, style)] : []),
+    ...(layers && layers.length > 0 ? [of.renderLayers(layers, style)] : []),
     ...(base === null ? [] : [renderDivergence(evaluation, base, style)]),
     ...(activations === undefined
       ? []
       : [
-          renderActivations(evaluation, activations, style),
-          ...renderFloatInputs(activations),
-          ...renderOperations(activations),
+          of.renderActivations(evaluation, activations, style),
+          ...of.renderNotApplied(evaluation.notApplied ?? []),
+          ...of.renderFloatInputs(activations),
+          ...of.renderOperations(activations),
         ]),
     ...renderEvaluation({ ...evaluation, base: null }),
   ];

@@ -117,7 +117,7 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
       context,
       windows: windows.length,
       ...figures,
-      ...(schemes.length > 0 && { weightBits: meanBits(model), activations: quantized }),
+      ...(options.activations && { weightBits: meanBits(model), activations: quantized }),
       ...(errors && { layers: errors.found }),
     };
   } finally {

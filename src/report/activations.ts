@@ -1,5 +1,5 @@
 import type { ActivationStatistics } from '../core/activations.ts';
-import type { ActivationEvaluation, Evaluation, LayerError } from '../core/evaluation.ts';
+import type { ActivationEvaluation, Evaluation, LayerError, NotApplied } from '../core/evaluation.ts';
 import { percent, withError } from './evaluation.ts';
 import { formatCount, formatError } from './format.ts';
 import { type Column, renderTable, type TableStyle, tensorColumn } from './table.ts';
@@ -55,14 +55,24 @@ export function renderActivations(
             { head: 'same top', align: 'right', drop: 2 },
           ] as const)),
     ],
-    rows.map(({ scheme, bits, perplexity, standardError, base }) => [
-      scheme,
-      `${evaluation.weightBits!.toFixed(1)}/${bits}`,
-      withError(perplexity, standardError, 3),
-      ...(base === null
-        ? []
-        : [formatError(base.divergence.mean), formatError(base.divergence.p99), percent(base.topAgreement)]),
-    ]),
+    [
+      ...rows.map(({ scheme, bits, perplexity, standardError, base }) => [
+        scheme,
+        `${evaluation.weightBits!.toFixed(1)}/${bits}`,
+        withError(perplexity, standardError, 3),
+        ...(base === null
+          ? []
+          : [
+              formatError(base.divergence.mean),
+              formatError(base.divergence.p99),
+              percent(base.topAgreement),
+            ]),
+      ]),
+      ...(evaluation.notApplied ?? []).map(({ scheme }) => [
+        ...[scheme, '', 'does not apply'],
+        ...(evaluation.base === null ? [] : ['', '', '']),
+      ]),
+    ],
     style,
   );
 }
@@ -88,6 +98,10 @@ export function renderLayers(layers: readonly LayerError[], style: TableStyle): 
     style,
   );
 }
+
+/** Schemes that mean nothing for a model. */
+export const renderNotApplied = (notApplied: readonly NotApplied[]): string[] =>
+  notApplied.map(({ scheme, reason }) => `${scheme}: does not apply, as ${reason}`);
 
 /** Schemes that left inputs in floats. */
 export const renderFloatInputs = (activations: readonly ActivationEvaluation[]): string[] =>

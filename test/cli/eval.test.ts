@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type EvalFlags, evalCommand } from '../../src/cli/eval.ts';
 import { InputNotFoundError } from '../../src/cli/files.ts';
+import type { StoredTensor } from '../../src/core/checkpoint.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { Evaluation } from '../../src/core/evaluation.ts';
-import type { EvaluationOptions } from '../../src/model-runs.ts';
+import { schemesFor } from '../../src/evaluate/requirements.ts';
+import { type EvaluationOptions, schemesForFiles } from '../../src/model-runs.ts';
 import { fakeIo } from '../support/io.ts';
 import { evaluation } from '../support/results.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -18,14 +20,30 @@ const file = (name: string) => {
 };
 const [model, base, text] = ['m.gguf', 'base.safetensors', 'text.txt'].map(file);
 
+const matrix = {
+  ...{ name: 'blk.0.attn_q.weight', shape: [256, 4] },
+  source: { kind: 'stored', rows: { kind: 'file' } },
+} as const;
+
 async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models = [model]) {
   const fake = fakeIo();
   const calls: EvaluationOptions[] = [];
-  await evalCommand(models, { text, ...flags }, fake.io, async (options, onEvent) => {
-    calls.push(options);
-    fake.advance(2);
-    onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
-    return found;
+  await evalCommand(models, { text, ...flags }, fake.io, {
+    evaluate: async (options, onEvent) => {
+      calls.push(options);
+      fake.advance(2);
+      onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
+      return found;
+    },
+    // Only the base's kind of file is not ternary.
+    schemesForFiles: (inputs, schemes) =>
+      schemesFor(
+        inputs.map((path) => {
+          const stored = { type: path === base ? 'F16' : 'TQ2_0' } as StoredTensor;
+          return { path, tensors: [{ ...matrix, source: { ...matrix.source, parts: [stored] } }] };
+        }),
+        schemes,
+      ),
   });
   return { fake, calls };
 }
@@ -123,6 +141,40 @@ describe('quantize eval', () => {
     ]) {
       expect(lines).toContainEqual(expect.stringMatching(line));
     }
+  });
+
+  it('evaluates several files, and says of each which scheme does not apply to it', async () => {
+    const two: Partial<EvalFlags> = { activations: ['bitlinear'], quiet: true };
+    const found = evaluation({ base: null, weightBits: 2.06, activations: [] });
+    const { fake, calls } = await command(found, { ...two, activations: ['dynamic', 'bitlinear'] }, [
+      base,
+      model,
+    ]);
+    expect(calls.map(({ activations }) => activations!.map(({ kind }) => kind))).toEqual([
+      ['dynamic'],
+      ['dynamic', 'bitlinear'],
+    ]);
+    const [ofBase, ofModel] = fake.stdout().split(model);
+    expect(ofBase).toMatch(/^bitlinear +does not apply *$/m);
+    const reason = 'no matrix has ternary weights (TQ1_0, TQ2_0 or Q1_0)';
+    expect(ofBase).toContain(`\nbitlinear: does not apply, as ${reason}\n`);
+    expect(ofModel).not.toContain('does not apply');
+    const asJson = await command(found, { ...two, json: true }, [base, model]);
+    const list = JSON.parse(asJson.fake.stdout()) as { evaluation: Evaluation }[];
+    expect(list[0].evaluation.notApplied).toEqual([{ scheme: 'bitlinear', reason }]);
+    expect(list[1].evaluation).not.toHaveProperty('notApplied');
+  });
+
+  it('refuses a scheme that applies to no file, before any is evaluated', async () => {
+    const fake = fakeIo();
+    const stages = {
+      schemesForFiles,
+      evaluate: () => Promise.reject(new Error('evaluated')),
+    };
+    const inputs = ['fixtures/sotu-3m', 'fixtures/sotu-3m/model.safetensors'];
+    await expect(evalCommand(inputs, { text, activations: ['bitlinear'] }, fake.io, stages)).rejects.toThrow(
+      /BitLinear needs ternary weights\n +file: +\S*sotu-3m\S*, \S*sotu-3m\S*\n +expected: matrices of type TQ1_0/,
+    );
   });
 
   it('refuses a scheme that there is not', async () => {
