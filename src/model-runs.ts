@@ -4,7 +4,12 @@ import { openTokenizer } from './calibrate/tokenizer.ts';
 import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
 import { gemmFacts, openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
-import type { ActivationRun, ActivationScheme, ActivationStatistics } from './core/activations.ts';
+import {
+  type ActivationRun,
+  type ActivationScheme,
+  type ActivationStatistics,
+  sourceOf,
+} from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
 import { UsageError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
@@ -168,7 +173,10 @@ export async function evaluateOn(
     },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  return { text, ...found };
+  return {
+    ...{ text, ...found },
+    ...(statistics && { activationsFrom: sourceOf(statistics) }),
+  };
 }
 
 /**

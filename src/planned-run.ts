@@ -1,11 +1,12 @@
 /** The first two stages, read and plan, which touch headers and configuration only. */
 import { forwardArchitectures } from './calibrate/forward/shape.ts';
 import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
-import type {
-  ActivationRange,
-  ActivationSource,
-  ActivationStatistics,
-  RangeMethod,
+import {
+  type ActivationRange,
+  type ActivationSource,
+  type ActivationStatistics,
+  type RangeMethod,
+  sourceOf,
 } from './core/activations.ts';
 import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
@@ -108,7 +109,7 @@ export function planQuantization(
   const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
   const ranges = statistics && {
     activations: reportedRanges(statistics),
-    activationsFrom: { corpus: statistics.corpus, percentile: statistics.percentile },
+    activationsFrom: sourceOf(statistics),
   };
   return { plan, layout, output, inputs, ...ranges };
 }

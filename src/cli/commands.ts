@@ -147,17 +147,19 @@ export function addCommands(program: Command, io: Io, argv: readonly string[]): 
       collect,
     )
     .option('--stats <file>', 'ranges of static activations, of quantize calibrate')
+    .option('--report <file>', 'write a page too, .html')
+    .option('--force', 'replace a file that is not a report')
     .option('--layers', "the error of each matrix's outputs against the base's")
     .addOption(threadsOption())
     .addOption(memoryOption())
     .addOption(gemmOption())
     .option('--quiet', 'print errors and the result only')
-    .action(async (files: string[], flags: EvalFlags) => {
+    .action(async (files: string[], flags: Omit<EvalFlags, 'command'>) => {
       const [{ evalCommand }, modelRuns] = await Promise.all([
         import('./eval.ts'),
         import('../model-runs.ts'),
       ]);
-      await evalCommand(files, flags, io, modelRuns);
+      await evalCommand(files, { ...flags, command: argv }, io, modelRuns);
     });
 
   program

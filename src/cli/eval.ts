@@ -1,13 +1,16 @@
 import { activationsName, parseActivations } from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
-import type { Evaluation } from '../core/evaluation.ts';
+import { UsageError } from '../core/errors.ts';
+import type { EvaluatedModel, Evaluation } from '../core/evaluation.ts';
 import type { evaluate, schemesForFiles } from '../model-runs.ts';
 import { renderEvaluation } from '../report/evaluation.ts';
 import { printable } from '../report/format.ts';
 import type { TableStyle } from '../report/table.ts';
-import { requireInput } from './files.ts';
+import { hostFacts } from '../run-result.ts';
+import { type ReportTarget, reportTarget, requireInput } from './files.ts';
 import { type Io, jsonText, styles, tableStyle } from './io.ts';
 import { createProgress } from './progress.ts';
+import { isPage } from './reports.ts';
 
 /** Options of `quantize eval`, as commander hands them over. */
 export interface EvalFlags {
@@ -22,6 +25,10 @@ export interface EvalFlags {
   memory?: number;
   gemm?: GemmKind;
   json?: boolean;
+  report?: string;
+  force?: boolean;
+  /** The words of the command line, for the page. */
+  command: readonly string[];
   quiet?: boolean;
 }
 
@@ -38,16 +45,17 @@ export async function evalCommand(
   io: Io,
   stages: EvalStages,
 ): Promise<void> {
-  const { json, quiet = false, activations, ...options } = flags;
+  const { json, report, force = false, command, quiet = false, activations, ...options } = flags;
   const { text, base: reference, stats } = options;
   for (const path of [...inputs, reference]) if (path !== undefined) requireInput(path);
   requireInput(text, '--text is a file of plain text');
   if (stats !== undefined)
     requireInput(stats, 'statistics are made by: quantize calibrate MODEL -o stats.json');
+  const page = report === undefined ? null : pageTarget(report, inputs, options, force);
   const parsed = activations?.map(parseActivations).filter(({ kind }) => kind !== 'none');
   const schemes = parsed && [...new Map(parsed.map((scheme) => [activationsName(scheme), scheme])).values()];
   const ofFiles = schemes && stages.schemesForFiles(inputs, schemes);
-  const found: Evaluated[] = [];
+  const found: EvaluatedModel[] = [];
   for (const [i, input] of inputs.entries()) {
     const own = ofFiles?.[i];
     const progress = await createProgress(io, quiet);
@@ -68,6 +76,10 @@ export async function evalCommand(
       progress.stop();
     }
   }
+  if (page !== null) {
+    const { renderEvaluationPage } = await import('../report/html/evaluation-page.ts');
+    page.write(renderEvaluationPage(found, { command, host: hostFacts() }));
+  }
   if (json) {
     io.stdout.write(jsonText(found.length === 1 ? found[0] : found));
     return;
@@ -80,12 +92,26 @@ export async function evalCommand(
   }
 }
 
-/** What JSON says of one model. */
-interface Evaluated {
-  readonly schema: 'gguf-quantize/eval';
-  readonly version: 1;
-  readonly evaluation: Evaluation;
-  readonly run: { readonly input: string; readonly base: string | null; readonly seconds: number };
+/**
+ * Where the page goes, checked before any work; it replaces nothing that is read.
+ *
+ * @throws UsageError, ReportPathError
+ */
+function pageTarget(
+  report: string,
+  inputs: readonly string[],
+  { text, base, stats }: Pick<EvalFlags, 'text' | 'base' | 'stats'>,
+  force: boolean,
+): ReportTarget {
+  if (!isPage(report)) {
+    throw new UsageError(`--report ${report} is not the name of a page`, {
+      advice: 'name it .html; JSON is printed by --json',
+    });
+  }
+  const texts = [text, stats].filter((path) => path !== undefined);
+  const models = [...inputs, base].filter((path) => path !== undefined);
+  const [target] = models.map((input) => reportTarget(report, { input, texts }, force));
+  return target;
 }
 
 /** Tables of what was asked for, and the perplexity in a line. */

@@ -119,6 +119,12 @@ export interface ActivationStatistics {
 /** The text that statistics are from, and what their range `percentile` holds. */
 export type ActivationSource = Omit<ActivationStatistics, 'groups'>;
 
+/** The facts of a source alone, whatever else a file of statistics holds. */
+export const sourceOf = ({ corpus, percentile }: ActivationStatistics): ActivationSource => ({
+  corpus,
+  percentile,
+});
+
 /** What a file of statistics says it is. */
 export const STATISTICS = { schema: 'gguf-quantize/activations', version: 1 } as const;
 

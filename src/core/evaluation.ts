@@ -1,3 +1,13 @@
+import type { ActivationSource } from './activations.ts';
+
+/** What `quantize eval` says of one model. */
+export interface EvaluatedModel {
+  readonly schema: 'gguf-quantize/eval';
+  readonly version: 1;
+  readonly evaluation: Evaluation;
+  readonly run: { readonly input: string; readonly base: string | null; readonly seconds: number };
+}
+
 /** How well a model predicts a text, by our own forward pass. */
 export interface Evaluation {
   /** Path of the text. */
@@ -21,6 +31,8 @@ export interface Evaluation {
   readonly activations?: readonly ActivationEvaluation[];
   /** Those that were asked for and mean nothing for this model, where they do for another beside it. */
   readonly notApplied?: readonly NotApplied[];
+  /** The text that the ranges of static ones are from. */
+  readonly activationsFrom?: ActivationSource;
   /** How far the outputs of each matrix are from the base's, where that was asked for. */
   readonly layers?: readonly LayerError[];
 }

@@ -2,6 +2,7 @@ import type { ActivationStatistics } from '../core/activations.ts';
 import type { ActivationEvaluation, Evaluation, LayerError, NotApplied } from '../core/evaluation.ts';
 import { percent, withError } from './evaluation.ts';
 import { formatCount, formatError } from './format.ts';
+import { errorNames, errorsOf, matrixName } from './layers.ts';
 import { type Column, renderTable, type TableStyle, tensorColumn } from './table.ts';
 
 /** Ranges of the inputs of each matrix, for 8 bits: thresholds of symmetric codes, and what the best of them loses. */
@@ -83,18 +84,12 @@ export function renderLayers(layers: readonly LayerError[], style: TableStyle): 
     [
       tensorColumn,
       { head: 'type' },
-      { head: 'weights only', align: 'right' },
-      // Where there is no room, the last that were asked for are left out.
-      ...layers[0].activations.map(
-        ({ scheme }, i, all): Column => ({ head: scheme, align: 'right', drop: all.length - i }),
+      // Where there is no room, the last that were asked for are left out, but never the first, of weights only.
+      ...errorNames(layers).map(
+        (head, i, all): Column => ({ head, align: 'right', ...(i > 0 && { drop: all.length - i }) }),
       ),
     ],
-    layers.map(({ tensor, expert, type, weightsOnly, activations }) => [
-      expert === null ? tensor : `${tensor} expert ${expert}`,
-      type,
-      formatError(weightsOnly),
-      ...activations.map(({ error }) => formatError(error)),
-    ]),
+    layers.map((matrix) => [matrixName(matrix), matrix.type, ...errorsOf(matrix).map(formatError)]),
     style,
   );
 }

@@ -1,8 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type EvalFlags, evalCommand } from '../../src/cli/eval.ts';
-import { InputNotFoundError } from '../../src/cli/files.ts';
+import { InputNotFoundError, ReportPathError } from '../../src/cli/files.ts';
 import type { StoredTensor } from '../../src/core/checkpoint.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { Evaluation } from '../../src/core/evaluation.ts';
@@ -28,7 +28,7 @@ const matrix = {
 async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models = [model]) {
   const fake = fakeIo();
   const calls: EvaluationOptions[] = [];
-  await evalCommand(models, { text, ...flags }, fake.io, {
+  await evalCommand(models, { text, command: ['eval', ...models], ...flags }, fake.io, {
     evaluate: async (options, onEvent) => {
       calls.push(options);
       fake.advance(2);
@@ -172,7 +172,9 @@ describe('quantize eval', () => {
       evaluate: () => Promise.reject(new Error('evaluated')),
     };
     const inputs = ['fixtures/sotu-3m', 'fixtures/sotu-3m/model.safetensors'];
-    await expect(evalCommand(inputs, { text, activations: ['bitlinear'] }, fake.io, stages)).rejects.toThrow(
+    await expect(
+      evalCommand(inputs, { text, command: [], activations: ['bitlinear'] }, fake.io, stages),
+    ).rejects.toThrow(
       /BitLinear needs ternary weights\n +file: +\S*sotu-3m\S*, \S*sotu-3m\S*\n +expected: matrices of type TQ1_0/,
     );
   });
@@ -189,6 +191,26 @@ describe('quantize eval', () => {
       evaluation: evaluation(),
       run: { input: model, base, seconds: 2 },
     });
+  });
+
+  it('writes a page, and nothing but a page, over nothing that is read', async () => {
+    const report = join(directory, 'page.html');
+    const found = evaluation({ weightBits: 4.5, activations: [], layers: [] });
+    const { fake } = await command(found, { base, report, quiet: true });
+    expect(readFileSync(report, 'utf8')).toContain(`<h1>m.gguf on eval.txt</h1>`);
+    expect(readFileSync(report, 'utf8')).toContain(`<pre>quantize eval ${model}</pre>`);
+    expect(fake.stdout()).toContain('KL divergence');
+    await command(found, { base, report, quiet: true }); // a report may be replaced
+    await expect(command(found, { report: join(directory, 'page.json') })).rejects.toThrow(
+      /not the name of a page\n.*JSON is printed by --json/,
+    );
+    const mine = join(directory, 'mine.html');
+    writeFileSync(mine, 'mine');
+    await expect(command(found, { report: mine })).rejects.toThrow(ReportPathError);
+    await command(found, { report: mine, force: true }, [join('fixtures', 'sotu-3m')]);
+    for (const read of [{ text: mine }, { base: mine }, { stats: mine }]) {
+      await expect(command(found, { ...read, report: mine, force: true })).rejects.toThrow(/same file/);
+    }
   });
 
   it('refuses what is not there', async () => {

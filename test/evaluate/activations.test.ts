@@ -141,6 +141,10 @@ it('is run by the command over statistics from a file', async () => {
   expect(found.activations!.map(({ scheme }) => scheme)).toEqual(schemes.map(activationsName));
   expect(found.weightBits).toBeCloseTo(5.1, 1);
   expect(found.layers).toHaveLength(29);
+  expect(found.activationsFrom).toEqual({
+    corpus: statistics.corpus,
+    percentile: statistics.percentile,
+  });
 });
 
 it('refuses statistics of other widths', async () => {

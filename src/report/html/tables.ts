@@ -70,6 +70,14 @@ export const renderFallbackTable = ({ fallbacks }: Report): Markup =>
     ]),
   );
 
+/** The text that ranges of activations are from. */
+export const factsOfRanges = ({ corpus, percentile }: ActivationSource): Markup =>
+  facts([
+    ['Text', corpus.corpus],
+    ['Tokens', tokensOf(corpus)],
+    ['Percentile', `holds ${percentile} % of the values`],
+  ]);
+
 /** Ranges of the inputs of each tensor, and the text that they are from. */
 export const renderActivations = (
   ranges: readonly ActivationRange[],
@@ -77,11 +85,7 @@ export const renderActivations = (
 ): Markup => html`${
   from === undefined // a report of a version that did not say it
     ? null
-    : facts([
-        ['Text', from.corpus.corpus],
-        ['Tokens', tokensOf(from.corpus)],
-        ['Percentile', `holds ${from.percentile} % of the values`],
-      ])
+    : factsOfRanges(from)
 }
 ${folded(
   `Inputs of ${ranges.length} tensors`,
