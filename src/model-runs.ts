@@ -14,7 +14,13 @@ import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibrat
 import { UsageError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
 import type { Plan } from './core/plan.ts';
-import { requireWidths, type SchemesOfModel, schemesFor } from './evaluate/requirements.ts';
+import {
+  requirePossible,
+  requireWidths,
+  type SchemesOfModel,
+  schemesFor,
+  typesOf,
+} from './evaluate/requirements.ts';
 import { planQuantization } from './planned-run.ts';
 import { readActivationStatistics } from './read/activation-statistics.ts';
 import { resolveResources } from './resources.ts';
@@ -149,7 +155,11 @@ export async function evaluate(
 export const schemesForFiles = (
   inputs: readonly string[],
   schemes: readonly ActivationScheme[],
-): SchemesOfModel[] => schemesFor(inputs.map(modelIn), schemes);
+): SchemesOfModel[] =>
+  schemesFor(
+    inputs.map((input) => typesOf(modelIn(input))),
+    schemes,
+  );
 
 /** The same on a text that `evaluationWindows` has read, and a model that is known. */
 export async function evaluateOn(
@@ -195,8 +205,24 @@ export function evaluationWindows(
   return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), options).windows;
 }
 
+/**
+ * Refuses, before a plan's model is made, quantizations of activations that it could not be evaluated under. `path`: of the
+ * model's file.
+ *
+ * @throws UsageError, and the errors of reading the statistics
+ */
+export function requireSchemes(
+  { tensors }: Plan,
+  path: string,
+  { activations = [], stats }: Pick<EvaluationOptions, 'activations' | 'stats'>,
+): void {
+  const statistics = stats === undefined ? null : statisticsFor({ tensors }, stats);
+  const model = { path, types: tensors.map(({ type }) => type) };
+  requirePossible({ model, base: null, activations, statistics });
+}
+
 /** @throws UsageError where a file's statistics are not those of the model */
-function statisticsFor(model: ForwardModel, file: string): ActivationStatistics {
+function statisticsFor(model: Parameters<typeof requireWidths>[2], file: string): ActivationStatistics {
   const statistics = readActivationStatistics(file);
   requireWidths(statistics, file, model);
   return statistics;

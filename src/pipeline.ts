@@ -11,7 +11,13 @@ import { UsageError } from './core/errors.ts';
 import type { Plan } from './core/plan.ts';
 import type { RunResult, Stage } from './core/result.ts';
 import { InterruptedError, namedFailure } from './failures.ts';
-import { type CalibrationEvent, evaluateOn, evaluationWindows, modelIn } from './model-runs.ts';
+import {
+  type CalibrationEvent,
+  evaluateOn,
+  evaluationWindows,
+  modelIn,
+  requireSchemes,
+} from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import { planQuantization, type QuantizeOptions } from './planned-run.ts';
 import { encodeTensors, verifyProgress } from './quantize/encode.ts';
@@ -75,7 +81,7 @@ export async function quantize(
   const { force = false, resume = false } = options;
   const target = resolveTargets(output, layout, inputs, { force, resume });
   const inputHashes = await hashesBeside(options);
-  const evalWindows = readEvalText(options, target, plan);
+  const evalWindows = readEvalText(options, target, plan, output);
   const { files } = plan.checkpoint;
   const checkInterrupted = (opened: OutputTargets | null) => {
     if (signal?.aborted) throw new InterruptedError(opened, signal.reason);
@@ -198,16 +204,19 @@ export async function quantize(
 /**
  * The text of `--eval`, before any work; null without one.
  *
- * @throws UsageError where the output cannot be read again; the errors of evaluationWindows
+ * @throws UsageError where the output cannot be read again; the errors of requireSchemes and evaluationWindows
  */
 function readEvalText(
-  { evalText, context }: QuantizeOptions,
+  { evalText, context, ...options }: QuantizeOptions,
   { kind }: OutputTargets,
   plan: Plan,
+  output: string,
 ): readonly Int32Array[] | null {
   if (evalText === undefined) return null;
-  if (kind === 'files')
+  if (kind === 'files') {
+    requireSchemes(plan, output, options);
     return evaluationWindows(plan, { text: evalText, ...(context !== undefined && { context }) });
+  }
   throw new UsageError('--eval reads the output again, and a stream is gone', {
     advice: 'write a file by -o, or leave out --eval',
   });
@@ -215,7 +224,7 @@ function readEvalText(
 
 /** The file is whole: whatever keeps it from being evaluated must not take the report of its making away. */
 async function evaluateIfAsked(
-  { input, evalText = '', threads, memory, gemm, signal }: QuantizeOptions,
+  { input, evalText = '', activations, stats, threads, memory, gemm, signal }: QuantizeOptions,
   output: string,
   windows: readonly Int32Array[] | null,
   onEvent: (event: PipelineEvent) => void,
@@ -223,6 +232,8 @@ async function evaluateIfAsked(
   if (windows === null) return { evaluation: null };
   const options = {
     ...{ base: input, text: evalText },
+    ...(activations && { activations }),
+    ...(stats !== undefined && { stats }),
     ...(threads !== undefined && { threads }),
     ...(memory !== undefined && { memory }),
     ...(gemm !== undefined && { gemm }),
@@ -252,6 +263,8 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
     memory: _m,
     gemm: _g,
     evalText: _e,
+    activations: _a,
+    stats: _s2,
     histograms: _h,
     hashOutput: _h2,
     ...rest

@@ -104,8 +104,8 @@ export function planQuantization(
   const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
-  const { imatrix, inputScales, evalText, calibration = [] } = options;
-  const texts = [imatrix, inputScales, evalText, ...calibration].filter((path) => path !== undefined);
+  const { imatrix, inputScales, evalText, stats, calibration = [] } = options;
+  const texts = [imatrix, inputScales, evalText, stats, ...calibration].filter((path) => path !== undefined);
   const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
   const ranges = statistics && {
     activations: reportedRanges(statistics),

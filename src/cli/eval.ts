@@ -1,4 +1,3 @@
-import { activationsName, parseActivations } from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import type { EvaluatedModel, Evaluation } from '../core/evaluation.ts';
@@ -9,6 +8,7 @@ import type { TableStyle } from '../report/table.ts';
 import { hostFacts } from '../run-result.ts';
 import { type ReportTarget, reportTarget, requireInput } from './files.ts';
 import { type Io, jsonText, styles, tableStyle } from './io.ts';
+import { parseSchemes } from './options.ts';
 import { createProgress } from './progress.ts';
 import { isPage } from './reports.ts';
 
@@ -52,8 +52,7 @@ export async function evalCommand(
   if (stats !== undefined)
     requireInput(stats, 'statistics are made by: quantize calibrate MODEL -o stats.json');
   const page = report === undefined ? null : pageTarget(report, inputs, options, force);
-  const parsed = activations?.map(parseActivations).filter(({ kind }) => kind !== 'none');
-  const schemes = parsed && [...new Map(parsed.map((scheme) => [activationsName(scheme), scheme])).values()];
+  const schemes = activations && parseSchemes(activations);
   const ofFiles = schemes && stages.schemesForFiles(inputs, schemes);
   const found: EvaluatedModel[] = [];
   for (const [i, input] of inputs.entries()) {
@@ -125,14 +124,7 @@ async function describeEvaluation(evaluation: Evaluation, style: TableStyle): Pr
   return [
     ...(layers && layers.length > 0 ? [of.renderLayers(layers, style)] : []),
     ...(base === null ? [] : [renderDivergence(evaluation, base, style)]),
-    ...(activations === undefined
-      ? []
-      : [
-          of.renderActivations(evaluation, activations, style),
-          ...of.renderNotApplied(evaluation.notApplied ?? []),
-          ...of.renderFloatInputs(activations),
-          ...of.renderOperations(activations),
-        ]),
+    ...(activations === undefined ? [] : of.describeActivations(evaluation, activations, style)),
     ...renderEvaluation({ ...evaluation, base: null }),
   ];
 }

@@ -103,7 +103,10 @@ function describeCalibration({ coresBusy, ...seconds }: CalibrationTimes): strin
 
 /** Error table, summary and the closing line of a run. */
 async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
-  const { renderTensors, WORST_TENSORS } = await import('../report/table.ts');
+  const [{ renderTensors, WORST_TENSORS }, { describeActivations }] = await Promise.all([
+    import('../report/table.ts'),
+    import('../report/activations.ts'),
+  ]);
   const style = tableStyle(io.stderr, io.env);
   const { bold, yellow } = styles(style.color);
   const { model, run } = report;
@@ -114,6 +117,9 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
     ...(hidden > 0 ? [`and ${hidden} tensors with less error (all: --verbose)`] : []),
     '',
     renderSummary(report),
+    ...(model.evaluation?.activations
+      ? ['', describeActivations(model.evaluation, model.evaluation.activations, style).join('\n\n'), '']
+      : []),
   ];
   if (flags.verbose) {
     lines.push(

@@ -1,5 +1,5 @@
 import { isTernary } from '../calibrate/forward/activations.ts';
-import type { ForwardModel, ModelShape } from '../calibrate/forward/shape.ts';
+import type { ForwardModel, ForwardTensor, ModelShape } from '../calibrate/forward/shape.ts';
 import {
   type ActivationScheme,
   type ActivationStatistics,
@@ -10,9 +10,22 @@ import {
 import { listed, UsageError } from '../core/errors.ts';
 import type { NotApplied } from '../core/evaluation.ts';
 import { storedType } from '../core/plan.ts';
+import type { TypeName } from '../core/types.ts';
+
+/** A model by its file, and the types of its tensors. */
+export interface ModelTypes {
+  readonly path: string;
+  readonly types: readonly TypeName[];
+}
+
+/** The types that a model has. */
+export const typesOf = ({ path, tensors }: ForwardModel): ModelTypes => ({
+  path,
+  types: tensors.map(({ source }) => storedType(source)),
+});
 
 interface Asked {
-  readonly model: ForwardModel;
+  readonly model: ModelTypes;
   readonly base: ForwardModel | null;
   readonly activations?: readonly ActivationScheme[];
   readonly statistics?: ActivationStatistics | null;
@@ -51,16 +64,13 @@ export interface SchemesOfModel {
   readonly notApplied: readonly NotApplied[];
 }
 
-/** A model by its file, and what is in it. */
-type NamedModel = Pick<ForwardModel, 'path' | 'tensors'>;
-
 /**
  * Which of the schemes each of some models can be run under, in their order.
  *
  * @throws UsageError for a scheme that means nothing for any of them
  */
 export function schemesFor(
-  models: readonly NamedModel[],
+  models: readonly ModelTypes[],
   schemes: readonly ActivationScheme[],
 ): SchemesOfModel[] {
   for (const scheme of schemes) {
@@ -88,10 +98,8 @@ export function schemesFor(
 const TERNARY = 'TQ1_0, TQ2_0 or Q1_0';
 
 /** Why a scheme means nothing for a model; null where it means something. */
-const whyNot = ({ kind }: ActivationScheme, { tensors }: NamedModel): string | null =>
-  kind !== 'bitlinear' || tensors.some(({ source }) => isTernary(storedType(source)))
-    ? null
-    : `no matrix has ternary weights (${TERNARY})`;
+const whyNot = ({ kind }: ActivationScheme, { types }: ModelTypes): string | null =>
+  kind !== 'bitlinear' || types.some(isTernary) ? null : `no matrix has ternary weights (${TERNARY})`;
 
 /** Ranges of the inputs of each matrix; null for a scheme that has none from outside. */
 export const rangesFor = (
@@ -108,7 +116,7 @@ export const rangesFor = (
 export function requireWidths(
   { groups }: ActivationStatistics,
   file: string,
-  { tensors }: ForwardModel,
+  { tensors }: { readonly tensors: readonly Pick<ForwardTensor, 'name' | 'shape'>[] },
 ): void {
   const widths = new Map(tensors.map(({ name, shape }) => [name, shape[0]]));
   for (const group of groups) {

@@ -36,8 +36,22 @@ export function renderActivationRanges({ groups }: ActivationStatistics, style: 
   );
 }
 
+/** A model under quantized activations: a table, and what is to be said of them. */
+export const describeActivations = (
+  evaluation: Evaluation,
+  activations: readonly ActivationEvaluation[],
+  style: TableStyle,
+): string[] => [renderActivations(evaluation, activations, style), ...activationNotes(evaluation)];
+
+/** Schemes that mean nothing for a model, those that left inputs in floats, and what BitLinear took. */
+export const activationNotes = ({ activations = [], notApplied = [] }: Evaluation): string[] => [
+  ...renderNotApplied(notApplied),
+  ...renderFloatInputs(activations),
+  ...renderOperations(activations),
+];
+
 /** A model as it is, and with quantized activations, side by side. */
-export function renderActivations(
+function renderActivations(
   evaluation: Evaluation,
   activations: readonly ActivationEvaluation[],
   style: TableStyle,
@@ -95,11 +109,11 @@ export function renderLayers(layers: readonly LayerError[], style: TableStyle): 
 }
 
 /** Schemes that mean nothing for a model. */
-export const renderNotApplied = (notApplied: readonly NotApplied[]): string[] =>
+const renderNotApplied = (notApplied: readonly NotApplied[]): string[] =>
   notApplied.map(({ scheme, reason }) => `${scheme}: does not apply, as ${reason}`);
 
 /** Schemes that left inputs in floats. */
-export const renderFloatInputs = (activations: readonly ActivationEvaluation[]): string[] =>
+const renderFloatInputs = (activations: readonly ActivationEvaluation[]): string[] =>
   activations.flatMap(({ scheme, floatInputs }) =>
     floatInputs === undefined
       ? []
@@ -110,7 +124,7 @@ export const renderFloatInputs = (activations: readonly ActivationEvaluation[]):
   );
 
 /** What a BitLinear forward pass took. */
-export const renderOperations = (activations: readonly ActivationEvaluation[]): string[] =>
+const renderOperations = (activations: readonly ActivationEvaluation[]): string[] =>
   activations.flatMap(({ operations }) =>
     operations === undefined
       ? []

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type EvalFlags, evalCommand } from '../../src/cli/eval.ts';
 import { InputNotFoundError, ReportPathError } from '../../src/cli/files.ts';
-import type { StoredTensor } from '../../src/core/checkpoint.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { Evaluation } from '../../src/core/evaluation.ts';
 import { schemesFor } from '../../src/evaluate/requirements.ts';
@@ -20,11 +19,6 @@ const file = (name: string) => {
 };
 const [model, base, text] = ['m.gguf', 'base.safetensors', 'text.txt'].map(file);
 
-const matrix = {
-  ...{ name: 'blk.0.attn_q.weight', shape: [256, 4] },
-  source: { kind: 'stored', rows: { kind: 'file' } },
-} as const;
-
 async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models = [model]) {
   const fake = fakeIo();
   const calls: EvaluationOptions[] = [];
@@ -38,10 +32,7 @@ async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models
     // Only the base's kind of file is not ternary.
     schemesForFiles: (inputs, schemes) =>
       schemesFor(
-        inputs.map((path) => {
-          const stored = { type: path === base ? 'F16' : 'TQ2_0' } as StoredTensor;
-          return { path, tensors: [{ ...matrix, source: { ...matrix.source, parts: [stored] } }] };
-        }),
+        inputs.map((path) => ({ path, types: [path === base ? 'F16' : 'TQ2_0'] })),
         schemes,
       ),
   });

@@ -1,15 +1,15 @@
 import { basename } from 'node:path';
 import type { EvaluatedModel, Evaluation, LayerError } from '../../core/evaluation.ts';
 import type { RunFacts } from '../../core/result.ts';
-import { renderFloatInputs, renderNotApplied, renderOperations } from '../activations.ts';
-import { percent, withError } from '../evaluation.ts';
+import { percent } from '../evaluation.ts';
 import { formatCount, formatError, formatSeconds } from '../format.ts';
 import { errorNames, errorsOf, largestError, matrixName, meansByLayer } from '../layers.ts';
 import { WORST_TENSORS } from '../table.ts';
 import { renderLayerChart, renderLayerMap } from './layer-chart.ts';
 import { html, type Markup } from './markup.ts';
 import { card } from './overview.ts';
-import { bar, facts, folded, renderPage, section, table } from './page.ts';
+import { facts, folded, renderPage, section, table } from './page.ts';
+import { predictionsIntro, renderPredictions } from './predictions.ts';
 import { shellQuote } from './shell.ts';
 import { factsOfRanges, mono } from './tables.ts';
 
@@ -46,13 +46,7 @@ export function renderEvaluationPage(
   }.</p>
 ${named.length === 1 ? renderCards(evaluation) : null}
 </header>
-${section(
-  'Predictions',
-  `Bits W/A are those of a weight, scales included, and of an activation, the input of a product with a matrix; 16 stands for a float.${
-    base === null ? '' : ' KL is the Kullback-Leibler divergence of the predictions from the base’s, in nat.'
-  }`,
-  renderPredictions(named),
-)}
+${section('Predictions', predictionsIntro(base !== null), renderPredictions(named))}
 ${layered.map((model) =>
   section(
     named.length === 1 ? 'Layer by layer' : `Layer by layer: ${model.name}`,
@@ -85,69 +79,6 @@ ${card('Same top token', percent(base.topAgreement), 'as the base')}`
 }
 ${weightBits === undefined ? null : card('Bits per weight', weightBits.toFixed(2), 'scales included')}
 </dl>`;
-
-/** A row for each model and scheme, the model as it is first. */
-function renderPredictions(models: readonly Named[]): Markup {
-  const several = models.length > 1;
-  const compared = models[0].evaluation.base !== null;
-  const rows = models.flatMap(({ name, evaluation }) => {
-    const { weightBits, activations = [], notApplied = [] } = evaluation;
-    return [
-      ...[{ ...evaluation, scheme: 'none', bits: 16 }, ...activations].map((figures) => ({
-        ...{ name, weightBits, scheme: figures.scheme, figures },
-      })),
-      ...notApplied.map(({ scheme }) => ({ name, weightBits, scheme, figures: null })),
-    ];
-  });
-  const most = Math.max(
-    ...rows.map(({ figures }) => figures?.base?.divergence.mean ?? 0),
-    Number.MIN_VALUE, // a model and itself
-  );
-  const notes = models.flatMap(({ name, evaluation: { activations = [], notApplied = [] } }) =>
-    [
-      ...renderNotApplied(notApplied),
-      ...renderFloatInputs(activations),
-      ...renderOperations(activations),
-    ].map((text) => (several ? `${name}: ${text}` : text)),
-  );
-  return html`${table(
-    'Predictions',
-    [
-      ...(several ? [{ head: 'model' }] : []),
-      { head: 'activations' },
-      { head: 'bits W/A', number: true },
-      { head: 'perplexity', number: true },
-      ...(compared
-        ? [
-            { head: 'KL mean', number: true },
-            { head: 'of the largest' },
-            { head: 'KL 99 %', number: true },
-            { head: 'same top', number: true },
-          ]
-        : []),
-    ],
-    rows.map(({ name, weightBits, scheme, figures }) => {
-      const names = several ? [name, scheme] : [scheme];
-      if (figures === null)
-        return [...names, '–', 'does not apply', ...(compared ? ['–', '', '–', '–'] : [])];
-      const { bits, perplexity, standardError, base } = figures;
-      return [
-        ...names,
-        `${weightBits?.toFixed(1) ?? '–'}/${bits}`,
-        withError(perplexity, standardError, 3),
-        ...(!compared || base === null
-          ? []
-          : [
-              formatError(base.divergence.mean),
-              bar(base.divergence.mean / most),
-              formatError(base.divergence.p99),
-              percent(base.topAgreement),
-            ]),
-      ];
-    }),
-  )}
-${notes.map((text) => html`<p class="soft">${text}</p>`)}`;
-}
 
 /** Chart and map of the layers, the worst matrices, and all of them folded. */
 function renderLayers(layers: readonly LayerError[]): Markup {

@@ -7,13 +7,15 @@ import { renderHistograms } from './histogram.ts';
 import { html, type Markup } from './markup.ts';
 import { renderMemory, renderOverview, runName } from './overview.ts';
 import { facts, renderPage, section, table } from './page.ts';
+import { predictionsIntro, renderPredictions } from './predictions.ts';
 import { renderRangeSection } from './ranges.ts';
 import { shellQuote } from './shell.ts';
-import { mono, renderActivations, renderFallbackTable, renderWorst } from './tables.ts';
+import { factsOfRanges, mono, renderActivations, renderFallbackTable, renderWorst } from './tables.ts';
 
 /** The report of one run as a page. Pure. */
 export function renderRunPage(report: Report): string {
   const { model, tensors, fallbacks, notes, warnings, activations, run } = report;
+  const { evaluation } = model;
   const ranges = renderRangeSection(report);
   const drawn = tensors.some(({ histogram }) => histogram !== undefined);
   const sections = [
@@ -57,6 +59,20 @@ export function renderRunPage(report: Report): string {
             'Calibration',
             'Output error is what the noise does to the product with the calibration text’s inputs: tr(E H Eᵀ) / tr(W H Wᵀ).',
             renderCalibrated(report),
+          ),
+        ]
+      : []),
+    ...(evaluation?.activations
+      ? [
+          section(
+            'Quantized activations',
+            predictionsIntro(evaluation.base !== null),
+            html`${renderPredictions([{ name: model.fileType, evaluation }])}${
+              evaluation.activationsFrom
+                ? html`<h3>Ranges of static activations</h3>
+${factsOfRanges(evaluation.activationsFrom)}`
+                : null
+            }`,
           ),
         ]
       : []),
