@@ -83,7 +83,11 @@ export function wholeReport(layers: number, over: Partial<RunResult> = {}): Repo
           : { ...tensor, calibration: calibrated(), histogram: bell(tensor.sums.count, 100, i) },
       ),
       calibration: calibrationFacts(),
-      evaluation: evaluation(),
+      evaluation: evaluation({
+        weightBits: 4.5,
+        activations: [{ ...evaluation(), scheme: 'static:8:mse', bits: 8 }],
+        activationsFrom,
+      }),
       activations: [
         { tensor: 'blk.0.attn_q.weight', absmax: 12.5, percentile: 7.25, mse: 6.125, entropy: 5.0625 },
       ],
