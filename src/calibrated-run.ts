@@ -1,7 +1,7 @@
 import { type Corpus, readCorpus } from './calibrate/corpus.ts';
 import type { ForwardModel, ForwardTensor } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
-import { type Gemm, openGemm } from './compute/gemm-choice.ts';
+import { type Gemm, gemmFacts, openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
 import type { CalibratedTensor } from './conduct/gptq.ts';
 import type { CalibrationFacts, CalibrationTimes, PlannedCalibration } from './core/calibration.ts';
@@ -71,7 +71,7 @@ export class CalibratedRun {
   }
 
   facts(): CalibrationFacts {
-    return { ...factsOf(this.#corpus, this.#run.options, this.gemm), ...this.#calibration, ...this.#how() };
+    return { ...factsOf(this.#corpus, this.#run.options, this.#gemm), ...this.#calibration, ...this.#how() };
   }
 
   /**
@@ -176,8 +176,8 @@ function usualTokens({ tensors }: Plan): number {
 export const factsOf = (
   { name, files, tokens, windows, context, sha256 }: Corpus,
   { seed = 0 }: { readonly seed?: number },
-  gemm: string,
-) => ({ corpus: name, files, tokens, windows: windows.length, context, sha256, seed, gemm });
+  gemm: Gemm,
+) => ({ corpus: name, files, tokens, windows: windows.length, context, sha256, seed, ...gemmFacts(gemm) });
 
 const calibratedTensor = ({ name, shape, type, calibrated }: PlannedTensor): CalibratedTensor => ({
   name,

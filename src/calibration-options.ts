@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import type { ActivationScheme } from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, Rounding } from './core/calibration.ts';
 import { UsageError } from './core/errors.ts';
 import { calibrates } from './plan/presets.ts';
@@ -15,6 +16,10 @@ export interface CalibrationOptions extends CorpusChoice, ForwardChoice {
   readonly actOrder?: boolean;
   /** Text to evaluate the result on. */
   readonly evalText?: string;
+  /** Quantizations of activations, under each of which it is evaluated too. */
+  readonly activations?: readonly ActivationScheme[];
+  /** File of `quantize calibrate`, with the ranges of static ones. */
+  readonly stats?: string;
 }
 
 /** What else of a run decides whether these options make sense. */
@@ -34,7 +39,8 @@ const MAX_SEED = 2 ** 32 - 1;
  */
 export function requireCalibrationOptions(options: CalibrationOptions & Run): void {
   requireNumbers(options);
-  const { calibration = [], evalText, method, imatrix, split, rounding, actOrder } = options;
+  const { calibration = [], evalText, stats, method, imatrix, split, rounding, actOrder } = options;
+  requireEvaluation(options);
   if (!calibrates(method)) {
     requireNoneWithoutMethod(options);
   } else if (imatrix !== undefined) {
@@ -55,13 +61,29 @@ export function requireCalibrationOptions(options: CalibrationOptions & Run): vo
       advice: 'leave out one of them',
     });
   }
-  for (const path of evalText === undefined ? calibration : [...calibration, evalText]) {
+  for (const path of [...calibration, evalText, stats]) {
+    if (path === undefined) continue;
     try {
       statSync(path);
     } catch (cause) {
       throw accessError(path, cause);
     }
   }
+}
+
+/** Options of an evaluation without one. */
+function requireEvaluation({ evalText, activations, stats }: CalibrationOptions): void {
+  const [option, needed] =
+    activations !== undefined && evalText === undefined
+      ? ['--activations', '--eval TEXT']
+      : stats !== undefined && activations === undefined
+        ? ['--stats', '--activations static']
+        : [];
+  if (option === undefined) return;
+  throw new UsageError(`${option} is about an evaluation, and none that needs it was asked for`, {
+    expected: `${needed} with ${option}`,
+    advice: `pass ${needed} too, or leave out ${option}`,
+  });
 }
 
 /** Options that only a method that calibrates reads, by their names on the command line. */

@@ -1,10 +1,17 @@
 /**
  * The library: what the command line is made of. `quantizeCheckpoint` is the main job, `planQuantization` its plan
- * without any work, `openCheckpoint` the reader, `buildReport` the report. `collectImportance` and `evaluateModel` run a
- * model over a text; `imatrixFile` makes a file of the importance. Everything else is internal.
+ * without any work, `openCheckpoint` the reader, `buildReport` the report. `collectImportance`, `collectActivations` and
+ * `evaluateModel` run a model over a text; `imatrixFile` and `statisticsFile` make files of what the first two find. Everything
+ * else is internal.
  */
 import { type DataType, dataTypes } from './core/types.ts';
 
+export type {
+  ActivationGroup,
+  ActivationRun,
+  ActivationScheme,
+  ActivationStatistics,
+} from './core/activations.ts';
 export type {
   CalibrationFacts,
   CollectedImportance,
@@ -20,7 +27,9 @@ export type { Plan, PlannedTensor } from './core/plan.ts';
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';
 export { bitsPerWeight, bytesOf, type DataType, type TypeName } from './core/types.ts';
 export {
+  type ActivationOptions,
   type CalibrationEvent,
+  collectActivations,
   collectImportance,
   type EvaluationOptions,
   evaluate as evaluateModel,
@@ -35,6 +44,7 @@ export {
 } from './pipeline.ts';
 export { openCheckpoint } from './read/checkpoint.ts';
 export { buildReport, type Report } from './report/report.ts';
+export { statisticsFile } from './write/activation-statistics.ts';
 export { type ImatrixFacts, imatrixFile } from './write/imatrix.ts';
 
 /** The types a GGUF file can hold, by name: number in the file, values in a block, bytes of a block. */

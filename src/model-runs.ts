@@ -2,14 +2,25 @@ import { readCorpus } from './calibrate/corpus.ts';
 import { type ForwardModel, modelShape } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
 import { corpusOf, factsOf, modelOf } from './calibrated-run.ts';
-import { openGemm } from './compute/gemm-choice.ts';
+import { gemmFacts, openGemm } from './compute/gemm-choice.ts';
 import { conduct } from './conduct/conductor.ts';
-import type { ActivationScheme, ActivationStatistics } from './core/activations.ts';
+import {
+  type ActivationRun,
+  type ActivationScheme,
+  type ActivationStatistics,
+  sourceOf,
+} from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
 import { UsageError } from './core/errors.ts';
 import type { Evaluation } from './core/evaluation.ts';
 import type { Plan } from './core/plan.ts';
-import { requireWidths } from './evaluate/requirements.ts';
+import {
+  requirePossible,
+  requireWidths,
+  type SchemesOfModel,
+  schemesFor,
+  typesOf,
+} from './evaluate/requirements.ts';
 import { planQuantization } from './planned-run.ts';
 import { readActivationStatistics } from './read/activation-statistics.ts';
 import { resolveResources } from './resources.ts';
@@ -82,14 +93,23 @@ export async function collectImportance(
     { kind: 'importance', threads, memory, gemm, model: modelOf(plan), windows: corpus.windows },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  return { entries, corpus: factsOf(corpus, options, gemm.name), warnings: corpus.warnings };
+  return { entries, corpus: factsOf(corpus, options, gemm), warnings: corpus.warnings };
 }
 
 /** Share of the values that the method `percentile` keeps in range, in percent. */
 const DEFAULT_PERCENTILE = 99.99;
 
-/** Ranges of the inputs of every matrix, over a text. */
-export async function collectActivations(options: ActivationOptions, onEvent: Listener) {
+/**
+ * Ranges of the inputs of every matrix over a text, for static quantization of activations (docs/activations.md): by every rule,
+ * for 8 and 4 bits, symmetric and asymmetric. Without `calibration` the bundled text. When the signal aborts, the promise
+ * rejects with its reason.
+ *
+ * @throws UsageError, and the errors of reading the model and the text and of its forward pass
+ */
+export async function collectActivations(
+  options: ActivationOptions,
+  onEvent: Listener = () => {},
+): Promise<ActivationRun> {
   const { threads } = resolveResources(options);
   const { memory, percentile = DEFAULT_PERCENTILE, signal } = options;
   const gemm = openGemm(options.gemm ?? 'auto');
@@ -108,9 +128,9 @@ export async function collectActivations(options: ActivationOptions, onEvent: Li
     },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  const { gemm: _, ...facts } = factsOf(corpus, options, gemm.name);
+  const { gemm: _, withoutBlas: __, ...facts } = factsOf(corpus, options, gemm);
   const statistics: ActivationStatistics = { corpus: facts, percentile, groups };
-  return { statistics, gemm: gemm.name, warnings: corpus.warnings };
+  return { statistics, ...gemmFacts(gemm), warnings: corpus.warnings };
 }
 
 /**
@@ -126,6 +146,20 @@ export async function evaluate(
   const plan = planOf(options.input);
   return evaluateOn(modelOf(plan), evaluationWindows(plan, options), options, onEvent);
 }
+
+/**
+ * Under which of the schemes each of some models in files can be evaluated, by their headers.
+ *
+ * @throws UsageError for a scheme that means nothing for any of them, and the errors of reading the models
+ */
+export const schemesForFiles = (
+  inputs: readonly string[],
+  schemes: readonly ActivationScheme[],
+): SchemesOfModel[] =>
+  schemesFor(
+    inputs.map((input) => typesOf(modelIn(input))),
+    schemes,
+  );
 
 /** The same on a text that `evaluationWindows` has read, and a model that is known. */
 export async function evaluateOn(
@@ -149,7 +183,10 @@ export async function evaluateOn(
     },
     { signal, onProgress: (progress) => onEvent({ ...progress, kind: 'calibration' }) },
   );
-  return { text, ...found };
+  return {
+    ...{ text, ...found },
+    ...(statistics && { activationsFrom: sourceOf(statistics) }),
+  };
 }
 
 /**
@@ -168,8 +205,24 @@ export function evaluationWindows(
   return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), options).windows;
 }
 
+/**
+ * Refuses, before a plan's model is made, quantizations of activations that it could not be evaluated under. `path`: of the
+ * model's file.
+ *
+ * @throws UsageError, and the errors of reading the statistics
+ */
+export function requireSchemes(
+  { tensors }: Plan,
+  path: string,
+  { activations = [], stats }: Pick<EvaluationOptions, 'activations' | 'stats'>,
+): void {
+  const statistics = stats === undefined ? null : statisticsFor({ tensors }, stats);
+  const model = { path, types: tensors.map(({ type }) => type) };
+  requirePossible({ model, base: null, activations, statistics });
+}
+
 /** @throws UsageError where a file's statistics are not those of the model */
-function statisticsFor(model: ForwardModel, file: string): ActivationStatistics {
+function statisticsFor(model: Parameters<typeof requireWidths>[2], file: string): ActivationStatistics {
   const statistics = readActivationStatistics(file);
   requireWidths(statistics, file, model);
   return statistics;

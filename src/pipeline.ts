@@ -9,7 +9,7 @@ import { CalibratedRun } from './calibrated-run.ts';
 import { UsageError } from './core/errors.ts';
 import type { RunResult, Stage } from './core/result.ts';
 import { runFailure } from './failures.ts';
-import { evaluateOn, evaluationWindows, modelIn } from './model-runs.ts';
+import { evaluateOn, evaluationWindows, modelIn, requireSchemes } from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import type { QuantizeOptions } from './planned-run.ts';
 import type { Found } from './quantize/planned-job.ts';
@@ -72,7 +72,7 @@ export async function quantize(
 
   const hashes = await hashesOf(run, key, inputHashes);
   const evaluated = await evaluateIfAsked(run, evalWindows);
-  const { plan, layout, output, activations, resources } = run;
+  const { plan, layout, output, activations, activationsFrom, resources } = run;
   return {
     plan,
     ...(calibrated && { textWarnings: calibrated.warnings }),
@@ -81,6 +81,7 @@ export async function quantize(
     calibration: calibrated?.facts() ?? null,
     ...evaluated,
     ...(activations && { activations }),
+    ...(activationsFrom && { activationsFrom }),
     hashes,
     run: {
       startedAt: startedAt.toISOString(),
@@ -99,13 +100,15 @@ export async function quantize(
 /**
  * The text of `--eval`, before any work; null without one.
  *
- * @throws UsageError where the output cannot be read again; the errors of evaluationWindows
+ * @throws UsageError where the output cannot be read again; the errors of requireSchemes and evaluationWindows
  */
-function readEvalText({ plan, target, options }: Run): readonly Int32Array[] | null {
+function readEvalText({ plan, target, output, options }: Run): readonly Int32Array[] | null {
   const { evalText, context } = options;
   if (evalText === undefined) return null;
-  if (target.kind === 'files')
+  if (target.kind === 'files') {
+    requireSchemes(plan, output, options);
     return evaluationWindows(plan, { text: evalText, ...(context !== undefined && { context }) });
+  }
   throw new UsageError('--eval reads the output again, and a stream is gone', {
     advice: 'write a file by -o, or leave out --eval',
   });
@@ -134,9 +137,11 @@ async function evaluateIfAsked(
   windows: readonly Int32Array[] | null,
 ): Promise<Pick<RunResult, 'evaluation' | 'evaluationError'>> {
   if (windows === null) return { evaluation: null };
-  const { input, evalText = '', threads, memory, gemm, signal } = options;
+  const { input, evalText = '', activations, stats, threads, memory, gemm, signal } = options;
   const how = {
     ...{ base: input, text: evalText },
+    ...(activations && { activations }),
+    ...(stats !== undefined && { stats }),
     ...(threads !== undefined && { threads }),
     ...(memory !== undefined && { memory }),
     ...(gemm !== undefined && { gemm }),

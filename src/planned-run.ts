@@ -1,7 +1,13 @@
 /** The first two stages, read and plan, which touch headers and configuration only. */
 import { forwardArchitectures } from './calibrate/forward/shape.ts';
 import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
-import type { ActivationRange, ActivationStatistics, RangeMethod } from './core/activations.ts';
+import {
+  type ActivationRange,
+  type ActivationSource,
+  type ActivationStatistics,
+  type RangeMethod,
+  sourceOf,
+} from './core/activations.ts';
 import { UsageError } from './core/errors.ts';
 import type { Plan, PlannedTensor } from './core/plan.ts';
 import type { Stage } from './core/result.ts';
@@ -55,8 +61,9 @@ export interface PlannedRun {
   readonly output: string;
   /** Every file that is read: the output may be none of them. */
   readonly inputs: readonly string[];
-  /** Of the statistics that the scales of inputs are from. */
+  /** Of the statistics that the scales of inputs are from, and the text that these are from. */
   readonly activations?: readonly ActivationRange[];
+  readonly activationsFrom?: ActivationSource;
 }
 
 /**
@@ -97,10 +104,14 @@ export function planQuantization(
   const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
-  const { imatrix, inputScales, evalText, calibration = [] } = options;
-  const texts = [imatrix, inputScales, evalText, ...calibration].filter((path) => path !== undefined);
+  const { imatrix, inputScales, evalText, stats, calibration = [] } = options;
+  const texts = [imatrix, inputScales, evalText, stats, ...calibration].filter((path) => path !== undefined);
   const inputs = [...checkpoint.files.map(({ path }) => path), ...beside, ...texts];
-  return { plan, layout, output, inputs, ...(statistics && { activations: reportedRanges(statistics) }) };
+  const ranges = statistics && {
+    activations: reportedRanges(statistics),
+    activationsFrom: sourceOf(statistics),
+  };
+  return { plan, layout, output, inputs, ...ranges };
 }
 
 /** @throws UsageError where the result is to be evaluated, and nothing runs it */

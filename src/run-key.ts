@@ -31,6 +31,8 @@ function decisiveOptions(options: QuantizeOptions): Record<string, unknown> {
     memory: _m,
     gemm: _g,
     evalText: _e,
+    activations: _a,
+    stats: _s2,
     histograms: _h,
     hashOutput: _h2,
     signal: _s,

@@ -1,9 +1,8 @@
-import type { ActivationStatistics } from '../core/activations.ts';
 import type { collectActivations } from '../model-runs.ts';
-import { STATISTICS } from '../read/activation-statistics.ts';
 import { renderActivationRanges } from '../report/activations.ts';
 import { formatCount, formatSeconds, printable } from '../report/format.ts';
-import { hasColor, type Io, jsonText, styles, tableStyle } from './io.ts';
+import { statisticsFile } from '../write/activation-statistics.ts';
+import { hasColor, type Io, styles, tableStyle } from './io.ts';
 import { runOverText, type TextRunFlags, targetOf, writeTo } from './text-run.ts';
 
 /** Options of `quantize calibrate`, as commander hands them over. */
@@ -26,24 +25,19 @@ export async function calibrateCommand(
   const { output, json, quiet } = flags;
   const toStdout = output === '-';
   const target = targetOf(input, flags);
-  const { result: run, seconds } = await runOverText(input, flags, io, collect);
-  const found = jsonText(fileOf(run.statistics, { input, seconds, gemm: run.gemm }));
+  const { result, seconds } = await runOverText(input, flags, io, collect);
+  const { statistics, warnings, ...gemm } = result;
+  const found = statisticsFile(statistics, { input, seconds, ...gemm });
   if (!toStdout) writeTo(target, found);
   if (json || toStdout) io.stdout.write(found);
   if (quiet) return;
   const { yellow, bold } = styles(hasColor(io.stderr, io.env));
-  const { corpus, groups } = run.statistics;
-  for (const warning of run.warnings) io.stderr.write(`${yellow('warning:')} ${printable(warning)}\n`);
-  io.stderr.write(`${renderActivationRanges(run.statistics, tableStyle(io.stderr, io.env))}\n\n`);
+  const { corpus, groups } = statistics;
+  for (const warning of warnings) io.stderr.write(`${yellow('warning:')} ${printable(warning)}\n`);
+  io.stderr.write(`${renderActivationRanges(statistics, tableStyle(io.stderr, io.env))}\n\n`);
   io.stderr.write(
     `${bold('wrote')} ${toStdout ? 'to standard output' : printable(output)}: ranges of ${groups.length} inputs over ` +
       `${formatCount(corpus.tokens)} tokens (${printable(corpus.corpus)}, ${corpus.windows} windows of ${corpus.context}), ` +
       `in ${formatSeconds(seconds)}\n`,
   );
 }
-
-const fileOf = (statistics: ActivationStatistics, run: object): object => ({
-  ...STATISTICS,
-  ...statistics,
-  run,
-});

@@ -12,6 +12,7 @@ import {
 } from './options.ts';
 import type { ReportFlags } from './report.ts';
 import {
+  activationsOption,
   chunkSizeOption,
   contextOption,
   gemmOption,
@@ -19,6 +20,7 @@ import {
   MODEL,
   memoryOption,
   seedOption,
+  statsOption,
   threadsOption,
 } from './shared-options.ts';
 import type { TextRunFlags } from './text-run.ts';
@@ -141,23 +143,21 @@ export function addCommands(program: Command, io: Io, argv: readonly string[]): 
     .option('--base <file>', 'the reference, usually the unquantized model')
     .addOption(contextOption())
     .option('--windows <n>', 'windows at most', wholeNumber(1))
-    .option(
-      '--activations <scheme>',
-      'also with quantized activations: dynamic, dynamic-block, static, each with [:4][:asymmetric], or bitlinear (repeatable)',
-      collect,
-    )
-    .option('--stats <file>', 'ranges of static activations, of quantize calibrate')
+    .addOption(activationsOption())
+    .addOption(statsOption())
+    .option('--report <file>', 'write a page too, .html')
+    .option('--force', 'replace a file that is not a report')
     .option('--layers', "the error of each matrix's outputs against the base's")
     .addOption(threadsOption())
     .addOption(memoryOption())
     .addOption(gemmOption())
     .option('--quiet', 'print errors and the result only')
-    .action(async (files: string[], flags: EvalFlags) => {
-      const [{ evalCommand }, { evaluate }] = await Promise.all([
+    .action(async (files: string[], flags: Omit<EvalFlags, 'command'>) => {
+      const [{ evalCommand }, modelRuns] = await Promise.all([
         import('./eval.ts'),
         import('../model-runs.ts'),
       ]);
-      await evalCommand(files, flags, io, evaluate);
+      await evalCommand(files, { ...flags, command: argv }, io, modelRuns);
     });
 
   program

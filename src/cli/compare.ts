@@ -8,7 +8,7 @@ import {
 } from '../compare-tensors.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
-import { QuantizeError } from '../core/errors.ts';
+import { listed, QuantizeError } from '../core/errors.ts';
 import { storedType } from '../core/plan.ts';
 import { chooseKernels, kernelsOf } from '../quantize/kernels.ts';
 import { formatCount, formatError, printable } from '../report/format.ts';
@@ -110,8 +110,9 @@ export async function compareCommand(
     [matching.onlyB, pathB],
   ] as const) {
     if (names.length === 0) continue;
-    const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ', ...' : '');
-    io.stderr.write(`${yellow('warning:')} only in ${path}: ${names.length} (${printable(shown)})\n`);
+    io.stderr.write(
+      `${yellow('warning:')} only in ${path}: ${names.length} (${printable(listed(names, 3))})\n`,
+    );
   }
   for (const { name, reason } of unlike) {
     io.stderr.write(`${yellow('warning:')} not compared: ${printable(name)}: ${reason}\n`);

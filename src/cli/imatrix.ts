@@ -53,7 +53,7 @@ const asJson = (
   { entries, corpus, warnings }: ImportanceRun,
   seconds: number,
 ) => {
-  const { gemm, ...facts } = corpus;
+  const { gemm, withoutBlas, ...facts } = corpus;
   return {
     schema: 'gguf-quantize/imatrix',
     version: 1,
@@ -65,7 +65,7 @@ const asJson = (
       counts,
     })),
     warnings,
-    run: { output, seconds, gemm },
+    run: { output, seconds, gemm, ...(withoutBlas !== undefined && { withoutBlas }) },
   };
 };
 

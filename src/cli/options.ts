@@ -1,5 +1,10 @@
 import { InvalidArgumentError } from 'commander';
-import type { RangeMethod } from '../core/activations.ts';
+import {
+  type ActivationScheme,
+  activationsName,
+  parseActivations,
+  type RangeMethod,
+} from '../core/activations.ts';
 import type { GemmKind } from '../core/calibration.ts';
 import { SUM_RANGE } from '../core/error-sums.ts';
 import { UsageError } from '../core/errors.ts';
@@ -39,6 +44,9 @@ export interface QuantizeFlags {
   gemm?: GemmKind;
   /** A text, evaluated after the run. */
   eval?: string;
+  /** Schemes under which it is evaluated too. */
+  activations?: string[];
+  stats?: string;
   allowRequantize?: boolean;
   overrideKv?: string[];
   pruneLayers?: number[];
@@ -88,6 +96,7 @@ export function pipelineOptions(input: string, flags: QuantizeFlags): QuantizeOp
   const {
     tensorType,
     eval: evalText,
+    activations,
     dryRun: _d,
     report: _r,
     command: _c,
@@ -103,6 +112,7 @@ export function pipelineOptions(input: string, flags: QuantizeFlags): QuantizeOp
     ...rest,
     ...(tensorType && { tensorTypes: tensorType }),
     ...(evalText !== undefined && { evalText }),
+    ...(activations && { activations: parseSchemes(activations) }),
   };
 }
 
@@ -192,6 +202,12 @@ export function parseTensorType(
 
 /** Parser for a repeatable option: its values in order. */
 export const collect = (text: string, previous: string[] = []): string[] => [...previous, text];
+
+/** Quantizations of activations by their names, each once; `none`, which every evaluation has, left out. */
+export function parseSchemes(names: readonly string[]): ActivationScheme[] {
+  const schemes = names.map(parseActivations).filter(({ kind }) => kind !== 'none');
+  return [...new Map(schemes.map((scheme) => [activationsName(scheme), scheme])).values()];
+}
 
 /** Parser for layer numbers with commas between: each once, ascending. */
 export function parseLayers(text: string): number[] {

@@ -11,12 +11,14 @@ import {
   wholeNumber,
 } from './options.ts';
 import {
+  activationsOption,
   chunkSizeOption,
   contextOption,
   gemmOption,
   kernelsOption,
   memoryOption,
   seedOption,
+  statsOption,
   threadsOption,
 } from './shared-options.ts';
 
@@ -88,6 +90,8 @@ export const addQuantizeOptions = (command: Command): Command =>
     .addOption(memoryOption())
     .addOption(gemmOption())
     .option('--eval <text>', 'perplexity of the result on this text, and its distance from the input')
+    .addOption(activationsOption())
+    .addOption(statsOption())
     .optionsGroup('Where to:')
     .option('-o, --output <file>', "output file, '-' for standard output (default: <model>-<TYPE>.gguf)")
     .option('--split-max-size <size>', 'split into files of at most N(M|G) bytes of tensors', parseSplitSize)

@@ -103,7 +103,10 @@ function describeCalibration({ coresBusy, ...seconds }: CalibrationTimes): strin
 
 /** Error table, summary and the closing line of a run. */
 async function describeRun(report: Report, result: RunResult, flags: QuantizeFlags, io: Io): Promise<string> {
-  const { renderTensors, WORST_TENSORS } = await import('../report/table.ts');
+  const [{ renderTensors, WORST_TENSORS }, { describeActivations }] = await Promise.all([
+    import('../report/table.ts'),
+    import('../report/activations.ts'),
+  ]);
   const style = tableStyle(io.stderr, io.env);
   const { bold, yellow } = styles(style.color);
   const { model, run } = report;
@@ -114,12 +117,16 @@ async function describeRun(report: Report, result: RunResult, flags: QuantizeFla
     ...(hidden > 0 ? [`and ${hidden} tensors with less error (all: --verbose)`] : []),
     '',
     renderSummary(report),
+    ...(model.evaluation?.activations
+      ? ['', describeActivations(model.evaluation, model.evaluation.activations, style).join('\n\n'), '']
+      : []),
   ];
   if (flags.verbose) {
     lines.push(
       `time   ${stages.map((stage) => `${stage} ${formatSeconds(run.seconds[stage])}`).join(', ')}`,
       ...(run.calibrationSeconds ? [describeCalibration(run.calibrationSeconds)] : []),
       `       ${run.threads} threads, ${run.kernels} kernels, ${run.gemm === null ? '' : `${run.gemm} matrix products, `}peak memory ${formatBytes(run.peakRssBytes)}`,
+      ...(run.withoutBlas === undefined ? [] : [`       no BLAS: ${printable(run.withoutBlas)}`]),
     );
   }
   // Those of the plan were shown before the run.

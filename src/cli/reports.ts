@@ -21,7 +21,17 @@ export const isPage = (path: string): boolean => /\.html?$/i.test(path);
  * @throws UsageError, ReportPathError
  */
 export function reportTargets(input: string, flags: QuantizeFlags, io: Io): ReportTargets {
-  const { output, json, report = [], force, imatrix, inputScales, calibration = [], eval: evalText } = flags;
+  const {
+    output,
+    json,
+    report = [],
+    force,
+    imatrix,
+    inputScales,
+    calibration = [],
+    eval: evalText,
+    stats,
+  } = flags;
   const jsonOnStdout = json === true || report.includes('-');
   const toStdout = output === '-' || output === '/dev/stdout';
   if (jsonOnStdout && (toStdout || (output !== undefined && isStandardOutput(output)))) {
@@ -39,7 +49,7 @@ export function reportTargets(input: string, flags: QuantizeFlags, io: Io): Repo
     const twice = paths.slice(0, i).find((other) => samePlace(path, other));
     if (twice !== undefined) throw new UsageError(`--report ${twice} and --report ${path} are the same file`);
   });
-  const texts = [...calibration, evalText, inputScales].filter((text) => text !== undefined);
+  const texts = [...calibration, evalText, stats, inputScales].filter((text) => text !== undefined);
   const files = paths.map((path) => ({
     path,
     target: reportTarget(

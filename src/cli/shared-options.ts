@@ -1,11 +1,21 @@
 /** Arguments and options that several commands have; an Option is made anew for each. */
 import { Option } from 'commander';
-import { parseChunkSize, parseGemm, parseMemory, wholeNumber } from './options.ts';
+import { collect, parseChunkSize, parseGemm, parseMemory, wholeNumber } from './options.ts';
 
 export const MODEL = 'Hugging Face directory, .safetensors file or index, or GGUF';
 
 export const threadsOption = (): Option =>
   new Option('--threads <n>', 'worker threads (default: all cores)').argParser(wholeNumber(1));
+
+/** Quantizations of activations under which a model is evaluated too. */
+export const activationsOption = (): Option =>
+  new Option(
+    '--activations <scheme>',
+    'evaluate with quantized activations too: dynamic, dynamic-block, static, each with [:4][:asymmetric], or bitlinear (repeatable)',
+  ).argParser(collect);
+
+export const statsOption = (): Option =>
+  new Option('--stats <file>', 'ranges of static activations, of quantize calibrate');
 
 export const chunkSizeOption = (): Option =>
   new Option('--chunk-size <n>', 'weights a thread handles at a time (default: 1048576)').argParser(

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
+import type { GemmFacts } from '../core/calibration.ts';
 import { QuantizeError, UsageError } from '../core/errors.ts';
 import { BlasError, openBlas, usualBlas } from './blas.ts';
 import { largestError } from './self-test.ts';
@@ -13,6 +14,8 @@ export interface Gemm {
   readonly kernels: '#compute.wasm' | '#compute-relaxed.wasm';
   /** Library that multiplies in place of the kernels. */
   readonly blas: string | null;
+  /** Why `auto` took no library, in a line: set where it did not. */
+  readonly withoutBlas?: string;
 }
 
 /** This engine has no relaxed SIMD. */
@@ -53,8 +56,20 @@ export function openGemm(kind: string): Gemm {
     return testedBlas(usualBlas());
   } catch (error) {
     if (!(error instanceof BlasError)) throw error;
-    return hasRelaxedSimd() ? RELAXED : REPRODUCIBLE;
+    return { ...(hasRelaxedSimd() ? RELAXED : REPRODUCIBLE), withoutBlas: reasonOf(error) };
   }
+}
+
+/** What a report says of a gemm. */
+export const gemmFacts = ({ name, withoutBlas }: Gemm): GemmFacts => ({
+  gemm: name,
+  ...(withoutBlas !== undefined && { withoutBlas }),
+});
+
+/** "cannot load the BLAS library (libopenblas.so.0): cannot open shared object file". */
+function reasonOf({ message, details: { file, got } }: BlasError): string {
+  const [what] = message.split('\n');
+  return `${what}${file === undefined ? '' : ` (${file})`}${got === undefined ? '' : `: ${got}`}`;
 }
 
 /** Compiles the compute kernels that an implementation comes with. */
@@ -80,7 +95,7 @@ function testedBlas(path: string): Gemm {
     throw new BlasError('the BLAS library multiplies wrongly', {
       file: path,
       expected: `at most ${TOLERANCE} off`,
-      got: `${off}`,
+      got: `${off} off`,
       advice: 'name another library, or use --gemm wasm',
     });
   }

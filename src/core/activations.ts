@@ -1,4 +1,4 @@
-import type { ImportanceRun } from './calibration.ts';
+import type { GemmFacts, ImportanceRun } from './calibration.ts';
 import { UsageError } from './errors.ts';
 
 /** How a static range is chosen from what a calibration text gave; docs/activations.md defines each. */
@@ -109,11 +109,30 @@ export interface ActivationGroup {
 
 /** What `quantize calibrate` finds, and its file holds. */
 export interface ActivationStatistics {
-  readonly corpus: Omit<ImportanceRun['corpus'], 'gemm'>;
+  readonly corpus: Omit<ImportanceRun['corpus'], keyof GemmFacts>;
   /** Share of the values that the range of the method `percentile` holds, in percent. */
   readonly percentile: number;
   /** In the order of the calculation. */
   readonly groups: readonly ActivationGroup[];
+}
+
+/** The text that statistics are from, and what their range `percentile` holds. */
+export type ActivationSource = Omit<ActivationStatistics, 'groups'>;
+
+/** The facts of a source alone, whatever else a file of statistics holds. */
+export const sourceOf = ({ corpus, percentile }: ActivationStatistics): ActivationSource => ({
+  corpus,
+  percentile,
+});
+
+/** What a file of statistics says it is. */
+export const STATISTICS = { schema: 'gguf-quantize/activations', version: 1 } as const;
+
+/** What `collectActivations` gives. */
+export interface ActivationRun extends GemmFacts {
+  readonly statistics: ActivationStatistics;
+  /** What the user should know of the text, one sentence each. */
+  readonly warnings: readonly string[];
 }
 
 /** What identifies the inputs of a matrix. */

@@ -42,8 +42,16 @@ export interface TensorCalibration {
   readonly rounding: Rounding | 'importance';
 }
 
+/** What multiplied matrices. */
+export interface GemmFacts {
+  /** "wasm", "wasm-relaxed" or "blas: <library>". */
+  readonly gemm: string;
+  /** Why `--gemm auto` took no BLAS, in a line; absent where it did, or was not asked. */
+  readonly withoutBlas?: string;
+}
+
 /** What a model was calibrated on, and how. */
-export interface CalibrationFacts {
+export interface CalibrationFacts extends GemmFacts {
   /** Name of the text, for people. */
   readonly corpus: string;
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
@@ -63,8 +71,6 @@ export interface CalibrationFacts {
   readonly damping: number;
   /** Share of what the inputs of matrices have lost that codes make up for (docs/gptq.md). */
   readonly correction: number;
-  /** What multiplied matrices: "wasm", "wasm-relaxed" or "blas: <library>". */
-  readonly gemm: string;
 }
 
 /** Options that say what to calibrate on; the text bundled with this package unless `calibration` names one. */

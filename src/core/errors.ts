@@ -44,6 +44,6 @@ function describe(summary: string, details: ErrorDetails): string {
   return lines.join('\n');
 }
 
-/** The first so many names, and how many more there are: what an error can show of a long list. */
+/** The first so many names, and how many more there are: what an error or a warning can show of a long list. */
 export const listed = (names: readonly string[], most: number): string =>
   names.slice(0, most).join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');

@@ -1,3 +1,13 @@
+import type { ActivationSource } from './activations.ts';
+
+/** What `quantize eval` says of one model. */
+export interface EvaluatedModel {
+  readonly schema: 'gguf-quantize/eval';
+  readonly version: 1;
+  readonly evaluation: Evaluation;
+  readonly run: { readonly input: string; readonly base: string | null; readonly seconds: number };
+}
+
 /** How well a model predicts a text, by our own forward pass. */
 export interface Evaluation {
   /** Path of the text. */
@@ -19,8 +29,20 @@ export interface Evaluation {
   readonly weightBits?: number;
   /** The same with quantized activations, as they were asked for. */
   readonly activations?: readonly ActivationEvaluation[];
+  /** Those that were asked for and mean nothing for this model, where they do for another beside it. */
+  readonly notApplied?: readonly NotApplied[];
+  /** The text that the ranges of static ones are from. */
+  readonly activationsFrom?: ActivationSource;
   /** How far the outputs of each matrix are from the base's, where that was asked for. */
   readonly layers?: readonly LayerError[];
+}
+
+/** A quantization of activations that a model cannot be run under. */
+export interface NotApplied {
+  /** As the command line names it. */
+  readonly scheme: string;
+  /** "no matrix has ternary weights (TQ1_0, TQ2_0 or Q1_0)". */
+  readonly reason: string;
 }
 
 /** How a model predicts when the inputs of its products are quantized. */

@@ -1,4 +1,4 @@
-import type { ActivationRange } from './activations.ts';
+import type { ActivationRange, ActivationSource } from './activations.ts';
 import type { CalibrationFacts, CalibrationTimes, TensorCalibration } from './calibration.ts';
 import type { ErrorSums } from './error-sums.ts';
 import type { Evaluation } from './evaluation.ts';
@@ -93,6 +93,8 @@ export interface RunResult {
   readonly evaluationError?: unknown;
   /** Set where the ranges of activations were found. */
   readonly activations?: readonly ActivationRange[];
+  /** Over which text. Set with `activations`. */
+  readonly activationsFrom?: ActivationSource;
   readonly hashes: RunHashes;
   /** What is to be said of the calibration text, one sentence each. */
   readonly textWarnings?: readonly string[];

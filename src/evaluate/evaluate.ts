@@ -13,7 +13,7 @@ import { storedType } from '../core/plan.ts';
 import { bitsPerWeight, elementsOf } from '../core/types.ts';
 import { LayerErrors } from './layers.ts';
 import { predictions } from './predictions.ts';
-import { rangesFor, requirePossible, requireSameVocabulary } from './requirements.ts';
+import { rangesFor, requirePossible, requireSameVocabulary, typesOf } from './requirements.ts';
 import { summarize } from './statistics.ts';
 
 export interface EvaluationOptions {
@@ -54,7 +54,7 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
       advice: 'pass a longer text, or lower --context',
     });
   }
-  requirePossible(options);
+  requirePossible({ ...options, model: typesOf(model) });
   const mark = team.arena.mark();
   const stateBytes = options.stateBytes / (base === null ? 1 : 2);
   const open = (each: ForwardModel, activations: Activations | null) => {
@@ -117,7 +117,7 @@ export function evaluate(options: EvaluationOptions): Omit<Evaluation, 'text'> {
       context,
       windows: windows.length,
       ...figures,
-      ...(schemes.length > 0 && { weightBits: meanBits(model), activations: quantized }),
+      ...(options.activations && { weightBits: meanBits(model), activations: quantized }),
       ...(errors && { layers: errors.found }),
     };
   } finally {

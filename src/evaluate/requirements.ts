@@ -1,5 +1,5 @@
 import { isTernary } from '../calibrate/forward/activations.ts';
-import type { ForwardModel, ModelShape } from '../calibrate/forward/shape.ts';
+import type { ForwardModel, ForwardTensor, ModelShape } from '../calibrate/forward/shape.ts';
 import {
   type ActivationScheme,
   type ActivationStatistics,
@@ -7,11 +7,25 @@ import {
   type StaticRange,
   staticRanges,
 } from '../core/activations.ts';
-import { UsageError } from '../core/errors.ts';
+import { listed, UsageError } from '../core/errors.ts';
+import type { NotApplied } from '../core/evaluation.ts';
 import { storedType } from '../core/plan.ts';
+import type { TypeName } from '../core/types.ts';
+
+/** A model by its file, and the types of its tensors. */
+export interface ModelTypes {
+  readonly path: string;
+  readonly types: readonly TypeName[];
+}
+
+/** The types that a model has. */
+export const typesOf = ({ path, tensors }: ForwardModel): ModelTypes => ({
+  path,
+  types: tensors.map(({ source }) => storedType(source)),
+});
 
 interface Asked {
-  readonly model: ForwardModel;
+  readonly model: ModelTypes;
   readonly base: ForwardModel | null;
   readonly activations?: readonly ActivationScheme[];
   readonly statistics?: ActivationStatistics | null;
@@ -40,16 +54,52 @@ export function requirePossible({ model, base, activations = [], statistics, lay
         advice: 'make the file first: quantize calibrate MODEL -o stats.json',
       });
     }
-    if (scheme.kind === 'bitlinear' && !model.tensors.some(({ source }) => isTernary(storedType(source)))) {
-      throw new UsageError('BitLinear needs ternary weights', {
-        file: model.path,
-        expected: 'matrices of type TQ1_0, TQ2_0 or Q1_0',
-        got: 'none',
-        advice: 'quantize the model by --method ternary first, or choose another --activations',
-      });
-    }
   }
+  schemesFor([model], activations);
 }
+
+/** The schemes that a model can be run under, and the others. */
+export interface SchemesOfModel {
+  readonly activations: readonly ActivationScheme[];
+  readonly notApplied: readonly NotApplied[];
+}
+
+/**
+ * Which of the schemes each of some models can be run under, in their order.
+ *
+ * @throws UsageError for a scheme that means nothing for any of them
+ */
+export function schemesFor(
+  models: readonly ModelTypes[],
+  schemes: readonly ActivationScheme[],
+): SchemesOfModel[] {
+  for (const scheme of schemes) {
+    if (models.some((model) => whyNot(scheme, model) === null)) continue;
+    throw new UsageError('BitLinear needs ternary weights', {
+      file: listed(
+        models.map(({ path }) => path),
+        3,
+      ),
+      expected: `matrices of type ${TERNARY}`,
+      got: 'none',
+      advice: 'quantize the model by --method ternary first, or choose another --activations',
+    });
+  }
+  return models.map((model) => ({
+    activations: schemes.filter((scheme) => whyNot(scheme, model) === null),
+    notApplied: schemes.flatMap((scheme) => {
+      const reason = whyNot(scheme, model);
+      return reason === null ? [] : [{ scheme: activationsName(scheme), reason }];
+    }),
+  }));
+}
+
+/** Types of ternary weights, for people: `isTernary`. */
+const TERNARY = 'TQ1_0, TQ2_0 or Q1_0';
+
+/** Why a scheme means nothing for a model; null where it means something. */
+const whyNot = ({ kind }: ActivationScheme, { types }: ModelTypes): string | null =>
+  kind !== 'bitlinear' || types.some(isTernary) ? null : `no matrix has ternary weights (${TERNARY})`;
 
 /** Ranges of the inputs of each matrix; null for a scheme that has none from outside. */
 export const rangesFor = (
@@ -66,7 +116,7 @@ export const rangesFor = (
 export function requireWidths(
   { groups }: ActivationStatistics,
   file: string,
-  { tensors }: ForwardModel,
+  { tensors }: { readonly tensors: readonly Pick<ForwardTensor, 'name' | 'shape'>[] },
 ): void {
   const widths = new Map(tensors.map(({ name, shape }) => [name, shape[0]]));
   for (const group of groups) {

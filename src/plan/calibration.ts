@@ -1,6 +1,6 @@
 import type { Statistics } from '../core/calibration.ts';
 import type { Checkpoint } from '../core/checkpoint.ts';
-import { QuantizeError } from '../core/errors.ts';
+import { listed, QuantizeError } from '../core/errors.ts';
 import type { MetadataEntry } from '../core/metadata.ts';
 import type { Hyperparameters } from '../core/model.ts';
 import type { EncoderName } from '../core/plan.ts';
@@ -82,7 +82,7 @@ export function assignStatistics(
         ? []
         : [
             `${plain.length} tensors are coded without calibration, as their types follow none: ` +
-              `${plain.slice(0, 3).join(', ')}${plain.length > 3 ? ', ...' : ''}`,
+              listed(plain, 3),
           ]),
       ...([...statistics.values()].includes('hessian') ? [] : ['GPTQ rounds no tensor of this file']),
     ],

@@ -1,4 +1,4 @@
-import { UsageError } from '../core/errors.ts';
+import { listed, UsageError } from '../core/errors.ts';
 import { FLOAT16_LEAST, FLOAT16_MOST, roundToFloat16 } from '../core/float.ts';
 import { storedType } from '../core/plan.ts';
 import {
@@ -254,19 +254,24 @@ function parseRule(text: string): RangeRule {
 const number = (text: string | undefined): number =>
   text === undefined || text.trim() === '' || !Number.isFinite(Number(text)) ? Number.NaN : Number(text);
 
-/** Types for weights that a model was trained with. */
-const trainedTypes: readonly { readonly what: string; readonly types: readonly TypeName[] }[] = [
-  { what: 'ternary', types: ['TQ1_0', 'TQ2_0'] },
-  { what: 'binary', types: ['Q1_0'] },
+/** Types for weights that a model was trained with, and the stored types whose weights are so already. */
+const trainedTypes: readonly {
+  readonly what: string;
+  readonly types: readonly TypeName[];
+  readonly stored: readonly TypeName[];
+}[] = [
+  // ggml codes onto -1, 0 and 1 of Q2_0; a file from elsewhere may hold its fourth level, 2, too.
+  { what: 'ternary', types: ['TQ1_0', 'TQ2_0', 'Q2_0'], stored: ['TQ1_0', 'TQ2_0'] },
+  { what: 'binary', types: ['Q1_0'], stored: ['Q1_0'] },
 ];
 
 /** What such types do to any other model, where weights become so that were not stored so. */
 function trainedWarning(
-  { what, types }: (typeof trainedTypes)[number],
+  { what, types, stored }: (typeof trainedTypes)[number],
   coded: readonly TypedTensor[],
 ): string[] {
   const made = coded.filter(
-    ({ tensor, type }) => types.includes(type) && !types.includes(storedType(tensor.source)),
+    ({ tensor, type }) => types.includes(type) && !stored.includes(storedType(tensor.source)),
   );
   if (made.length === 0) return [];
   const names = [...new Set(made.map(({ type }) => type))].join(', ');
@@ -291,13 +296,12 @@ export function rangeWarnings(
 ): string[] {
   const coded = tensors.filter(({ tensor, type }) => type !== tensor.keep);
   const others = coded.filter(({ type }) => byMethod[method]?.types.includes(type) === false);
-  const names = others.slice(0, NAMED).map(({ tensor, type }) => `${tensor.name} (${type})`);
-  const more = others.length > NAMED ? `, and ${others.length - NAMED} more` : '';
+  const names = others.map(({ tensor, type }) => `${tensor.name} (${type})`);
   return [
     ...(ranges.asked && others.length > 0
       ? [
           `${others.length} tensor${others.length === 1 ? ' is' : 's are'} coded as ggml does, as the chosen ranges are not ` +
-            `for ${others.length === 1 ? 'its type' : 'their types'}: ${names.join(', ')}${more} (--pure makes all matrices one type)`,
+            `for ${others.length === 1 ? 'its type' : 'their types'}: ${listed(names, NAMED)} (--pure makes all matrices one type)`,
         ]
       : []),
     ...(method === 'gptq' ? [] : trainedTypes.flatMap((of) => trainedWarning(of, coded))),

@@ -4,15 +4,13 @@ import {
   type ActivationStatistics,
   activationBits,
   rangeMethods,
+  STATISTICS,
 } from '../core/activations.ts';
 import { QuantizeError } from '../core/errors.ts';
 import { accessError } from './byte-source.ts';
 
 /** A file is not one that `quantize calibrate` wrote, or was changed. */
 export class ActivationStatisticsError extends QuantizeError {}
-
-/** What a file of statistics says it is. */
-export const STATISTICS = { schema: 'gguf-quantize/activations', version: 1 } as const;
 
 /**
  * Reads a file of `quantize calibrate` (docs/activations.md). Everything that a run makes use of is checked.
@@ -42,6 +40,21 @@ export function readActivationStatistics(path: string): ActivationStatistics {
   }
   if (found?.schema !== STATISTICS.schema || found.version !== STATISTICS.version) {
     refuse(`"schema": "${STATISTICS.schema}", "version": ${STATISTICS.version}`, found?.schema);
+  }
+  const { corpus, percentile } = found;
+  if (
+    typeof corpus?.corpus !== 'string' ||
+    typeof corpus.sha256 !== 'string' ||
+    !Array.isArray(corpus.files) ||
+    ![corpus.tokens, corpus.windows, corpus.context, corpus.seed].every(isCount)
+  ) {
+    refuse(
+      'an object "corpus" of "corpus", "files", "tokens", "windows", "context", "sha256" and "seed"',
+      corpus,
+    );
+  }
+  if (!(Number(percentile) > 0 && Number(percentile) <= 100)) {
+    refuse('"percentile", a number of more than 0, up to 100', percentile);
   }
   if (!Array.isArray(found.groups)) refuse('a list "groups"', found.groups);
   for (const group of found.groups!) {

@@ -1,7 +1,8 @@
 import type { ActivationStatistics } from '../core/activations.ts';
-import type { ActivationEvaluation, Evaluation, LayerError } from '../core/evaluation.ts';
+import type { ActivationEvaluation, Evaluation, LayerError, NotApplied } from '../core/evaluation.ts';
 import { percent, withError } from './evaluation.ts';
 import { formatCount, formatError } from './format.ts';
+import { errorNames, errorsOf, matrixName } from './layers.ts';
 import { type Column, renderTable, type TableStyle, tensorColumn } from './table.ts';
 
 /** Ranges of the inputs of each matrix, for 8 bits: thresholds of symmetric codes, and what the best of them loses. */
@@ -35,8 +36,22 @@ export function renderActivationRanges({ groups }: ActivationStatistics, style: 
   );
 }
 
+/** A model under quantized activations: a table, and what is to be said of them. */
+export const describeActivations = (
+  evaluation: Evaluation,
+  activations: readonly ActivationEvaluation[],
+  style: TableStyle,
+): string[] => [renderActivations(evaluation, activations, style), ...activationNotes(evaluation)];
+
+/** Schemes that mean nothing for a model, those that left inputs in floats, and what BitLinear took. */
+export const activationNotes = ({ activations = [], notApplied = [] }: Evaluation): string[] => [
+  ...renderNotApplied(notApplied),
+  ...renderFloatInputs(activations),
+  ...renderOperations(activations),
+];
+
 /** A model as it is, and with quantized activations, side by side. */
-export function renderActivations(
+function renderActivations(
   evaluation: Evaluation,
   activations: readonly ActivationEvaluation[],
   style: TableStyle,
@@ -55,14 +70,24 @@ export function renderActivations(
             { head: 'same top', align: 'right', drop: 2 },
           ] as const)),
     ],
-    rows.map(({ scheme, bits, perplexity, standardError, base }) => [
-      scheme,
-      `${evaluation.weightBits!.toFixed(1)}/${bits}`,
-      withError(perplexity, standardError, 3),
-      ...(base === null
-        ? []
-        : [formatError(base.divergence.mean), formatError(base.divergence.p99), percent(base.topAgreement)]),
-    ]),
+    [
+      ...rows.map(({ scheme, bits, perplexity, standardError, base }) => [
+        scheme,
+        `${evaluation.weightBits!.toFixed(1)}/${bits}`,
+        withError(perplexity, standardError, 3),
+        ...(base === null
+          ? []
+          : [
+              formatError(base.divergence.mean),
+              formatError(base.divergence.p99),
+              percent(base.topAgreement),
+            ]),
+      ]),
+      ...(evaluation.notApplied ?? []).map(({ scheme }) => [
+        ...[scheme, '', 'does not apply'],
+        ...(evaluation.base === null ? [] : ['', '', '']),
+      ]),
+    ],
     style,
   );
 }
@@ -73,24 +98,22 @@ export function renderLayers(layers: readonly LayerError[], style: TableStyle): 
     [
       tensorColumn,
       { head: 'type' },
-      { head: 'weights only', align: 'right' },
-      // Where there is no room, the last that were asked for are left out.
-      ...layers[0].activations.map(
-        ({ scheme }, i, all): Column => ({ head: scheme, align: 'right', drop: all.length - i }),
+      // Where there is no room, the last that were asked for are left out, but never the first, of weights only.
+      ...errorNames(layers).map(
+        (head, i, all): Column => ({ head, align: 'right', ...(i > 0 && { drop: all.length - i }) }),
       ),
     ],
-    layers.map(({ tensor, expert, type, weightsOnly, activations }) => [
-      expert === null ? tensor : `${tensor} expert ${expert}`,
-      type,
-      formatError(weightsOnly),
-      ...activations.map(({ error }) => formatError(error)),
-    ]),
+    layers.map((matrix) => [matrixName(matrix), matrix.type, ...errorsOf(matrix).map(formatError)]),
     style,
   );
 }
 
+/** Schemes that mean nothing for a model. */
+const renderNotApplied = (notApplied: readonly NotApplied[]): string[] =>
+  notApplied.map(({ scheme, reason }) => `${scheme}: does not apply, as ${reason}`);
+
 /** Schemes that left inputs in floats. */
-export const renderFloatInputs = (activations: readonly ActivationEvaluation[]): string[] =>
+const renderFloatInputs = (activations: readonly ActivationEvaluation[]): string[] =>
   activations.flatMap(({ scheme, floatInputs }) =>
     floatInputs === undefined
       ? []
@@ -101,7 +124,7 @@ export const renderFloatInputs = (activations: readonly ActivationEvaluation[]):
   );
 
 /** What a BitLinear forward pass took. */
-export const renderOperations = (activations: readonly ActivationEvaluation[]): string[] =>
+const renderOperations = (activations: readonly ActivationEvaluation[]): string[] =>
   activations.flatMap(({ operations }) =>
     operations === undefined
       ? []

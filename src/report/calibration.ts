@@ -1,4 +1,5 @@
-import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
+import type { CalibrationFacts, GemmFacts, TensorCalibration } from '../core/calibration.ts';
+import { listed } from '../core/errors.ts';
 import type { RunResult } from '../core/result.ts';
 import { formatCount, formatError, printable } from './format.ts';
 
@@ -36,9 +37,8 @@ export function calibrationWarnings({ tensors }: Pick<RunResult, 'tensors'>): st
     detail: (tensor: Calibrated) => string,
   ): string[] => {
     if (those.length === 0) return [];
-    const named = those.slice(0, NAMED).map((tensor) => `${tensor.name} (${detail(tensor)})`);
-    const more = those.length > NAMED ? `, and ${those.length - NAMED} more` : '';
-    return [`${what(`${those.length} tensor${those.length === 1 ? '' : 's'}`)}: ${named.join(', ')}${more}`];
+    const named = those.map((tensor) => `${tensor.name} (${detail(tensor)})`);
+    return [`${what(`${those.length} tensor${those.length === 1 ? '' : 's'}`)}: ${listed(named, NAMED)}`];
   };
   return [
     ...sentence(
@@ -84,7 +84,7 @@ export function outputErrorsOf(calibrations: readonly (TensorCalibration | null)
 
 /** Text and method in a line, and what the method gained in another. */
 export function renderCalibration(
-  facts: Omit<CalibrationFacts, 'gemm'>,
+  facts: Omit<CalibrationFacts, keyof GemmFacts>,
   errors: OutputErrors | null,
 ): string[] {
   const { corpus, tokens, windows, context, method, rounding, actOrder, damping } = facts;

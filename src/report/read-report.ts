@@ -29,13 +29,35 @@ class Optional {
 }
 const optional = (shape: Shape) => new Optional(shape);
 
+const activationsFrom = {
+  corpus: { corpus: 'string', tokens: 'count', windows: 'count', context: 'number', sha256: 'string' },
+  percentile: 'number',
+} as const;
+const evaluationBase = {
+  perplexity: 'number',
+  divergence: { mean: 'number', p99: 'number' },
+  topAgreement: 'number',
+} as const;
 const evaluation = {
   text: 'string',
   sha256: 'string',
   context: 'number',
   perplexity: 'number',
   standardError: 'number',
-  base: optional({ perplexity: 'number', divergence: { mean: 'number' }, topAgreement: 'number' }),
+  base: optional(evaluationBase),
+  weightBits: 'number?',
+  activations: optional([
+    {
+      ...{ scheme: 'string', bits: 'number', perplexity: 'number', standardError: 'number' },
+      base: optional(evaluationBase),
+      floatInputs: optional({ matrices: 'count', of: 'count' }),
+      operations: optional({
+        ...{ ternaryMatrices: 'count', otherMatrices: 'count', additions: 'count', skippedZeros: 'count' },
+        ...{ multiplications: 'count', multiplicationsSaved: 'count' },
+      }),
+    },
+  ]),
+  activationsFrom: optional(activationsFrom),
 } as const;
 const metrics = {
   mse: 'number',
@@ -134,6 +156,7 @@ const shown: Shape = {
   activations: optional([
     { tensor: 'string', absmax: 'number', percentile: 'number', mse: 'number', entropy: 'number' },
   ]),
+  activationsFrom: optional(activationsFrom),
   hashes: {
     inputs: [{ name: 'string', bytes: 'count', headerSha256: 'string?', sha256: 'string?' }],
     planSha256: 'string',

@@ -1,5 +1,10 @@
-import { type ActivationRange, type InputScale, isInputScale } from '../core/activations.ts';
-import type { CalibrationFacts, TensorCalibration } from '../core/calibration.ts';
+import {
+  type ActivationRange,
+  type ActivationSource,
+  type InputScale,
+  isInputScale,
+} from '../core/activations.ts';
+import type { CalibrationFacts, GemmFacts, TensorCalibration } from '../core/calibration.ts';
 import { addErrorSums, type ErrorSums, emptyErrorSums } from '../core/error-sums.ts';
 import type { Evaluation } from '../core/evaluation.ts';
 import type { Histogram } from '../core/histogram.ts';
@@ -87,7 +92,7 @@ export interface Report {
     /** bytesBefore / bytesAfter. */
     readonly compressionRatio: number;
     /** What it was calibrated on; null for a run without calibration. What multiplied matrices is in `run`. */
-    readonly calibration: Omit<CalibrationFacts, 'gemm'> | null;
+    readonly calibration: Omit<CalibrationFacts, keyof GemmFacts> | null;
     /** Null where there is none to compare. */
     readonly outputErrors: OutputErrors | null;
     /** How the written file predicts a text; null where none was given. */
@@ -105,11 +110,15 @@ export interface Report {
   readonly tensors: readonly ReportedTensor[];
   /** Absent where they were not found. */
   readonly activations?: readonly ActivationRange[];
+  /** The text that they are from. */
+  readonly activationsFrom?: ActivationSource;
   readonly hashes: RunHashes;
   /** Times, paths and host; everything else is the same for the same input and options. */
   readonly run: RunFacts & {
     /** What multiplied matrices in calibration; null for a run without. */
     readonly gemm: string | null;
+    /** Why `--gemm auto` took no BLAS; absent where it did, or was not asked. */
+    readonly withoutBlas?: string;
     /** The command line's words behind `quantize`; null for a run from a script. */
     readonly command: readonly string[] | null;
   };
@@ -125,11 +134,11 @@ export const holdsWeights = ({ name, source }: PlannedTensor): boolean =>
 
 /** Everything that is known about a finished run, and the command line that asked for it. Pure. */
 export function buildReport(result: RunResult, command: readonly string[] | null = null): Report {
-  const { plan, fileBytes, split, tensors, evaluation, activations, hashes, run } = result;
+  const { plan, fileBytes, split, tensors, evaluation, activations, activationsFrom, hashes, run } = result;
   const reported = tensors.map(reportTensor);
   const total = totalOf(tensors.filter(({ tensor }) => holdsWeights(tensor)));
-  const { gemm = null, ...facts } = result.calibration ?? {};
-  const calibration = result.calibration && (facts as Omit<CalibrationFacts, 'gemm'>);
+  const { gemm = null, withoutBlas, ...facts } = result.calibration ?? {};
+  const calibration = result.calibration && (facts as Omit<CalibrationFacts, keyof GemmFacts>);
   const bytesBefore = sum(tensors, (result) => result.bytesBefore);
   const bytesAfter = sum(tensors, (result) => result.bytesAfter);
   return {
@@ -165,8 +174,9 @@ export function buildReport(result: RunResult, command: readonly string[] | null
     warnings: [...plan.warnings, ...(result.textWarnings ?? []), ...calibrationWarnings(result)],
     tensors: reported,
     ...(activations && { activations }),
+    ...(activationsFrom && { activationsFrom }),
     hashes,
-    run: { ...run, gemm, command },
+    run: { ...run, gemm, ...(withoutBlas !== undefined && { withoutBlas }), command },
   };
 }
 

@@ -74,7 +74,7 @@ async function command(flags: Partial<CalibrateFlags> = {}) {
   await calibrateCommand(model, { output, ...flags }, fake.io, async (options, onEvent) => {
     calls.push(options);
     fake.advance(12);
-    onEvent({ kind: 'calibration', layer: 2, layers: 2, step: 'attention', done: 5, total: 10 });
+    onEvent?.({ kind: 'calibration', layer: 2, layers: 2, step: 'attention', done: 5, total: 10 });
     return { statistics, gemm: 'wasm', warnings: ['the text is short'] };
   });
   return { fake, calls };
@@ -122,6 +122,8 @@ describe('a file of statistics', () => {
     ['another schema', JSON.stringify({ ...whole, schema: 'gguf-quantize/report' })],
     ['another version', JSON.stringify({ ...whole, version: 2 })],
     ['null', 'null'],
+    ['no text', JSON.stringify({ ...whole, corpus: { ...statistics.corpus, tokens: null } })],
+    ['no percentile', JSON.stringify({ ...whole, percentile: 0 })],
     ['no groups', JSON.stringify({ ...whole, groups: 3 })],
     ['a group of nothing', JSON.stringify({ ...whole, groups: [null] })],
     ['no names', JSON.stringify({ ...whole, groups: [{ ...statistics.groups[0], tensors: [] }] })],

@@ -162,13 +162,13 @@ describe('quantize compare', () => {
     const b = model('b', {
       w: rounded(),
       inf: { shape: [1], values: Float32Array.of(Number.POSITIVE_INFINITY) },
-      extra: rounded(),
+      ...Object.fromEntries(['p', 'q', 'r', 's'].map((name) => [name, rounded()])),
     });
     const fake = fakeIo();
     await compareCommand(a.path, b.path, {}, fake.io, stagesFor(a, b));
     expect(fake.stdout()).toMatch(/^w +F32 +BF16 /m);
     expect(fake.stdout()).toContain('1.02 k weights in 1 tensors');
-    expect(fake.stderr()).toContain(`warning: only in ${b.path}: 1 (extra)`);
+    expect(fake.stderr()).toContain(`warning: only in ${b.path}: 4 (p, q, r and 1 more)`);
     expect(fake.stderr()).toContain('warning: not compared: inf: NaN or infinity among the values');
   });
 

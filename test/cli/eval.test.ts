@@ -1,11 +1,12 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type EvalFlags, evalCommand } from '../../src/cli/eval.ts';
-import { InputNotFoundError } from '../../src/cli/files.ts';
+import { InputNotFoundError, ReportPathError } from '../../src/cli/files.ts';
 import { UsageError } from '../../src/core/errors.ts';
 import type { Evaluation } from '../../src/core/evaluation.ts';
-import type { EvaluationOptions } from '../../src/model-runs.ts';
+import { schemesFor } from '../../src/evaluate/requirements.ts';
+import { type EvaluationOptions, schemesForFiles } from '../../src/model-runs.ts';
 import { fakeIo } from '../support/io.ts';
 import { evaluation } from '../support/results.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -21,11 +22,19 @@ const [model, base, text] = ['m.gguf', 'base.safetensors', 'text.txt'].map(file)
 async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models = [model]) {
   const fake = fakeIo();
   const calls: EvaluationOptions[] = [];
-  await evalCommand(models, { text, ...flags }, fake.io, async (options, onEvent) => {
-    calls.push(options);
-    fake.advance(2);
-    onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
-    return found;
+  await evalCommand(models, { text, command: ['eval', ...models], ...flags }, fake.io, {
+    evaluate: async (options, onEvent) => {
+      calls.push(options);
+      fake.advance(2);
+      onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
+      return found;
+    },
+    // Only the base's kind of file is not ternary.
+    schemesForFiles: (inputs, schemes) =>
+      schemesFor(
+        inputs.map((path) => ({ path, types: [path === base ? 'F16' : 'TQ2_0'] })),
+        schemes,
+      ),
   });
   return { fake, calls };
 }
@@ -125,6 +134,42 @@ describe('quantize eval', () => {
     }
   });
 
+  it('evaluates several files, and says of each which scheme does not apply to it', async () => {
+    const two: Partial<EvalFlags> = { activations: ['bitlinear'], quiet: true };
+    const found = evaluation({ base: null, weightBits: 2.06, activations: [] });
+    const { fake, calls } = await command(found, { ...two, activations: ['dynamic', 'bitlinear'] }, [
+      base,
+      model,
+    ]);
+    expect(calls.map(({ activations }) => activations!.map(({ kind }) => kind))).toEqual([
+      ['dynamic'],
+      ['dynamic', 'bitlinear'],
+    ]);
+    const [ofBase, ofModel] = fake.stdout().split(model);
+    expect(ofBase).toMatch(/^bitlinear +does not apply *$/m);
+    const reason = 'no matrix has ternary weights (TQ1_0, TQ2_0 or Q1_0)';
+    expect(ofBase).toContain(`\nbitlinear: does not apply, as ${reason}\n`);
+    expect(ofModel).not.toContain('does not apply');
+    const asJson = await command(found, { ...two, json: true }, [base, model]);
+    const list = JSON.parse(asJson.fake.stdout()) as { evaluation: Evaluation }[];
+    expect(list[0].evaluation.notApplied).toEqual([{ scheme: 'bitlinear', reason }]);
+    expect(list[1].evaluation).not.toHaveProperty('notApplied');
+  });
+
+  it('refuses a scheme that applies to no file, before any is evaluated', async () => {
+    const fake = fakeIo();
+    const stages = {
+      schemesForFiles,
+      evaluate: () => Promise.reject(new Error('evaluated')),
+    };
+    const inputs = ['fixtures/sotu-3m', 'fixtures/sotu-3m/model.safetensors'];
+    await expect(
+      evalCommand(inputs, { text, command: [], activations: ['bitlinear'] }, fake.io, stages),
+    ).rejects.toThrow(
+      /BitLinear needs ternary weights\n +file: +\S*sotu-3m\S*, \S*sotu-3m\S*\n +expected: matrices of type TQ1_0/,
+    );
+  });
+
   it('refuses a scheme that there is not', async () => {
     await expect(command(evaluation(), { activations: ['int3'] })).rejects.toThrow(UsageError);
   });
@@ -137,6 +182,26 @@ describe('quantize eval', () => {
       evaluation: evaluation(),
       run: { input: model, base, seconds: 2 },
     });
+  });
+
+  it('writes a page, and nothing but a page, over nothing that is read', async () => {
+    const report = join(directory, 'page.html');
+    const found = evaluation({ weightBits: 4.5, activations: [], layers: [] });
+    const { fake } = await command(found, { base, report, quiet: true });
+    expect(readFileSync(report, 'utf8')).toContain(`<h1>m.gguf on eval.txt</h1>`);
+    expect(readFileSync(report, 'utf8')).toContain(`<pre>quantize eval ${model}</pre>`);
+    expect(fake.stdout()).toContain('KL divergence');
+    await command(found, { base, report, quiet: true }); // a report may be replaced
+    await expect(command(found, { report: join(directory, 'page.json') })).rejects.toThrow(
+      /not the name of a page\n.*JSON is printed by --json/,
+    );
+    const mine = join(directory, 'mine.html');
+    writeFileSync(mine, 'mine');
+    await expect(command(found, { report: mine })).rejects.toThrow(ReportPathError);
+    await command(found, { report: mine, force: true }, [join('fixtures', 'sotu-3m')]);
+    for (const read of [{ text: mine }, { base: mine }, { stats: mine }]) {
+      await expect(command(found, { ...read, report: mine, force: true })).rejects.toThrow(/same file/);
+    }
   });
 
   it('refuses what is not there', async () => {

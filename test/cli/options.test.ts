@@ -84,6 +84,8 @@ it('hands the pipeline its own options and nothing else', () => {
     rounding: 'nearest',
     damp: 0.02,
     eval: 'e.txt',
+    activations: ['none', 'dynamic', 'static:4', 'dynamic:8'],
+    stats: 's.json',
     threads: 2,
     report: ['r.json'],
     json: true,
@@ -104,6 +106,11 @@ it('hands the pipeline its own options and nothing else', () => {
     rounding: 'nearest',
     damp: 0.02,
     evalText: 'e.txt',
+    activations: [
+      { kind: 'dynamic', bits: 8, symmetric: true },
+      { kind: 'static', bits: 4, symmetric: true, range: 'mse' },
+    ],
+    stats: 's.json',
     threads: 2,
   });
 });

@@ -139,11 +139,17 @@ describe('a run that calibrates', () => {
     const made = {
       ...finished,
       tensors: finished.tensors.map((each) => ({ ...each, calibration: calibrated({ tokens: 100 }) })),
-      calibration: calibrationFacts(),
-      evaluation: evaluation(),
+      calibration: { ...calibrationFacts(), gemm: 'wasm-relaxed', withoutBlas: 'koffi is not installed' },
+      evaluation: evaluation({
+        weightBits: 4.5,
+        activations: [{ ...evaluation(), scheme: 'dynamic:8', bits: 8 }],
+      }),
     };
     const fake = fakeIo();
-    const flags = { method: 'gptq', calibrationTokens: 100, damp: 0.02, eval: 'e.txt', verbose: true };
+    const flags = {
+      ...{ method: 'gptq', calibrationTokens: 100, damp: 0.02, eval: 'e.txt', verbose: true },
+      activations: ['dynamic'],
+    };
     await quantizeCommand(model, flags, fake.io, {
       ...pipeline,
       quantize: async (options) => {
@@ -155,7 +161,10 @@ describe('a run that calibrates', () => {
     const lines = fake.lines();
     expect(lines).toContainEqual(expect.stringMatching(/^warning: 2 tensors saw fewer than 4 inputs/));
     expect(lines).toContainEqual(expect.stringMatching(/^eval +perplexity 12\.346/));
-    expect(lines).toContainEqual(expect.stringContaining('blas: libopenblas.so.0 matrix products'));
+    expect(calls[0].activations).toEqual([{ kind: 'dynamic', bits: 8, symmetric: true }]);
+    expect(lines).toContainEqual(expect.stringMatching(/^dynamic:8 +4\.5\/8 +12\.346/));
+    expect(lines).toContainEqual(expect.stringContaining('wasm-relaxed matrix products'));
+    expect(lines).toContain('       no BLAS: koffi is not installed');
   });
 });
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { reportCommand } from '../../src/cli/report.ts';
 import { dataTypes, type TypeName } from '../../src/core/types.ts';
-import { STATISTICS } from '../../src/read/activation-statistics.ts';
 import type { Report } from '../../src/report/report.ts';
+import { statisticsFile } from '../../src/write/activation-statistics.ts';
 import { bundledModel, hashOf, quantize, root } from '../support/cli.ts';
 import { parseHtml } from '../support/html.ts';
 import { imatrixBytes } from '../support/imatrix-writer.ts';
@@ -88,10 +88,14 @@ describe('a run with a page and JSON', () => {
       ...{ name, sums: new Float32Array(columnsOf(name)).fill(2), counts: [1] },
     }));
     writeFileSync(at('im.gguf'), imatrixBytes(entries));
+    const corpus = {
+      ...{ corpus: 'notes.txt', files: [{ path: 'notes.txt', bytes: 9 }], tokens: 2048, windows: 8 },
+      ...{ context: 256, sha256: 'ab12', seed: 3 },
+    };
     const groups = matrices.map((name) => ({
-      ...{ tensors: [name], expert: null, columns: columnsOf(name), inputs: 0, ranges: [] },
+      ...{ tensors: [name], expert: null, columns: columnsOf(name), inputs: 0, min: 0, max: 0, ranges: [] },
     }));
-    writeFileSync(at('stats.json'), JSON.stringify({ ...STATISTICS, groups }));
+    writeFileSync(at('stats.json'), statisticsFile({ corpus, percentile: 99.9, groups }));
     const { status, stderr } = await quantize([
       ...[bundledModel, '--quiet', '--type', 'Q4_0', '-o', at('im-Q4_0.gguf'), '--imatrix', at('im.gguf')],
       ...['--input-scales', at('stats.json'), '--report', at('im.json'), '--report', at('im.html')],
@@ -100,6 +104,7 @@ describe('a run with a page and JSON', () => {
     const made = report('im.json');
     const schema = JSON.parse(readFileSync(join(root, 'docs/report.schema.json'), 'utf8')) as Schema;
     expect(violations(made, schema)).toEqual([]);
+    expect(made.activationsFrom).toEqual({ corpus, percentile: 99.9 });
     const [model, ...beside] = made.hashes.inputs;
     expect(model).toMatchObject({ name: 'model.safetensors', sha256: null });
     expect(beside).toEqual(

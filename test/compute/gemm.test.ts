@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { BlasError, openBlas, usualBlas } from '../../src/compute/blas.ts';
 import { multiply, multiplyHere, type Product } from '../../src/compute/gemm.ts';
-import { type Gemm, openGemm, REPRODUCIBLE } from '../../src/compute/gemm-choice.ts';
+import { type Gemm, gemmFacts, openGemm, REPRODUCIBLE } from '../../src/compute/gemm-choice.ts';
 import { largestError } from '../../src/compute/self-test.ts';
 import * as module from '../../src/compute/tasks.ts';
 import { Team } from '../../src/compute/team.ts';
@@ -343,28 +343,43 @@ test('without koffi all but BLAS works', () => {
     const say = (kind) => {
       try { return openGemm(kind).name; } catch (error) { return error.message.split('\\n')[0]; }
     };
-    console.log(['auto', 'wasm', 'wasm-relaxed', 'blas'].map(say).join('; '));`;
+    console.log(['auto', 'wasm', 'wasm-relaxed', 'blas'].map(say).join('; '));
+    console.log(openGemm('auto').withoutBlas);`;
   const options = { cwd: folder, encoding: 'utf8' } as const;
   const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], options);
   const why = 'BLAS needs the package koffi, which is not installed';
-  expect(output).toContain(`wasm-relaxed; wasm; wasm-relaxed; ${why}`);
+  expect(output).toBe(`wasm-relaxed; wasm; wasm-relaxed; ${why}\n${why}\n`);
 });
 
-test('auto without BLAS takes the relaxed kernels; who asks for BLAS is told why it is not there', () => {
+/** Calls with another library as the usual one. */
+function withBlas(path: string, act: () => void): void {
   const before = process.env.QUANTIZE_BLAS;
-  process.env.QUANTIZE_BLAS = '/nowhere/libblas.so';
+  process.env.QUANTIZE_BLAS = path;
   try {
-    expect(openGemm('auto')).toMatchObject({ name: 'wasm-relaxed', blas: null });
-    const blas = () => openGemm('blas');
-    expect(blas).toThrow(BlasError);
-    expect(blas).toThrow(/cannot load the BLAS library\n {2}file: {5}\/nowhere\/libblas\.so/);
+    act();
   } finally {
     if (before === undefined) delete process.env.QUANTIZE_BLAS;
     else process.env.QUANTIZE_BLAS = before;
   }
+}
+
+test('auto without BLAS takes the relaxed kernels and says why; who asks for BLAS is told, too', () => {
+  withBlas('/nowhere/libblas.so', () => {
+    const auto = openGemm('auto');
+    expect(auto).toMatchObject({ name: 'wasm-relaxed', blas: null });
+    expect(auto.withoutBlas).toMatch(/^cannot load the BLAS library \(\/nowhere\/libblas\.so\): .*\S$/);
+    expect(gemmFacts(auto)).toEqual({ gemm: 'wasm-relaxed', withoutBlas: auto.withoutBlas });
+    expect(gemmFacts(openGemm('wasm'))).toEqual({ gemm: 'wasm' });
+    const blas = () => openGemm('blas');
+    expect(blas).toThrow(BlasError);
+    expect(blas).toThrow(/cannot load the BLAS library\n {2}file: {5}\/nowhere\/libblas\.so/);
+  });
 });
 
 test.runIf(process.platform === 'linux')('a library without the function is refused', () => {
+  withBlas('libc.so.6', () =>
+    expect(openGemm('auto').withoutBlas).toBe('the library has no cblas_sgemm (libc.so.6)'),
+  );
   expect(() => openGemm('blas:libc.so.6')).toThrow(/no cblas_sgemm\n {2}file: {5}libc\.so\.6/);
 });
 

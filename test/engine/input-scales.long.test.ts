@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { collectActivations } from '../../src/model-runs.ts';
-import { STATISTICS } from '../../src/read/activation-statistics.ts';
 import { readGguf } from '../../src/read/gguf.ts';
 import { buildReport } from '../../src/report/report.ts';
+import { statisticsFile } from '../../src/write/activation-statistics.ts';
 import { conversions } from '../support/conversions.ts';
 import { forwardModel, forwardTeam, logitsOf } from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
@@ -23,7 +23,7 @@ it.skipIf(engineDirectory === null).each(['dense', 'experts'])('input scales: %s
     () => {},
   );
   const inputScales = join(directory, 'stats.json');
-  writeFileSync(inputScales, JSON.stringify({ ...STATISTICS, ...statistics }));
+  writeFileSync(inputScales, statisticsFile(statistics));
   const convert = conversions(input);
   const without = (await convert({ type: 'Q8_0' })).path;
   const { path, result } = await convert({ type: 'Q8_0', inputScales });

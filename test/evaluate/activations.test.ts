@@ -10,7 +10,7 @@ import { type ActivationStatistics, activationsName, parseActivations } from '..
 import { UsageError } from '../../src/core/errors.ts';
 import { evaluate } from '../../src/evaluate/evaluate.ts';
 import { collectActivations, evaluate as evaluateModel } from '../../src/model-runs.ts';
-import { STATISTICS } from '../../src/read/activation-statistics.ts';
+import { statisticsFile } from '../../src/write/activation-statistics.ts';
 import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
@@ -122,7 +122,7 @@ describe('a model with quantized activations', () => {
 it('is run by the command over statistics from a file', async () => {
   const { path } = await convert({ type: 'Q4_K_M' });
   const stats = join(temporaryDirectory(), 'stats.json');
-  writeFileSync(stats, JSON.stringify({ ...STATISTICS, ...statistics }));
+  writeFileSync(stats, statisticsFile(statistics));
   const text = join(repository, 'fixtures/text/eval.txt');
   const found = await evaluateModel(
     {
@@ -141,12 +141,16 @@ it('is run by the command over statistics from a file', async () => {
   expect(found.activations!.map(({ scheme }) => scheme)).toEqual(schemes.map(activationsName));
   expect(found.weightBits).toBeCloseTo(5.1, 1);
   expect(found.layers).toHaveLength(29);
+  expect(found.activationsFrom).toEqual({
+    corpus: statistics.corpus,
+    percentile: statistics.percentile,
+  });
 });
 
 it('refuses statistics of other widths', async () => {
   const stats = join(temporaryDirectory(), 'other.json');
   const groups = statistics.groups.map((group, i) => (i === 1 ? { ...group, columns: 7 } : group));
-  writeFileSync(stats, JSON.stringify({ ...STATISTICS, ...statistics, groups }));
+  writeFileSync(stats, statisticsFile({ ...statistics, groups }));
   const text = join(repository, 'fixtures/text/eval.txt');
   const options = { input: sotu, text, context: 64, windows: 1, threads: 1, stats };
   await expect(evaluateModel({ ...options, activations: schemes })).rejects.toThrow(

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   buildReport,
+  collectActivations,
   collectImportance,
   evaluateModel,
   ggmlTypes,
@@ -11,6 +12,7 @@ import {
   planQuantization,
   QuantizeError,
   quantizeCheckpoint,
+  statisticsFile,
   UsageError,
 } from '../../src/index.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -58,6 +60,24 @@ describe('the library', () => {
     expect(base?.perplexity).toBeCloseTo(alone.perplexity, 3);
     expect(perplexity).not.toBeCloseTo(alone.perplexity, 1);
     expect(base?.divergence.mean).toBeGreaterThan(0.01);
+  });
+
+  it('collects ranges of inputs, which evaluation and the main job take from a file', async () => {
+    const { statistics, gemm, warnings } = await collectActivations({
+      input: model,
+      ...{ calibrationTokens: 128, context: 64, threads: 2, gemm: 'wasm', percentile: 99.5 },
+    });
+    expect([gemm, warnings]).toEqual(['wasm', []]);
+    expect(statistics).toMatchObject({ percentile: 99.5, corpus: { tokens: 128, windows: 2, context: 64 } });
+    const inputScales = join(directory, 'stats.json');
+    writeFileSync(inputScales, statisticsFile(statistics));
+    const { plan } = planQuantization({ input: model, type: 'Q8_0', inputScales });
+    expect(plan.tensors.filter(({ inputScale }) => inputScale).length).toBe(28);
+    const { activations } = await evaluateModel({
+      ...{ input: model, text: 'fixtures/text/eval.txt', context: 64, windows: 1, threads: 2 },
+      ...{ stats: inputScales, activations: [{ kind: 'static', bits: 8, symmetric: true, range: 'mse' }] },
+    });
+    expect(activations).toMatchObject([{ scheme: 'static:8:mse', bits: 8 }]);
   });
 
   it('throws what users can cause as QuantizeError, wrong options as UsageError', async () => {

@@ -62,6 +62,10 @@ describe('contradictions', () => {
     const options = { context: 64, memory: 1 << 30, gemm: 'wasm', evalText: text } as const;
     expect(() => plan(options)).not.toThrow();
     expect(() => plan({ ...options, seed: 1 })).toThrow(/--seed is about calibration/);
+    const activations = [{ kind: 'bitlinear' }] as const;
+    expect(() => plan({ activations })).toThrow(/--eval TEXT with --activations/);
+    expect(() => plan({ ...options, stats: text })).toThrow(/--activations static with --stats/);
+    expect(plan({ ...options, activations, stats: text }).inputs).toContain(text);
   });
 
   it('a text that is not there is named before anything is read', () => {

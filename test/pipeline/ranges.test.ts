@@ -265,6 +265,17 @@ describe('BitNet', () => {
         expect.fail(`weight ${i}: ${x} became ${decoded[i]}`);
     });
   });
+
+  it.each(['block', 'channel', 'tensor'])(
+    'binary, centred: equal weights keep their sign, a scale a %s',
+    async (granularity) => {
+      const rows = granularity === 'tensor' ? [0.5] : [0.5, -0.25, 0];
+      const values = Float32Array.from({ length: 256 * 240 }, (_, i) => rows[(i >> 8) % rows.length]);
+      const { decoded, metrics } = await run(values, 256, { method: 'binary', granularity, center: true });
+      expect([...new Set(decoded)].map((q) => q + 0)).toEqual(rows);
+      expect(metrics.mse).toBe(0);
+    },
+  );
 });
 
 it('a weight that is not finite is named, whatever chooses ranges', async () => {

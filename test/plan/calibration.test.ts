@@ -132,6 +132,8 @@ describe('statistics', () => {
       '2 tensors are coded without calibration, as their types follow none: blk.0.ffn_up.weight (MXFP4), ' +
         'blk.1.ffn_up.weight (MXFP4)',
     ]);
+    const more = assign(dense, 'Q4_K_M', { tensorTypes: [{ pattern: 'ffn_(up|gate)', type: 'MXFP4' }] });
+    expect(more.warnings).toEqual([expect.stringMatching(/^4 tensors .*\.weight \(MXFP4\) and 1 more$/)]);
     const all = assign(dense, 'Q4_K_M', { tensorTypes: [{ pattern: '.', type: 'F16' }] });
     expect(all.warnings).toEqual(['GPTQ rounds no tensor of this file']);
   });

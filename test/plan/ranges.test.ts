@@ -161,6 +161,10 @@ describe('warnings', () => {
     expect(rangeWarnings(method, ranges, tensors)).toEqual([
       expect.stringMatching(/^1 tensor is coded.*b \(Q6_K\)/),
     ]);
+    const many = ['b', 'c', 'd', 'e', 'f'].map((name) => typed(name, 'Q6_K'));
+    expect(rangeWarnings(method, ranges, many)).toEqual([
+      expect.stringMatching(/: b \(Q6_K\), c \(Q6_K\), d \(Q6_K\) and 2 more \(--pure/),
+    ]);
     const plain = resolveScheme({ type: 'Q4_0' });
     expect(rangeWarnings(plain.method, plain.ranges, tensors)).toEqual([]);
   });
@@ -175,6 +179,7 @@ describe('warnings', () => {
     [{ method: 'binary' }, 'Q1_0', 'binary'],
     [{ type: 'TQ1_0' }, 'TQ1_0', 'ternary'],
     [{ type: 'TQ2_0' }, 'TQ2_0', 'ternary'],
+    [{ type: 'Q2_0' }, 'Q2_0', 'ternary'], // ggml's coding of it has no other codes
     [{ type: 'Q1_0' }, 'Q1_0', 'binary'],
     [{ type: 'Q4_K_M' }, 'TQ2_0', 'ternary'], // --tensor-type
   ])('say what %o does to a model with tensors of %s', (options, type, what) => {
@@ -186,10 +191,14 @@ describe('warnings', () => {
   it('say nothing of such types where none is made, where GPTQ makes them, or where weights were stored so', () => {
     expect(ruined({ method: 'ternary' }, typed('a', 'Q4_0'), typed('c', 'F32'))).toEqual([]);
     expect(ruined({ method: 'gptq', type: 'TQ2_0' }, typed('a', 'TQ2_0'))).toEqual([]);
-    const again = typed('a', 'TQ2_0');
-    const source = { kind: 'stored', parts: [{ type: 'TQ1_0' }], rows: { kind: 'file' } };
-    const stored = { ...again, tensor: { ...again.tensor, source } } as unknown as TypedTensor;
-    expect(ruined({ type: 'TQ2_0' }, stored)).toEqual([]);
-    expect(ruined({ type: 'Q1_0' }, { ...stored, type: 'Q1_0' })).toHaveLength(1);
+    const from = (stored: string, type: TypedTensor['type']) => {
+      const source = { kind: 'stored', parts: [{ type: stored }], rows: { kind: 'file' } };
+      const again = typed('a', type);
+      return { ...again, tensor: { ...again.tensor, source } } as unknown as TypedTensor;
+    };
+    expect(ruined({ type: 'TQ2_0' }, from('TQ1_0', 'TQ2_0'))).toEqual([]);
+    expect(ruined({ type: 'Q2_0' }, from('TQ2_0', 'Q2_0'))).toEqual([]);
+    expect(ruined({ type: 'Q1_0' }, from('TQ1_0', 'Q1_0'))).toHaveLength(1);
+    expect(ruined({ type: 'TQ2_0' }, from('Q2_0', 'TQ2_0'))).toHaveLength(1); // it may hold a fourth level
   });
 });

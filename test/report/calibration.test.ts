@@ -10,7 +10,7 @@ import { calibrated, calibrationFacts, evaluation, plan, planned, result, sums }
 
 /** The report of a run that calibrates. */
 
-const names = ['blk.0.attn_q.weight', 'blk.0.ffn_down.weight', 'output.weight'];
+const names = ['blk.0.attn_q.weight', 'blk.0.ffn_down.weight', 'output.weight', 'a', 'b'];
 
 function report(facts: readonly (Partial<TensorCalibration> | null)[] = [{}, {}, {}]) {
   const tensors = facts.map((_, i) => planned({ name: names[i] }));
@@ -28,10 +28,11 @@ function report(facts: readonly (Partial<TensorCalibration> | null)[] = [{}, {},
 }
 
 describe('JSON', () => {
+  const schema = JSON.parse(
+    readFileSync(new URL('../../docs/report.schema.json', import.meta.url), 'utf8'),
+  ) as Schema;
+
   it('follows the schema, calibrated or not', () => {
-    const schema = JSON.parse(
-      readFileSync(new URL('../../docs/report.schema.json', import.meta.url), 'utf8'),
-    ) as Schema;
     const nothing = { nearest: null, importance: null, result: 0 };
     const odd = { condition: null, outputError: nothing, rounding: 'importance' } as const;
     for (const made of [report(), report([null, odd, {}])]) {
@@ -52,6 +53,13 @@ describe('JSON', () => {
     const { gemm: _gemm, ...facts } = calibrationFacts();
     expect(model.calibration).toEqual(facts);
     expect(buildReport(result([[planned(), sums(1024, 0.1)]])).run.gemm).toBeNull();
+    const without = buildReport({
+      ...result([[planned(), sums(1024, 0.1)]]),
+      calibration: { ...calibrationFacts(), gemm: 'wasm', withoutBlas: 'koffi is not installed' },
+    });
+    expect(without.run).toMatchObject({ gemm: 'wasm', withoutBlas: 'koffi is not installed' });
+    expect(without.model.calibration).toEqual(facts);
+    expect(violations(JSON.parse(JSON.stringify(without)), schema)).toEqual([]);
   });
 });
 
@@ -103,6 +111,11 @@ describe('warnings', () => {
       'the Hessian of 2 tensors could be factored only with more damping: blk.0.attn_q.weight ' +
         '(0.1 of the mean diagonal, raised 2 times), output.weight (0.03 of the mean diagonal, raised 1 time)',
     ]);
+  });
+
+  it('three tensors by name, and how many more', () => {
+    const [, warning] = report(Array.from({ length: 5 }, () => ({ deadChannels: 1 }))).warnings;
+    expect(warning).toMatch(/output\.weight \(1 of 256\) and 2 more$/);
   });
 });
 

@@ -2,12 +2,13 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { renderEvaluationPage } from '../../src/report/html/evaluation-page.ts';
 import { renderRunPage } from '../../src/report/html/run-page.ts';
 import { renderSideBySidePage } from '../../src/report/html/side-by-side-page.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { compareRuns } from '../../src/report/side-by-side.ts';
 import { Chromium, findChromium } from '../support/chromium.ts';
-import { rangedReport, wholeReport } from '../support/reports.ts';
+import { evaluatedModel, rangedReport, wholeReport } from '../support/reports.ts';
 import { planned, result, sums } from '../support/results.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -15,9 +16,23 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 const path = findChromium();
 const directory = temporaryDirectory();
+const facts = { command: ['eval', 'm.gguf', '--text', 'e.txt'], host: wholeReport(1).run.host };
 const pages = {
   run: renderRunPage(wholeReport(32)),
   'chosen ranges': renderRunPage(rangedReport(2)),
+  'an evaluation': renderEvaluationPage(
+    [evaluatedModel('models/m-Q4_K_M.gguf', 32, ['dynamic:8', 'static:8:mse', 'static:4:asymmetric:mse'])],
+    facts,
+  ),
+  'two evaluations': renderEvaluationPage(
+    [
+      evaluatedModel('m-Q8_0.gguf', 4, ['dynamic:8'], {
+        notApplied: [{ scheme: 'bitlinear', reason: 'no matrix has ternary weights' }],
+      }),
+      evaluatedModel('m-TQ2_0.gguf', 4, ['dynamic:8', 'bitlinear']),
+    ],
+    facts,
+  ),
   'side by side': renderSideBySidePage(
     compareRuns(
       [0.1, 0.2, 0.3].map((error, i) => ({

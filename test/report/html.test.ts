@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { LayerError } from '../../src/core/evaluation.ts';
+import { renderEvaluationPage } from '../../src/report/html/evaluation-page.ts';
 import { layerGrid } from '../../src/report/html/heat-map.ts';
 import { html } from '../../src/report/html/markup.ts';
 import { renderRunPage } from '../../src/report/html/run-page.ts';
@@ -6,7 +8,7 @@ import { scaleStyles } from '../../src/report/html/scale.ts';
 import { shellQuote } from '../../src/report/html/shell.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { parseHtml } from '../support/html.ts';
-import { bell, rangedReport, wholeReport } from '../support/reports.ts';
+import { bell, evaluatedModel, rangedReport, wholeReport } from '../support/reports.ts';
 import { planned, rangedSums, result, sums } from '../support/results.ts';
 
 const whole = renderRunPage(wholeReport(2));
@@ -21,6 +23,13 @@ const contents = (page: string, name: string): string[] =>
       .trim(),
   );
 
+const facts = { command: ['eval', 'm.gguf', "it's.txt"], host: wholeReport(1).run.host };
+const exact: LayerError = {
+  ...{ tensor: 'output.weight', layer: null, expert: null, type: 'F16', rows: 4, columns: 8, inputs: 9 },
+  ...{ weightsOnly: 0, activations: [{ scheme: 'dynamic:8', error: 0 }] },
+};
+const none = { base: null, activations: [], layers: [] };
+
 const pages: readonly (readonly [string, string])[] = [
   ['with everything', whole],
   ['of chosen ranges', ranged],
@@ -33,6 +42,20 @@ const pages: readonly (readonly [string, string])[] = [
     renderRunPage(buildReport(result([[planned({ type: 'F32', encoder: 'F32' }), sums(1024, 0)]]))),
   ],
   ['of no tensors', renderRunPage(buildReport(result([])))],
+  ['of an evaluation', renderEvaluationPage([evaluatedModel('m.gguf', 4, ['dynamic:8'])], facts)],
+  ['of one without a base', renderEvaluationPage([evaluatedModel('m.gguf', 1, [], none)], facts)],
+  [
+    'of several, of one layer, of exact weights and of no inputs',
+    renderEvaluationPage(
+      [
+        evaluatedModel('m<1>.gguf', 40, ['dynamic:8', 'static:8:asymmetric:mse', 'static:4:mse']),
+        evaluatedModel('a/m.gguf', 1, [], { notApplied: [{ scheme: 'bitlinear', reason: 'so <it> is' }] }),
+        evaluatedModel('b/m.gguf', 0, ['dynamic:8'], { layers: [exact, { ...exact, weightsOnly: null }] }),
+        evaluatedModel('c.gguf', 0, [], { layers: [{ ...exact, weightsOnly: null, activations: [] }] }),
+      ],
+      facts,
+    ),
+  ],
   [
     'of errors beyond measure',
     renderRunPage(buildReport(result([[planned(), { ...sums(1024, 0.5), sumX2: 0 }]]))),
@@ -213,6 +236,18 @@ describe('the page of a run', () => {
         'FP32 32.00 1.61 GiB 100.0 %',
         'INT8 8.00 413 MiB 25.0 %',
       ]),
+    );
+  });
+
+  it('says over which text ranges of activations were found, and which percentile', () => {
+    const [section] = /<h2>Activation ranges<.*?<\/section>/s.exec(whole)!;
+    expect(contents(section, 'dl')).toEqual([
+      'Text notes/ Tokens 2.05 k in 8 windows of 256 Percentile holds 99.99 % of the values',
+    ]);
+    expect(contents(whole, 'dd')).toContain('SHA-256 ab12');
+    const { activationsFrom: _, ...older } = wholeReport(1);
+    expect(renderRunPage(older)).toMatch(
+      /<h2>Activation ranges<\/h2>\n<p class="soft">[^<]*<\/p>\s*<details>/,
     );
   });
 

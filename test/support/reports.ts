@@ -1,3 +1,5 @@
+import type { ActivationSource } from '../../src/core/activations.ts';
+import type { EvaluatedModel, Evaluation, LayerError } from '../../src/core/evaluation.ts';
 import type { Histogram } from '../../src/core/histogram.ts';
 import type { PlannedTensor } from '../../src/core/plan.ts';
 import type { RunResult } from '../../src/core/result.ts';
@@ -81,10 +83,15 @@ export function wholeReport(layers: number, over: Partial<RunResult> = {}): Repo
           : { ...tensor, calibration: calibrated(), histogram: bell(tensor.sums.count, 100, i) },
       ),
       calibration: calibrationFacts(),
-      evaluation: evaluation(),
+      evaluation: evaluation({
+        weightBits: 4.5,
+        activations: [{ ...evaluation(), scheme: 'static:8:mse', bits: 8 }],
+        activationsFrom,
+      }),
       activations: [
         { tensor: 'blk.0.attn_q.weight', absmax: 12.5, percentile: 7.25, mse: 6.125, entropy: 5.0625 },
       ],
+      activationsFrom,
       ...over,
     },
     ['my model', '--method', 'gptq', '--report', "it's.html"],
@@ -115,4 +122,53 @@ export function rangedReport(layers: number): Report {
     plan: plan({ tensors: [embedding, ...tensors], fileType: 'Q8_0', method: 'absmax' }),
     tensors: made.tensors.map((each, i) => ({ ...each, histogram: bell(each.sums.count, 100, i) })),
   });
+}
+
+/** Where static ranges are from. */
+export const activationsFrom: ActivationSource = {
+  corpus: {
+    ...{ corpus: 'notes/', files: [{ path: 'notes/a.txt', bytes: 9 }], tokens: 2048, windows: 8 },
+    ...{ context: 256, sha256: 'ab12', seed: 0 },
+  },
+  percentile: 99.99,
+};
+
+/** An evaluation as of `quantize eval --layers`: each scheme worse than the one before, one matrix without inputs. */
+export function evaluatedModel(
+  input: string,
+  layers: number,
+  schemes: readonly string[],
+  over: Partial<Evaluation> = {},
+): EvaluatedModel {
+  const base = evaluation().base!;
+  const matrix = (tensor: string, layer: number | null, of: number): LayerError => ({
+    ...{ tensor, layer, expert: null, type: 'Q8_0', rows: 4096, columns: 4096, inputs: 2048 },
+    weightsOnly: 1e-5 * of,
+    activations: schemes.map((scheme, i) => ({ scheme, error: 1e-5 * of * 10 ** (i + 1) })),
+  });
+  const unseen = {
+    inputs: 0,
+    weightsOnly: null,
+    activations: schemes.map((scheme) => ({ scheme, error: null })),
+  };
+  return {
+    ...{ schema: 'gguf-quantize/eval', version: 1 },
+    evaluation: evaluation({
+      weightBits: 8.5,
+      activations: schemes.map((scheme, i) => ({
+        ...{ scheme, bits: 8, perplexity: 12.5 + i, standardError: 0.3 },
+        base: { ...base, divergence: { ...base.divergence, mean: 0.028 * (i + 1) } },
+      })),
+      activationsFrom,
+      layers: [
+        ...Array.from({ length: layers }, (_, layer) =>
+          kinds.map((kind, i) => matrix(`blk.${layer}.${kind}.weight`, layer, i + 1)),
+        ).flat(),
+        { ...matrix('blk.0.ffn_up_exps.weight', 0, 1), expert: 3, ...unseen },
+        matrix('output.weight', null, 1),
+      ],
+      ...over,
+    }),
+    run: { input, base: 'models/base', seconds: 12.5 },
+  };
 }

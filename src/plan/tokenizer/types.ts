@@ -1,4 +1,4 @@
-import { QuantizeError } from '../../core/errors.ts';
+import { listed, QuantizeError } from '../../core/errors.ts';
 
 /** Kinds of token in GGUF (`gguf.TokenType`). */
 export const tokenTypes = {
@@ -57,7 +57,7 @@ export function separateDuplicates(vocabulary: Vocabulary, warn: (sentence: stri
   if (renamed.length > 0) {
     warn(
       `${renamed.length} tokens have the text of an earlier one, which llama.cpp does not allow, and were renamed ` +
-        `[PAD...]: ids ${renamed.slice(0, 5).join(', ')}${renamed.length > 5 ? ', ...' : ''}`,
+        `[PAD...]: ids ${listed(renamed.map(String), 5)}`,
     );
   }
 }

@@ -53,9 +53,16 @@ function* constant(range: CodedRange): Search {
   return range;
 }
 
-/** BitNet's binary weights: scale mean|x|; the sign of x, or, centred, of x - mean(x), where 0 counts as -. */
-function signs({ center }: RangeSpec, grid: Grid, { count, sum, sumMagnitude }: Extent): CodedRange {
-  const offset = center ? nextFloat(Math.fround(sum / count)) : 0;
+/**
+ * BitNet's binary weights: scale mean|x|; the sign of x, or, centred, of x - mean(x), where 0 counts as -. Weights that are all
+ * equal have nothing but 0 about their mean, and keep the sign of x, with which they are whole.
+ */
+function signs(
+  { center }: RangeSpec,
+  grid: Grid,
+  { count, min, max, sum, sumMagnitude }: Extent,
+): CodedRange {
+  const offset = center && min < max ? nextFloat(Math.fround(sum / count)) : 0;
   return { scale: half(sumMagnitude / count), offset, lowest: grid.lowest, highest: grid.highest };
 }
 

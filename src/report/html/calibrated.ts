@@ -4,7 +4,7 @@ import { formatCount, formatError } from '../format.ts';
 import type { Report } from '../report.ts';
 import { html, type Markup } from './markup.ts';
 import { bar, facts as factList, folded, scrolling, table } from './page.ts';
-import { mono } from './tables.ts';
+import { mono, tokensOf } from './tables.ts';
 
 /** What the calibration was, and output errors of each tensor. */
 export function renderCalibrated({ model, tensors }: Report): Markup {
@@ -18,10 +18,7 @@ export function renderCalibrated({ model, tensors }: Report): Markup {
       ? null
       : factList([
           ['Text', calibration.corpus],
-          [
-            'Tokens',
-            `${formatCount(calibration.tokens)} in ${calibration.windows} windows of ${calibration.context}`,
-          ],
+          ['Tokens', tokensOf(calibration)],
           [
             'Codes',
             `${calibration.rounding ?? 'none'}${calibration.actOrder ? ', columns by falling diagonal' : ''}; damping ${calibration.damping}`,

@@ -92,9 +92,9 @@ ${others.length > 0 ? scrolling(`${look.caption}, tensors outside the layers`, r
 <ul class="legend" aria-label="legend">${look.legend.map(({ level, text }) => html`<li class="${colorClass(look.scale, level)}">${text}</li>`)}</ul></div>`;
 }
 
-/** A name that may go on in another line behind each underscore or dot. */
-const breakable = (name: string): readonly Markup[] =>
-  name.split(/(?<=[_.])/).map((part, i) => html`${i > 0 ? html`<wbr>` : null}${part}`);
+/** A name that may go on in another line behind each underscore, dot or colon. */
+export const breakable = (name: string): readonly Markup[] =>
+  name.split(/(?<=[_.:])/).map((part, i) => html`${i > 0 ? html`<wbr>` : null}${part}`);
 
 function errorLook(tensors: readonly ReportedTensor[]): Look {
   const known = tensors.flatMap(({ metrics }) => (metrics.sqnrDb === null ? [] : [metrics.sqnrDb]));

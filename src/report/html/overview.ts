@@ -55,7 +55,8 @@ ${
 </header>`;
 }
 
-function card(name: string, value: string, note: string | Markup): Markup {
+/** A figure that stands out, with its unit and what it is about. */
+export function card(name: string, value: string, note: string | Markup): Markup {
   const [number, ...unit] = value.split(' ');
   return html`<div class="card"><dt>${name}</dt><dd class="big">${number}${unit.length > 0 ? html` <small>${unit.join(' ')}</small>` : null}</dd><dd class="note">${note}</dd></div>`;
 }

@@ -7,13 +7,15 @@ import { renderHistograms } from './histogram.ts';
 import { html, type Markup } from './markup.ts';
 import { renderMemory, renderOverview, runName } from './overview.ts';
 import { facts, renderPage, section, table } from './page.ts';
+import { predictionsIntro, renderPredictions } from './predictions.ts';
 import { renderRangeSection } from './ranges.ts';
 import { shellQuote } from './shell.ts';
-import { mono, renderActivations, renderFallbackTable, renderWorst } from './tables.ts';
+import { factsOfRanges, mono, renderActivations, renderFallbackTable, renderWorst } from './tables.ts';
 
 /** The report of one run as a page. Pure. */
 export function renderRunPage(report: Report): string {
   const { model, tensors, fallbacks, notes, warnings, activations, run } = report;
+  const { evaluation } = model;
   const ranges = renderRangeSection(report);
   const drawn = tensors.some(({ histogram }) => histogram !== undefined);
   const sections = [
@@ -60,12 +62,26 @@ export function renderRunPage(report: Report): string {
           ),
         ]
       : []),
+    ...(evaluation?.activations
+      ? [
+          section(
+            'Quantized activations',
+            predictionsIntro(evaluation.base !== null),
+            html`${renderPredictions([{ name: model.fileType, evaluation }])}${
+              evaluation.activationsFrom
+                ? html`<h3>Ranges of static activations</h3>
+${factsOfRanges(evaluation.activationsFrom)}`
+                : null
+            }`,
+          ),
+        ]
+      : []),
     ...(activations
       ? [
           section(
             'Activation ranges',
             'Where the inputs of each tensor would be clipped.',
-            renderActivations(activations),
+            renderActivations(activations, report.activationsFrom),
           ),
         ]
       : []),
@@ -98,7 +114,7 @@ export function renderRunPage(report: Report): string {
 }
 
 /** Command, versions and hashes, and how the run went. */
-function renderReproduce({ run, hashes, model }: Report): Markup {
+function renderReproduce({ run, hashes, model, activationsFrom }: Report): Markup {
   const { host } = run;
   return html`${run.command === null ? null : html`<pre>${['quantize', ...run.command].map(shellQuote).join(' ')}</pre>`}
 ${facts([
@@ -115,6 +131,9 @@ ${facts([
   ['Plan', html`SHA-256 ${mono(hashes.planSha256)}`],
   ...(model.calibration
     ? [['Calibration tokens', html`SHA-256 ${mono(model.calibration.sha256)}`] as const]
+    : []),
+  ...(activationsFrom
+    ? [['Activation tokens', html`SHA-256 ${mono(activationsFrom.corpus.sha256)}`] as const]
     : []),
   ...(model.evaluation
     ? [

@@ -9,6 +9,7 @@ import {
 } from '../side-by-side.ts';
 import { html, type Markup } from './markup.ts';
 import { renderPage, scrolling, section } from './page.ts';
+import { logAxis, percentOf, scaleOf } from './plot.ts';
 
 /** Runs side by side as a page: size against quality, and a table. Pure. */
 export function renderSideBySidePage(comparison: Comparison, version: string): string {
@@ -29,26 +30,20 @@ ${section('Runs', null, renderRuns(comparison))}`;
 /** Runs by file size and, on a logarithmic scale, error. An error of 0 lies on the lowest line. */
 function renderPlot({ runs, measure }: Comparison): Markup {
   const sizes = runs.map(({ report }) => report.model.fileBytes);
-  const known = runs.map(({ error }) => error).filter((error) => error > 0 && Number.isFinite(error));
-  const [least, most] = known.length > 0 ? [Math.min(...known), Math.max(...known)] : [1e-3, 1];
   const x = scaleOf(Math.min(...sizes), Math.max(...sizes));
-  const y = scaleOf(Math.log(least), Math.log(most));
+  const y = logAxis(runs.map(({ error }) => error));
   const places = runs.map((run, i) => ({
     run,
     number: i + 1,
     left: x(run.report.model.fileBytes),
-    bottom: y(Math.log(Math.min(most, Math.max(least, run.error)))),
+    bottom: y.at(run.error),
   }));
   const front = places.filter(({ run }) => run.best);
-  const line = front.map(({ left, bottom }) => `${left} ${round(100 - bottom)}`).join('L');
-  // A line for each power of ten that lies between.
-  const decades = Array.from({ length: 20 }, (_, i) => 10 ** (i - 15)).filter(
-    (value) => value >= least && value <= most,
-  );
+  const line = front.map(({ left, bottom }) => `${left} ${percentOf(100 - bottom)}`).join('L');
   return html`<figure>
 <p class="soft">${measure}</p>
 <div class="plot" role="group" aria-label="File size against ${measure}; the table below has the figures">
-${decades.map((value) => html`<span class="grid" aria-hidden="true" style="bottom:${y(Math.log(value))}%"><span>${value.toExponential(0)}</span></span>`)}
+${y.lines}
 <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"><path class="front" d="M${line}"/></svg>
 ${places.map(
   ({ run, number, left, bottom }) =>
@@ -61,14 +56,6 @@ ${places.map(
 
 const describe = ({ name, report, error }: ComparedRun): string =>
   `${name}: ${report.model.fileType}, ${formatBytes(report.model.fileBytes)}, ${formatError(error)}`;
-
-/** Values to percent of the plot, with room at both ends; the middle where there is one value. */
-const scaleOf =
-  (low: number, high: number) =>
-  (value: number): number =>
-    high > low ? round(10 + (80 * (value - low)) / (high - low)) : 50;
-
-const round = (value: number): number => Math.round(100 * value) / 100;
 
 function renderRuns(comparison: Comparison): Markup {
   const { runs } = comparison;

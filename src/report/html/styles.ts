@@ -81,6 +81,9 @@ path.x{stroke:var(--line);stroke-width:1}
 .plot{position:relative;height:340px;margin:10px 0 6px;border-left:1px solid var(--soft);border-bottom:1px solid var(--soft)}
 .plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}
 .plot .front{fill:none;stroke:var(--good);stroke-width:2;vector-effect:non-scaling-stroke}
+.line{fill:none;stroke-width:2;stroke-linecap:round;stroke-linejoin:round;vector-effect:non-scaling-stroke}
+.hue0{stroke:var(--ink);stroke-width:4.5}.hue1{stroke:var(--after)}.hue2{stroke:var(--before)}.hue3{stroke:var(--good)}
+.dash1{stroke-dasharray:7 5}.dash2{stroke-dasharray:1 5}.dash3{stroke-dasharray:9 4 1 4}
 .grid{position:absolute;left:0;right:0;height:0;border-top:1px solid var(--line);font-size:.75rem;color:var(--soft)}
 .grid span{position:absolute;right:0;bottom:1px}
 .middle{margin:0 auto}
