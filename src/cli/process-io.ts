@@ -47,5 +47,5 @@ export function processIo(): { io: Io; interrupted: AbortSignal } {
 function collectGarbage(): void {
   if (process.memoryUsage().heapTotal < MUCH_HEAP) return;
   setFlagsFromString('--expose-gc'); // for contexts made from now on
-  (runInNewContext('gc') as () => void)();
+  (runInNewContext('globalThis.gc') as (() => void) | undefined)?.();
 }

@@ -35,9 +35,9 @@ export interface TeamOptions {
   /** How matrices are multiplied; else by the kernels whose results are the same everywhere. */
   readonly gemm?: Gemm;
   /**
-   * Has the thread of this number, from 1 on, started by startMember, wherever that is; unless told the thread that conducts
-   * starts it. While that one waits it hears no events: should a thread die then, it would wait for ever. So where it matters
-   * a thread with a free event loop starts them all, and ends the waiting one when it hears of a death.
+   * Starts each thread, of number 1 on, with its port by `startMember`; else the thread that conducts does. That one hears no
+   * events while it waits, so if a thread died, it would wait for ever. Where that matters a thread whose event loop is free
+   * starts them, and ends the waiting one when it hears of a death.
    */
   readonly startThread?: (port: MessagePort, thread: number) => void;
 }

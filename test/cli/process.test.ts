@@ -49,6 +49,23 @@ describe('bin/quantize.js', () => {
   });
 });
 
+it('collects garbage where there is much of it', () => {
+  const script = `
+    import { processIo } from './dist/cli/process-io.js';
+    const { io } = processIo();
+    const used = () => process.memoryUsage().heapUsed / 1e6;
+    let texts = Array.from({ length: 400_000 }, (_, i) => 'a token of some length ' + i);
+    const before = used();
+    texts = null;
+    io.collectGarbage();
+    console.log(JSON.stringify([before, used()]));`;
+  const [before, after] = JSON.parse(
+    execFileSync(process.execPath, ['--input-type=module', '-e', script], { cwd: root, encoding: 'utf8' }),
+  ) as [number, number];
+  expect(before).toBeGreaterThan(25);
+  expect(after).toBeLessThan(before / 2);
+});
+
 describe('signals', () => {
   const script = `
     import { processIo } from './dist/cli/process-io.js';

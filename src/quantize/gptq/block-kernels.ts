@@ -9,7 +9,7 @@
  * scale * l + offset. Levels are the integers low..high, or, where `table` is not 0, the 16 ascending values at that
  * address; behind them (from 64 bytes on) lie the 15 midpoints between neighbours, and (from 128 on) the 15 differences.
  *
- * Eight candidates are judged at a time. Their scales come first in `candidates`, then their offsets; what is computed of a
+ * No number is NaN. Candidates are judged eight at a time (gptqTry: or four). Their scales come first in `candidates`, then their offsets; what is computed of a
  * column lies side by side, eight float32.
  */
 export interface BlockKernels {
@@ -45,12 +45,12 @@ export interface BlockKernels {
     out: number,
   ): void;
   /**
-   * Scales and offsets for plain rounding: the level l of a column is the nearest to (t - least) * inverse, least being the least
-   * target (with offsets of kind 1 at most 0) or, without offsets, 0. The inverses are the `multiples`, `count` float64 (a multiple of 8) over the
-   * range of the targets, or without offsets over the one of largest magnitude, without its sign where levels are even about 0.
-   * For each set of levels least squares under `weights` (in float64) gives scale and offset. Offsets are of kind 0: none, 1:
-   * never positive, 2: any. Writes the best candidates, those of least weighted error first, and returns how many there are,
-   * 8 at most: 0 where all targets are 0 or one is infinite. scratch: 192 bytes.
+   * The best scales and offsets for plain rounding under `weights`. An inverse scale gives each column the level nearest to
+   * (t - least) * inverse, and those levels give scale and offset by least squares (in float64). Inverse scales are the `count`
+   * float64 (a multiple of 8) at `multiples`, over the range of the targets. Offsets are of kind 0: none, 1: never positive,
+   * 2: any. `least` is the least target, with kind 1 at most 0; without offsets it is 0, and the range is the target of largest
+   * magnitude, without its sign where levels are even about 0. Writes the candidates, least weighted error first, and returns
+   * how many, 8 at most; 0 where all targets are 0, one is infinite, or no levels have weight. scratch: 192 bytes.
    */
   gptqScan(
     width: number,

@@ -125,6 +125,31 @@ describe.each([16, 32, 64, 256])('%i columns', (width) => {
     });
   });
 
+  test.each(grids)('finds no candidate, or one, for targets that are all alike ($type)', (grid) => {
+    const { low, high } = grid;
+    const found = (offsets: number, ...targets: number[]) => {
+      const answers = sides.map(({ kernels, buffer }) => {
+        const x = new Float32Array(buffer, X, width);
+        x.set(Array.from(x, (_, j) => targets[j % targets.length]));
+        new Float32Array(buffer, W, width).fill(1);
+        new Float64Array(buffer, MULTIPLES, multiples.length).set(multiples);
+        const table = writeTable(buffer, TABLE, grid);
+        const count = kernels.gptqScan(width, X, W, MULTIPLES, 40, offsets, low, high, table, S, OUT);
+        const out = new Float32Array(buffer, OUT, 16);
+        return Array.from({ length: count }, (_, i) => [out[i], out[8 + i]]);
+      });
+      expect(answers[0]).toEqual(answers[1]);
+      return answers[0];
+    };
+    for (const offsets of [0, 1, 2]) {
+      expect(found(offsets, 0)).toEqual([]);
+      expect(found(offsets, 1, Number.NEGATIVE_INFINITY)).toEqual([]);
+    }
+    expect(found(1, -0.5)).not.toEqual([]);
+    expect(found(2, 0.5)).toEqual([[0, 0.5]]);
+    expect(found(0, 0.5)).not.toEqual([]);
+  });
+
   test.each(grids)('codes onto $type', (grid) => {
     const { low, high } = grid;
     const stride = 4 * width;
