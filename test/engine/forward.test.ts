@@ -13,6 +13,7 @@ import { forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/for
 import { type GgufTensorToWrite, ggufBytes } from '../support/gguf-writer.ts';
 import { goldenModels } from '../support/golden.ts';
 import { gaussian } from '../support/random.ts';
+import { evalText } from '../support/short-text.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 import { engineDirectory } from './ggml.ts';
 import { collectImportance as engineImportance } from './imatrix.ts';
@@ -123,9 +124,9 @@ describe.skipIf(engineDirectory === null)('the forward pass, against llama.cpp',
   );
 
   describe('on text', () => {
-    const text = readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8');
     const count = 4;
     const context = 256;
+    const text = evalText(count * context);
     const windowsOf = (tokens: Int32Array) =>
       Array.from({ length: count }, (_, w) => tokens.slice(w * context, (w + 1) * context));
     const options = { stateBytes: 1 << 28, scratchDirectory: tmpdir() };

@@ -28,7 +28,7 @@ beforeAll(() => {
 });
 
 async function run(input: string, options: Partial<QuantizeOptions>) {
-  const result = await quantize({ input, output, force: true, threads: 2, ...options });
+  const result = await quantize({ input, output, force: true, threads: 1, ...options });
   return { ...readOutput(output), report: buildReport(result) };
 }
 
