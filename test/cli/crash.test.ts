@@ -8,7 +8,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 async function crash(way: string, node: readonly string[] = []) {
   const output = join(temporaryDirectory(), 'm.gguf');
-  const options = ['--type', 'Q8_0', '--threads', '3', '--chunk-size', '32768', '--quiet'];
+  const options = ['--type', 'Q8_0', '--threads', '2', '--chunk-size', '32768', '--quiet'];
   const run = start([bundledModel, ...options, '-o', output], {
     node: ['--import', `${root}/test/support/crash.js`, ...node],
     env: { ...process.env, NO_COLOR: '1', CRASH: way },
