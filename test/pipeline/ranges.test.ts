@@ -69,9 +69,9 @@ const schemes = [
 ] as const;
 
 describe.each(schemes)('$method, $bits bits', (scheme) => {
-  const [rowCount, width] = [20, 1792]; // two chunks, the first of which ends within a row
+  const [rowCount, width] = [40, 1280]; // two chunks, the first of which ends within a row
   const values = distributions['heavy tails'](rowCount * width, 5).map(
-    (x, i) => x * (1 + Math.floor(i / width) / 4),
+    (x, i) => x * (1 + Math.floor(i / width) / 8),
   );
 
   const made = new Map<string, ReturnType<typeof run>>();
