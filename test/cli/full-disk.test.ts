@@ -62,12 +62,12 @@ describe.runIf(canMount)('a full disk (needs the right to mount)', () => {
   });
 
   it('that fills up on the way ends the run, keeps what is done, and the next run succeeds', async () => {
-    const disk = smallDisk(23);
+    const disk = smallDisk(10);
     const output = join(disk, 'm.gguf');
     const run = start([model, ...slowly, '--quiet', '-o', output]);
     await until(() => readdirSync(disk).includes('m.gguf.partial'), 'the output');
     const junk = join(disk, 'junk');
-    expect(() => writeFileSync(junk, Buffer.alloc(24 << 20))).toThrow('ENOSPC');
+    expect(() => writeFileSync(junk, Buffer.alloc(11 << 20))).toThrow('ENOSPC');
     const { status, stderr } = await run.ended;
     expect(stderr).toContain(
       `error: the disk filled up\n  file:     ${output}.partial\n  got:      ENOSPC: no space left`,

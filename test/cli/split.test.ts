@@ -23,7 +23,7 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true }));
 
 const at = (name: string) => join(directory, name);
-const job = ['fixtures/sotu-3m', '--type', 'Q4_K_M', '--quiet'];
+const job = ['fixtures/sotu-3m', '--type', 'Q4_K_M', '--quiet', '--threads', '1'];
 const parts = (stem: string, count: number) =>
   Array.from({ length: count }, (_, i) => at(`${stem}-0000${i + 1}-of-0000${count}.gguf`));
 
@@ -122,7 +122,7 @@ describe('--split K/N', () => {
       const ended = await Promise.all(
         [1, 2, 3].map((part) => {
           const places = ['-o', at(`${stem}.gguf`), '--report', at(`report-${stem}-${part}.json`)];
-          return quantize([...argv, '--split', `${part}/3`, '--threads', '1', ...places]);
+          return quantize([...argv, '--split', `${part}/3`, ...places]);
         }),
       );
       expect(ended.map(({ status, stderr }) => [status, stderr])).toEqual([1, 2, 3].map(() => [0, '']));
@@ -136,7 +136,13 @@ describe('--split K/N', () => {
         readGguf(path).tensors.reduce((sum, { byteLength }) => sum + 32 * Math.ceil(byteLength / 32), 0),
       );
       const single = at(`single-${type}.gguf`);
-      await quantizeHere({ input: job[0], type, splitMaxSize: Math.max(...sizes), output: single });
+      await quantizeHere({
+        input: job[0],
+        type,
+        splitMaxSize: Math.max(...sizes),
+        threads: 1,
+        output: single,
+      });
       expect(outputsOf(single)).toEqual(outputsOf(at(`${stem}.gguf`)));
 
       const reports = [1, 2, 3].map((part) => reportOf(at(`report-${stem}-${part}.json`)));
@@ -153,8 +159,9 @@ describe('--split K/N', () => {
   );
 
   it('makes parts of every kind of tensor', async () => {
-    const argv = ['fixtures/sotu-3m', '--method', 'zero-point', '--bits', '8', '--quiet'];
-    expect((await quantize([...argv, '-o', at('zp.gguf')])).status).toBe(0);
+    const method = { method: 'zero-point', bits: 8 } as const;
+    await quantizeHere({ input: job[0], ...method, threads: 1, output: at('zp.gguf') });
+    const argv = [job[0], '--method', 'zero-point', '--bits', '8', '--threads', '1', '--quiet'];
     for (const part of [1, 2]) {
       expect((await quantize([...argv, '--split', `${part}/2`, '-o', at('zp-parts.gguf')])).status).toBe(0);
     }

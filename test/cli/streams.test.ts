@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { quantize as quantizeHere } from '../../src/pipeline.ts';
 import type { Report } from '../../src/report/report.ts';
 import {
   bundledModel,
@@ -24,13 +25,13 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 /** Output that is no regular file: the same bytes, in order, through every kind of reader. */
 
-const { directory, model } = generatedCheckpoint();
+const { directory, model } = generatedCheckpoint(3);
 const expected = join(directory, 'q4.gguf');
 const small = ['--quiet', '--type', 'Q4_K_M', '--chunk-size', '32768', '--threads', '3'];
 const q4 = [bundledModel, ...small];
 let expectedHash: string;
 beforeAll(async () => {
-  execFileSync(process.execPath, ['bin/quantize.js', bundledModel, ...small, '-o', expected], { cwd: root });
+  await quantizeHere({ input: bundledModel, type: 'Q4_K_M', output: expected, threads: 1 });
   expectedHash = hashOf(expected);
 });
 
@@ -50,15 +51,15 @@ function expectFailure({ status, stderr }: Ended, message: RegExp): void {
 
 describe('standard output', () => {
   it.each([
-    ['a mixture', ['--type', 'Q4_K_M']],
-    ['floats', ['--type', 'F32']],
-    ['codes with tensors of scales', ['--method', 'zero-point', '--bits', '8']],
-    ['ternary', ['--method', 'ternary']],
+    ['a mixture', { type: 'Q4_K_M' }],
+    ['floats', { type: 'F32' }],
+    ['codes with tensors of scales', { method: 'zero-point', bits: 8 }],
+    ['ternary', { method: 'ternary' }],
   ])('gets byte for byte what a file would: %s', async (_name, options) => {
     const file = join(temporaryDirectory(), 'm.gguf');
-    const argv = [bundledModel, ...options, '--chunk-size', '32768', '--threads', '3', '-o'];
-    expect((await quantize([...argv, file, '--quiet'])).status).toBe(0);
-    const run = start([...argv, '-']);
+    await quantizeHere({ ...options, input: bundledModel, output: file, threads: 1 });
+    const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+    const run = start([bundledModel, ...flags, '--chunk-size', '32768', '--threads', '3', '-o', '-']);
     expect(await hashOfStream(run.child.stdout as Readable)).toBe(hashOf(file));
     const { status, stderr } = await run.ended;
     expect(status).toBe(0);

@@ -1,14 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Activations } from '../../src/calibrate/forward/activations.ts';
 import type { Team } from '../../src/compute/team.ts';
 import { parseActivations } from '../../src/core/activations.ts';
 import { evaluate } from '../../src/evaluate/evaluate.ts';
-import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { forwardModel, forwardTeam, logitsOf } from '../support/forward.ts';
+import { evalText } from '../support/short-text.ts';
 import { engineDirectory } from './ggml.ts';
 import { Llama } from './llama.ts';
 
@@ -30,7 +28,7 @@ export function describeActivations(types: {
   readonly perplexity: readonly string[];
 }): void {
   describe.skipIf(engineDirectory === null)('dynamic-block, against llama.cpp', () => {
-    const text = readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8');
+    const text = evalText(2560);
     const scheme = parseActivations('dynamic-block');
     const convert = conversions(sotu);
     let team: Team;

@@ -1,13 +1,13 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { readImatrix } from '../../src/read/imatrix.ts';
-import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { dataOf } from '../support/gguf-runs.ts';
 import { imatrixBytes } from '../support/imatrix-writer.ts';
 import { mixtral, tinyMixtral } from '../support/mixtral.ts';
+import { evalText } from '../support/short-text.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
 import { engineDirectory } from './ggml.ts';
 import { collectedEntries, collectImportance } from './imatrix.ts';
@@ -15,7 +15,7 @@ import { Llama } from './llama.ts';
 
 /** The yardstick itself: what llama.cpp says of inputs that can be known without running it. */
 
-const text = readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8').slice(0, 10_000);
+const text = evalText(1000);
 const EPSILON = 1e-5; // of the normalisation, in both models
 
 function tokensOf(path: string): Int32Array {

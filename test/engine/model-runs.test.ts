@@ -5,9 +5,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Evaluation } from '../../src/core/evaluation.ts';
 import { quantize } from '../../src/pipeline.ts';
 import { readImatrix } from '../../src/read/imatrix.ts';
-import { repository } from '../support/checkpoints.ts';
 import { root } from '../support/cli.ts';
 import { conversions, sotu } from '../support/conversions.ts';
+import { evalText } from '../support/short-text.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { engineDirectory } from './ggml.ts';
 import { collectImportance } from './imatrix.ts';
@@ -27,15 +27,15 @@ describe.skipIf(engineDirectory === null)('commands that run a model', () => {
       cwd: root,
       encoding: 'utf8',
     });
+  const words = evalText(750);
   const text = at('text.txt');
   let whole: string;
   let tokens: Int32Array;
   beforeAll(async () => {
-    const eighth = readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8').slice(0, 16_000);
-    writeFileSync(text, eighth);
+    writeFileSync(text, words);
     whole = (await convert({ type: 'F32' })).path;
     const llama = Llama.load(whole);
-    tokens = llama.tokenize(eighth);
+    tokens = llama.tokenize(words);
     llama.free();
   });
 

@@ -1,3 +1,3 @@
 import { describeTokenIds } from './tokenizer.ts';
 
-describeTokenIds(200_000);
+describeTokenIds(50_000);

@@ -11,11 +11,11 @@ import { UsageError } from '../../src/core/errors.ts';
 import { evaluate } from '../../src/evaluate/evaluate.ts';
 import { collectActivations, evaluate as evaluateModel } from '../../src/model-runs.ts';
 import { statisticsFile } from '../../src/write/activation-statistics.ts';
-import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { forwardModel, forwardPass, forwardTeam, logitsOf } from '../support/forward.ts';
 import { tinyMixtral } from '../support/mixtral.ts';
 import { uniform } from '../support/random.ts';
+import { shortText } from '../support/short-text.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const random = uniform(3);
@@ -123,7 +123,7 @@ it('is run by the command over statistics from a file', async () => {
   const { path } = await convert({ type: 'Q4_K_M' });
   const stats = join(temporaryDirectory(), 'stats.json');
   writeFileSync(stats, statisticsFile(statistics));
-  const text = join(repository, 'fixtures/text/eval.txt');
+  const text = shortText(temporaryDirectory(), 192);
   const found = await evaluateModel(
     {
       input: path,
@@ -151,7 +151,7 @@ it('refuses statistics of other widths', async () => {
   const stats = join(temporaryDirectory(), 'other.json');
   const groups = statistics.groups.map((group, i) => (i === 1 ? { ...group, columns: 7 } : group));
   writeFileSync(stats, statisticsFile({ ...statistics, groups }));
-  const text = join(repository, 'fixtures/text/eval.txt');
+  const text = shortText(temporaryDirectory(), 64);
   const options = { input: sotu, text, context: 64, windows: 1, threads: 1, stats };
   await expect(evaluateModel({ ...options, activations: schemes })).rejects.toThrow(
     /other\.json\n +tensor: +blk\.0\.attn_output\.weight\n +expected: inputs of 256 values\n +got: +inputs of 7 values/,

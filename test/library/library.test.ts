@@ -15,6 +15,7 @@ import {
   statisticsFile,
   UsageError,
 } from '../../src/index.ts';
+import { shortText } from '../support/short-text.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const model = 'fixtures/sotu-3m';
@@ -25,7 +26,7 @@ describe('the library', () => {
     const output = join(directory, 'm.gguf');
     const seen: string[] = [];
     const result = await quantizeCheckpoint(
-      { input: model, output, type: 'Q4_K_M', threads: 2 },
+      { input: model, output, type: 'Q4_K_M', threads: 1 },
       ({ kind }) => seen.push(kind),
     );
     expect(readFileSync(output).length).toBe(result.fileBytes);
@@ -52,7 +53,7 @@ describe('the library', () => {
   it('evaluates a model, against another form of it', async () => {
     const input = join(directory, 'q2.gguf');
     await quantizeCheckpoint({ input: model, output: input, type: 'Q2_K', threads: 1 });
-    const common = { text: 'fixtures/text/eval.txt', context: 128, windows: 2, threads: 1 };
+    const common = { text: shortText(directory, 256), context: 128, windows: 2, threads: 1 };
     const alone = await evaluateModel({ ...common, input: model });
     const { tokens, perplexity, base } = await evaluateModel({ ...common, input, base: model });
     expect(alone.base).toBe(null);

@@ -4,11 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { toBfloat16, toFloat16 } from '../../src/core/float.ts';
 import { elementsOf, type TypeName } from '../../src/core/types.ts';
 import { planQuantization, quantize } from '../../src/pipeline.ts';
-import { mixtures } from '../../src/plan/mixtures.ts';
 import { openCheckpoint } from '../../src/read/checkpoint.ts';
 import { OutputExistsError } from '../../src/write/errors.ts';
 import { engineDirectory, loadGgml } from '../engine/ggml.ts';
 import { repository } from '../support/checkpoints.ts';
+import { describeDecoding, floats } from '../support/gguf-inputs.ts';
 import { dataOf, GgufRuns } from '../support/gguf-runs.ts';
 import { floatTensor, writeSafetensors } from '../support/safetensors-writer.ts';
 import { put, temporaryDirectory } from '../support/temporary.ts';
@@ -17,18 +17,16 @@ import { put, temporaryDirectory } from '../support/temporary.ts';
 
 const runs = new GgufRuns(temporaryDirectory());
 const bundled = 'fixtures/sotu-3m';
-const floats = ['F32', 'F16', 'BF16'] as const;
 
-describe.skipIf(engineDirectory === null)('to GGUF: as llama-quantize --allow-requantize', () => {
-  const pairs = ['Q8_0', 'Q4_K_M', 'Q2_K', 'TQ1_0', 'IQ4_XS'].flatMap((from) =>
-    floats.map((to) => [from, to] as const),
-  );
-  it.each([...pairs, ['F16', 'F32'], ['BF16', 'F16']] as const)('%s to %s', async (from, to) => {
-    const input = await runs.converted(bundled, from);
-    const ftype = mixtures[to].fileType!;
-    await runs.expectSame(input, { type: to, decode: true }, { ftype, allowRequantize: true });
-  });
-});
+// Of every coding to float32, and of one to all floats; all pairs are in the long tests.
+describeDecoding(runs, [
+  ...floats.map((to) => ['Q8_0', to] as const),
+  ...(['Q4_K_M', 'Q2_K', 'TQ1_0', 'IQ4_XS'] as const).map((from) => [from, 'F32'] as const),
+  ...([
+    ['F16', 'F32'],
+    ['BF16', 'F16'],
+  ] as const),
+]);
 
 describe('to GGUF', () => {
   it('decodes what llama-quantize would leave quantized, and F32 means all of it', async () => {

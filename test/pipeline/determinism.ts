@@ -38,9 +38,9 @@ const allSchemes: readonly Partial<QuantizeOptions>[] = [
 type Settings = readonly Partial<QuantizeOptions>[];
 
 /** The same input and options give the same file and the same report, whatever machine and settings they meet. */
-export const describeDeterminism = (settings: Settings, schemes = allSchemes): void =>
+export const describeDeterminism = (settings: Settings, schemes = allSchemes, model = sotu): void =>
   describe.each(schemes.map((scheme) => [JSON.stringify(scheme), scheme] as const))('%s', (_name, scheme) => {
-    const convert = conversions(sotu);
+    const convert = conversions(model);
     const outcome = async (options: Partial<QuantizeOptions>) => {
       const { path, result } = await convert({ ...scheme, ...options, histograms: true });
       const { run, ...report } = buildReport(result);

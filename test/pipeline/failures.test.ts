@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join, relative } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type QuantizeError, UsageError } from '../../src/core/errors.ts';
 import {
   InputChangedError,
@@ -21,83 +21,29 @@ import {
 import { InterruptedError } from '../../src/failures.ts';
 import { type PipelineEvent, type QuantizeOptions, quantize } from '../../src/pipeline.ts';
 import { OutputIsInputError, OutputPathError } from '../../src/write/errors.ts';
+import {
+  COLUMN,
+  describeNotFinite,
+  directory,
+  doubles,
+  failure,
+  little,
+  output,
+  planted,
+  ROW,
+  ROWS,
+  ramp,
+  WIDTH,
+} from '../support/bad-weights.ts';
 import { bundledModel, hashOf } from '../support/cli.ts';
-import { floatTensor, safetensorsBytes, type TensorToWrite } from '../support/safetensors-writer.ts';
-import { put, temporaryDirectory } from '../support/temporary.ts';
+import { floatTensor, safetensorsBytes } from '../support/safetensors-writer.ts';
+import { put } from '../support/temporary.ts';
 
 /** Weights that cannot be coded, inputs that change, runs that are aborted: each its own error, with names. */
 
-let directory: string;
-let output: string;
-beforeAll(() => {
-  directory = temporaryDirectory();
-  output = join(directory, 'm.gguf');
-});
-
-const ROWS = 8;
-const WIDTH = 512;
-/** Row and column of the weight that is wrong, and its place in the tensor. */
-const [ROW, COLUMN] = [5, 300];
-const AT = ROW * WIDTH + COLUMN;
-
-const ramp = (): Float32Array => Float32Array.from({ length: ROWS * WIDTH }, (_, i) => ((i % 37) - 18) / 100);
-
-/** A file of a good tensor and one with a value of `dtype` planted as these bytes. */
-function planted(dtype: string, bytesPerValue: number, value: Uint8Array): string {
-  const data = new Uint8Array(ROWS * WIDTH * bytesPerValue); // zeros
-  data.set(value, AT * bytesPerValue);
-  const bad: TensorToWrite = { name: 'layer.weight', dtype, shape: [ROWS, WIDTH], data };
-  const good = floatTensor('a.weight', 'F32', [ROWS, WIDTH], ramp());
-  return put(directory, `${dtype}.safetensors`, safetensorsBytes([good, bad]));
-}
-const little = (array: { buffer: ArrayBufferLike }) => new Uint8Array(array.buffer);
-
-const failure = async (options: Partial<QuantizeOptions> & { input: string }): Promise<QuantizeError> => {
-  rmSync(output, { force: true });
-  const error = await quantize({ output, threads: 1, ...options }).then(
-    () => new Error('the run succeeded'),
-    (reason) => reason,
-  );
-  expect(readdirSync(directory)).not.toContain('m.gguf');
-  return error;
-};
+describeNotFinite(false);
 
 describe('a weight that is not finite', () => {
-  const doubles = (value: number) => little(Float64Array.of(value));
-  const floats = (value: number) => little(Float32Array.of(value));
-  const halves = (bits: number) => little(Uint16Array.of(bits));
-  it.each([
-    ['F32', 4, 'NaN', floats(Number.NaN)],
-    ['F32', 4, 'Infinity', floats(Number.POSITIVE_INFINITY)],
-    ['F32', 4, '-Infinity', floats(Number.NEGATIVE_INFINITY)],
-    ['BF16', 2, 'NaN', halves(0x7fc0)],
-    ['BF16', 2, '-Infinity', halves(0xff80)],
-    ['F16', 2, 'NaN', halves(0x7e00)],
-    ['F16', 2, 'Infinity', halves(0x7c00)],
-    ['F8_E4M3', 1, 'NaN', Uint8Array.of(0x7f)],
-    ['F8_E5M2', 1, 'NaN', Uint8Array.of(0x7e)],
-    ['F8_E5M2', 1, '-Infinity', Uint8Array.of(0xfc)],
-    ['F64', 8, 'NaN', doubles(Number.NaN)],
-    ['F64', 8, 'Infinity', doubles(Number.POSITIVE_INFINITY)],
-  ] as const)('%s (%i bytes): %s', async (dtype, width, value, bytes) => {
-    const input = planted(dtype, width, bytes);
-    for (const options of [
-      { type: 'Q4_K_M' },
-      { type: 'Q8_0', kernels: 'scalar' as const },
-      { type: 'F32' },
-      { method: 'zero-point', bits: 8 },
-    ]) {
-      const error = await failure({ input, ...options });
-      expect(error).toBeInstanceOf(NotFiniteWeightError);
-      expect(error.exitCode).toBe(1);
-      expect(error.details).toMatchObject({
-        file: input,
-        tensor: 'layer.weight',
-        got: `${value} at row ${ROW}, column ${COLUMN}`,
-      });
-    }
-  });
-
   it('is looked for in tensors that are only copied', async () => {
     const vector = floatTensor('bias', 'F32', [4], [1, 2, Number.NaN, 4]);
     const input = put(directory, 'bias.safetensors', safetensorsBytes([vector]));

@@ -38,11 +38,8 @@ import { put } from '../support/temporary.ts';
 
 /** One of each kind of coding; all mixtures are in importance.long.test.ts. */
 const judged: Readonly<Record<ModelName, readonly MixtureName[]>> = {
-  'sotu-3m': [
-    ...(['Q4_0', 'TQ2_0', 'Q2_K_S', 'Q4_K_M', 'Q6_K'] as const),
-    // The other codebooks are in the long tests: ggml sorts for seconds before it begins.
-    ...(['IQ3_M', 'IQ4_XS'] as const),
-  ],
+  // Codebooks, before which ggml sorts for a second, are in test/quantize/weighted.test.ts.
+  'sotu-3m': ['Q4_0', 'TQ2_0', 'Q2_K_S', 'Q4_K_M', 'Q6_K'],
   // Where experts and rows that are no super-blocks make a difference.
   'tiny mixtral': ['Q4_1', 'Q5_0', 'Q2_K', 'Q4_K_M', 'IQ4_XS'],
 };
@@ -69,8 +66,8 @@ describe.skipIf(engineDirectory === null)('what llama-quantize does with entries
   it('a .dat file', async () => {
     const entries = collect(models['sotu-3m']).map(({ name, sums }) => ({ name, calls: 12, values: sums }));
     const imatrix = put(directory, 'm.dat', legacyImatrixBytes(entries, { chunks: 12, dataset: 'wiki' }));
-    const { file } = await ours('sotu-3m', { type: 'Q4_K_M', imatrix });
-    expect(file.equals(await engine('sotu-3m', 'Q4_K_M', imatrix))).toBe(true);
+    const { file } = await ours('sotu-3m', { type: 'Q5_0', imatrix });
+    expect(file.equals(await engine('sotu-3m', 'Q5_0', imatrix))).toBe(true);
   });
 
   it.each([
@@ -78,9 +75,9 @@ describe.skipIf(engineDirectory === null)('what llama-quantize does with entries
     ['excludeWeights', ['blk.0.', 'output'], (name: string) => !/blk\.0\.|output/.test(name)],
   ] as const)('%s', async (option, parts, left) => {
     const imatrix = matrices['sotu-3m'];
-    const { file, report } = await ours('sotu-3m', { type: 'Q4_K_M', imatrix, [option]: parts });
+    const { file, report } = await ours('sotu-3m', { type: 'Q5_0', imatrix, [option]: parts });
     const entries = Object.fromEntries(Object.entries(valuesIn(imatrix)).filter(([name]) => left(name)));
-    expect(file.equals(await engine('sotu-3m', 'Q4_K_M', imatrix, entries))).toBe(true);
+    expect(file.equals(await engine('sotu-3m', 'Q5_0', imatrix, entries))).toBe(true);
     // The user's own choice is no warning; that the embeddings have no entry is.
     expect(report.warnings).toEqual([
       'token_embd.weight: the importance matrix has no entry; it is coded without importance',
@@ -88,9 +85,9 @@ describe.skipIf(engineDirectory === null)('what llama-quantize does with entries
   });
 
   it('filters that leave nothing: no matrix at all', async () => {
-    const options = { type: 'Q4_K_M', imatrix: matrices['sotu-3m'], includeWeights: ['no such'] };
+    const options = { type: 'Q5_0', imatrix: matrices['sotu-3m'], includeWeights: ['no such'] };
     const { file, report } = await ours('sotu-3m', options);
-    expect(file.equals((await ours('sotu-3m', { type: 'Q4_K_M' })).file)).toBe(true);
+    expect(file.equals((await ours('sotu-3m', { type: 'Q5_0' })).file)).toBe(true);
     expect(report.warnings).toEqual([
       '--include-weights no such matches no entry of the importance matrix',
       'the importance matrix is not used: no entry is left',
@@ -129,18 +126,18 @@ describe.skipIf(engineDirectory === null)('what llama-quantize does with entries
   it('weights that are quantized already', async () => {
     const imatrix = matrices['sotu-3m'];
     const input = await converted('sotu-3m', 'Q8_0');
-    const options = { input, imatrix, type: 'Q4_1', chunkSize: SUM_RANGE, allowRequantize: true };
+    const options = { input, imatrix, type: 'Q5_0', chunkSize: SUM_RANGE, allowRequantize: true };
     const { file } = await ours('sotu-3m', options);
     const changes = { input, allowRequantize: true };
-    expect(file.equals(await engine('sotu-3m', 'Q4_1', imatrix, valuesIn(imatrix), changes))).toBe(true);
+    expect(file.equals(await engine('sotu-3m', 'Q5_0', imatrix, valuesIn(imatrix), changes))).toBe(true);
   });
 
   it('embeddings of a wrong length are coded without, as there', async () => {
     const imatrix = changed('embeddings.gguf', 'sotu-3m', (entry) =>
       entry.name === 'token_embd.weight' ? { ...entry, sums: entry.sums.slice(0, 255) } : entry,
     );
-    const { file, report } = await ours('sotu-3m', { type: 'Q4_K_M', imatrix });
-    expect(file.equals(await engine('sotu-3m', 'Q4_K_M', imatrix))).toBe(true);
+    const { file, report } = await ours('sotu-3m', { type: 'Q5_0', imatrix });
+    expect(file.equals(await engine('sotu-3m', 'Q5_0', imatrix))).toBe(true);
     expect(report.warnings).toEqual([
       'token_embd.weight: the importance matrix has 255 values for 256 columns; it is coded without importance',
     ]);
@@ -204,7 +201,7 @@ describe('a tensor is coded the same', () => {
     ours(model, { type, imatrix: matrices[model], ...options });
 
   it.each([
-    ['tiny mixtral', 'Q4_1'],
+    ['tiny mixtral', 'Q5_0'],
     ['tiny mixtral', 'Q4_K_S'],
   ] as const)(
     'at any number of threads, chunk size and kernels, and so are its figures: %s %s',
@@ -257,7 +254,7 @@ describe.skipIf(engineDirectory === null)('rows and chunks', () => {
     const sums = Float32Array.from({ length: columns }, uniform(rows));
     const imatrix = put(directory, 'matrix.gguf', imatrixBytes([{ name: 'w.weight', sums, counts: [1] }]));
     const output = at('matrix-out.gguf');
-    await quantize({ input, output, type, imatrix, chunkSize: SUM_RANGE, threads: 2, force: true });
+    await quantize({ input, output, type, imatrix, chunkSize: SUM_RANGE, threads: 1, force: true });
     const { tensors } = readGguf(output);
     const { offset, byteLength } = tensors[0];
     return { blocks: readFileSync(output).subarray(offset, offset + byteLength), x, sums };

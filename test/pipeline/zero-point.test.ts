@@ -9,11 +9,11 @@ import { planQuantization, quantize } from '../../src/pipeline.ts';
 import { readGguf } from '../../src/read/gguf.ts';
 import { formatCount } from '../../src/report/format.ts';
 import { buildReport } from '../../src/report/report.ts';
-import { repository } from '../support/checkpoints.ts';
 import { conversions, sotu } from '../support/conversions.ts';
 import { fakeIo } from '../support/io.ts';
 import { gaussian } from '../support/random.ts';
 import { floatTensor, writeSafetensors } from '../support/safetensors-writer.ts';
+import { shortText } from '../support/short-text.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 /** 8-bit zero-point spreads one tensor over three; here they are put together again, as a reader of the file would. */
@@ -79,7 +79,7 @@ describe('--method zero-point --bits 8', async () => {
 describe('a file that nothing runs', () => {
   const converted = conversions(sotu);
   const method = { method: 'zero-point', bits: 8 } as const;
-  const text = join(repository, 'fixtures/text/eval.txt');
+  const text = shortText(temporaryDirectory(), 1024);
   const failure = async (act: () => unknown): Promise<Error> => {
     try {
       await act();

@@ -6,13 +6,13 @@ import { bitsOf, decode, describeByteIdentity, difference, encode, scalar, simd 
 
 // More blocks are in the long tests, and IQ1 and IQ2_S, for which ggml sorts for seconds before it begins.
 describeByteIdentity({
-  ...{ blocks: 256, scalarBlocks: 64, codebookBlocks: 32 },
+  ...{ blocks: 128, scalarBlocks: 32, codebookBlocks: 16 },
   included: (type) => !/^IQ(1|2_S)/.test(type),
 });
 
 describe('simd kernels equal their scalar twins', () => {
   for (const type of Object.keys(encoders) as TypeName[]) {
-    const n = (/^IQ[123]/.test(type) ? 16 : 64) * dataTypes[type].blockSize; // codebooks are searched slowly
+    const n = (/^IQ[123]/.test(type) ? 8 : 32) * dataTypes[type].blockSize; // codebooks are searched slowly
     it.each(Object.keys(distributions))(`${type}, %s`, (name) => {
       const x = distributions[name](n, 2);
       const expected = encode(scalar, type, x);

@@ -55,21 +55,22 @@ export const few = {
 
 /**
  * Every weighted encoder of a type that `included` takes, under importances of these kinds in rows of these shapes,
- * against ggml; and kernels against twins under all kinds.
+ * against ggml, where it is `judged`; and kernels against twins under all kinds.
  */
 export function describeWeightedIdentity(
   included: (type: TypeName) => boolean,
   {
     kinds = Object.keys(importances),
     shapes = allShapes,
-  }: { kinds?: readonly string[]; shapes?: readonly Shape[] } = {},
+    judged = () => true,
+  }: { kinds?: readonly string[]; shapes?: readonly Shape[]; judged?: (type: TypeName) => boolean } = {},
 ): void {
   const types = (Object.keys(weightedEncoders) as TypeName[]).filter(included);
 
   describe.skipIf(engineDirectory === null)('importance-weighted coding, byte identity with ggml', () => {
     const ggml = engineDirectory === null ? null! : loadGgml();
 
-    for (const type of types) {
+    for (const type of types.filter(judged)) {
       it.each(Object.keys(distributions))(
         `${type}, %s`,
         (name) => {

@@ -88,5 +88,9 @@ function readFloats(checkpoint: Checkpoint, { type, file, offset, byteLength }: 
   readSync(descriptor, bytes, 0, byteLength, offset);
   closeSync(descriptor);
   if (type === 'F32') return new Float32Array(bytes.buffer);
-  return Float32Array.from(new Uint16Array(bytes.buffer), type === 'BF16' ? fromBfloat16 : fromFloat16);
+  const bits = new Uint16Array(bytes.buffer);
+  const decode = type === 'BF16' ? fromBfloat16 : fromFloat16;
+  const values = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = decode(bits[i]);
+  return values;
 }

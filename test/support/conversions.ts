@@ -12,15 +12,15 @@ export interface Conversion {
 }
 
 /**
- * Runs the whole pipeline on a model, two threads unless told, into files that last as long as the tests of the file
- * that asks. Equal options give the same file, made once.
+ * Runs the whole pipeline on a model, by one thread unless told (starting another takes as long as the work of one), into
+ * files that last as long as the tests of the file that asks. Equal options give the same file, made once.
  */
 export function conversions(input: string): (options: Partial<QuantizeOptions>) => Promise<Conversion> {
   const directory = temporaryDirectory();
   const made = new Map<string, Promise<Conversion>>();
   const make = async (options: Partial<QuantizeOptions>): Promise<Conversion> => {
     const path = join(directory, `${made.size}.gguf`);
-    return { path, result: await quantize({ input, output: path, threads: 2, ...options }) };
+    return { path, result: await quantize({ input, output: path, threads: 1, ...options }) };
   };
   return (options) => {
     const key = JSON.stringify(options);

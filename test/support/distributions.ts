@@ -1,5 +1,5 @@
 import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from '../../src/core/float.ts';
-import { gaussian, uniform } from './random.ts';
+import { floats, gaussian, uniform } from './random.ts';
 
 /**
  * Weights of every kind a quantizer meets, n at a time. Each is a function of the index so that blocks differ; all
@@ -42,11 +42,11 @@ export const distributions: Readonly<Record<string, (n: number, seed: number) =>
   'ties of 8 bits': (n, seed) => grid(n, 254, seed),
   'ties of 4 bits': (n, seed) => grid(n, 16, seed),
   'ties of 3 bits': (n, seed) => grid(n, 14, seed),
-  ramp: (n) => Float32Array.from({ length: n }, (_, i) => ((i % 256) - 128) / 64),
+  ramp: (n) => floats(n, (i) => ((i % 256) - 128) / 64),
 };
 
 function fill(n: number, source: () => number, value: (source: () => number) => number): Float32Array {
-  return Float32Array.from({ length: n }, () => value(source));
+  return floats(n, () => value(source));
 }
 
 /** One value for each run of 256. */
@@ -65,7 +65,7 @@ function stepwise(n: number, run: number, source: () => number): Float32Array {
 /** Multiples of half a step of a grid with `steps` half steps on each side: every second value is a tie. */
 function grid(n: number, steps: number, seed: number): Float32Array {
   const next = uniform(seed);
-  const out = Float32Array.from({ length: n }, () => (Math.floor(next() * (2 * steps + 1)) - steps) / 64);
+  const out = floats(n, () => (Math.floor(next() * (2 * steps + 1)) - steps) / 64);
   for (let i = 0; i < n; i += 32) out[i] = steps / 64; // so that each block's maximum fixes the step
   return out;
 }

@@ -31,3 +31,19 @@ export function describeGgufInputs(
     });
   }
 }
+
+export const floats = ['F32', 'F16', 'BF16'] as const;
+
+/** The bundled model as GGUF of one type, decoded to another: whole files against llama-quantize --allow-requantize. */
+export function describeDecoding(
+  runs: GgufRuns,
+  pairs: readonly (readonly [from: string, to: (typeof floats)[number]])[],
+): void {
+  describe.skipIf(engineDirectory === null)('to GGUF: as llama-quantize --allow-requantize', () => {
+    it.each(pairs)('%s to %s', async (from, to) => {
+      const input = await runs.converted('fixtures/sotu-3m', from);
+      const ftype = mixtures[to].fileType!;
+      await runs.expectSame(input, { type: to, decode: true }, { ftype, allowRequantize: true });
+    });
+  });
+}

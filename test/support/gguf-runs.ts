@@ -24,14 +24,14 @@ export class GgufRuns {
   /** A checkpoint of the repository, or beside it, as a GGUF of our own; made once. */
   async converted(model: string, type: string): Promise<string> {
     const output = this.at(`${model.replaceAll('/', '_')}-${type}.gguf`);
-    if (!existsSync(output)) await quantize({ input: join(repository, model), output, type, threads: 2 });
+    if (!existsSync(output)) await quantize({ input: join(repository, model), output, type, threads: 1 });
     return output;
   }
 
-  /** What the pipeline makes. */
+  /** What the pipeline makes, by one thread unless told: starting another takes as long as the work of one. */
   async ours(input: string, options: Omit<QuantizeOptions, 'input'>): Promise<Buffer> {
     const output = this.at('ours.gguf');
-    await quantize({ threads: 2, output, ...options, input });
+    await quantize({ threads: 1, output, ...options, input });
     return taken(options.output ?? output);
   }
 

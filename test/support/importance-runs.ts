@@ -59,7 +59,7 @@ export function collect(
 /** The model as a GGUF, which the engine takes. */
 export async function converted(model: ModelName, type = 'BF16'): Promise<string> {
   const output = at(`${model} ${type}.gguf`);
-  if (!existsSync(output)) await quantize({ input: models[model], output, type, threads: 2 });
+  if (!existsSync(output)) await quantize({ input: models[model], output, type, threads: 1 });
   return output;
 }
 
@@ -106,7 +106,7 @@ export async function engine(
 
 export async function ours(model: ModelName, options: Partial<QuantizeOptions>) {
   const output = at('ours.gguf');
-  const result = await quantize({ input: models[model], output, threads: 2, ...options });
+  const result = await quantize({ input: models[model], output, threads: 1, ...options });
   const { run: _run, ...report } = buildReport(result);
   return { file: take(output), report };
 }

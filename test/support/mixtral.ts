@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gaussian } from './random.ts';
+import { floats, gaussian } from './random.ts';
 import { floatTensor, writeSafetensors } from './safetensors-writer.ts';
 
 const fixture = fileURLToPath(new URL('../../fixtures/sotu-3m', import.meta.url));
@@ -62,10 +62,8 @@ export function tinyMixtral(directory: string): string {
   }
   const tensors = Object.entries(shapes).map(([name, shape], seed) => {
     const random = gaussian(seed);
-    const values = Float32Array.from(
-      { length: shape.reduce((n, extent) => n * extent, 1) },
-      () => random() / 16,
-    );
+    const elements = shape.reduce((n, extent) => n * extent, 1);
+    const values = floats(elements, () => random() / 16);
     return floatTensor(name, 'BF16', shape, values);
   });
   writeSafetensors(join(directory, 'model.safetensors'), tensors);

@@ -71,7 +71,9 @@ export function floatBytes(dtype: 'F64' | 'F32' | 'F16' | 'BF16', values: ArrayL
   if (dtype === 'F64') return bytesOf(Float64Array.from(values));
   if (dtype === 'F32') return bytesOf(Float32Array.from(values));
   const round = dtype === 'F16' ? toFloat16 : toBfloat16;
-  return bytesOf(Uint16Array.from({ length: n }, (_, i) => round(Math.fround(values[i]))));
+  const rounded = new Uint16Array(n);
+  for (let i = 0; i < n; i++) rounded[i] = round(Math.fround(values[i]));
+  return bytesOf(rounded);
 }
 
 const bytesOf = (array: Float64Array | Float32Array | Uint16Array): Uint8Array =>

@@ -4,10 +4,12 @@ import { repository } from './checkpoints.ts';
 import { put } from './temporary.ts';
 
 /**
- * Writes the beginning of fixtures/text/eval.txt into a directory and returns its path: enough for so many tokens of the
- * bundled model. All of a text is read before its windows are chosen, and the bundled one takes most of a second.
+ * The beginning of fixtures/text/eval.txt, enough for so many tokens of the bundled model. All of a text is split into
+ * tokens before its windows are chosen: of the whole one that takes us most of a second, and llama.cpp several.
  */
-export function shortText(directory: string, tokens: number): string {
-  const text = readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8');
-  return put(directory, `text-${tokens}.txt`, text.slice(0, 8 * tokens));
-}
+export const evalText = (tokens: number): string =>
+  readFileSync(join(repository, 'fixtures/text/eval.txt'), 'utf8').slice(0, 8 * tokens);
+
+/** Writes it into a directory and returns its path. */
+export const shortText = (directory: string, tokens: number): string =>
+  put(directory, `text-${tokens}.txt`, evalText(tokens));

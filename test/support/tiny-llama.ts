@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gaussian } from './random.ts';
+import { floats, gaussian } from './random.ts';
 import { floatTensor, writeSafetensors } from './safetensors-writer.ts';
 
 const fixture = fileURLToPath(new URL('../../fixtures/sotu-3m', import.meta.url));
@@ -18,6 +18,15 @@ export interface TinyLlamaChanges {
   /** Changes a tensor's values before they are rounded to bf16. */
   readonly edit?: (name: string, values: Float32Array) => void;
   readonly tokenizer?: boolean;
+}
+
+/** Drawn once for all models of a test file. */
+const drawn = new Map<string, Float32Array>();
+function normals(n: number, seed: number): Float32Array {
+  const key = `${n} ${seed}`;
+  const found = drawn.get(key) ?? floats(n, gaussian(seed));
+  drawn.set(key, found);
+  return found;
 }
 
 /** Writes a dense model of two layers, random weights and the bundled tokenizer; returns its directory. */
@@ -77,10 +86,8 @@ export function tinyLlama(
     for (const [name, shape] of matrices) shapes.push([`model.layers.${layer}.${name}.weight`, shape]);
   }
   const tensors = shapes.map(([name, shape], seed) => {
-    const random = gaussian(seed);
-    const values = Float32Array.from({ length: shape.reduce((n, extent) => n * extent, 1) }, () =>
-      shape.length === 1 ? 1 + random() / 10 : random() / 16,
-    );
+    const elements = shape.reduce((n, extent) => n * extent, 1);
+    const values = normals(elements, seed).map((x) => (shape.length === 1 ? 1 + x / 10 : x / 16));
     edit(name, values);
     return floatTensor(name, 'BF16', shape, values);
   });

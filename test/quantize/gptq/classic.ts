@@ -32,19 +32,23 @@ export function valuesOf(type: TypeName, bytes: Uint8Array, n: number): number[]
   return values.map((set) => [...set]);
 }
 
+/** L = U^T of H^-1 = U^T U, U upper triangular, columns of H in `order`. */
+export function classicFactor(h: Matrix, order: readonly number[]): Matrix {
+  const n = h.length;
+  return choleskyOf(inverseOf(matrix(n, n, (i, j) => h[order[i]][order[j]])));
+}
+
 /**
- * GPTQ as published (arXiv 2210.17323, algorithm 1) in float64, each weight going to the nearest of its values: with
- * H^-1 = U^T U, U upper triangular, and columns in `order`, w_k -= (w_j - q_j) / U_jj U_jk for the columns k after j.
+ * GPTQ as published (arXiv 2210.17323, algorithm 1) in float64, each weight going to the nearest of its values:
+ * w_k -= (w_j - q_j) / U_jj U_jk for the columns k after j. `lower` is U^T.
  */
 export function classicGptq(
   values: readonly number[][],
   weights: Float32Array,
-  h: Matrix,
+  lower: Matrix,
   order: readonly number[],
 ): Float64Array {
-  const n = h.length;
-  const inverse = inverseOf(matrix(n, n, (i, j) => h[order[i]][order[j]]));
-  const lower = choleskyOf(matrix(n, n, (i, j) => inverse[i][j]));
+  const n = lower.length;
   const decoded = new Float64Array(weights.length);
   for (let row = 0; row < weights.length; row += n) {
     const w = order.map((channel) => weights[row + channel]);
