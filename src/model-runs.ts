@@ -13,7 +13,7 @@ import {
 } from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
 import { UsageError } from './core/errors.ts';
-import type { Evaluation } from './core/evaluation.ts';
+import type { EvaluationRun } from './core/evaluation.ts';
 import type { Plan } from './core/plan.ts';
 import { type SchemesOfModel, schemesFor, typesOf } from './evaluate/requirements.ts';
 import { planQuantization } from './planned-run.ts';
@@ -132,7 +132,7 @@ export async function collectActivations(
 export async function evaluate(
   options: EvaluationOptions,
   onEvent: Listener = () => {},
-): Promise<Evaluation> {
+): Promise<EvaluationRun> {
   requireStatsRead(options);
   const plan = planOf(options.input);
   return evaluateOn(modelOf(plan), evaluationWindows(plan, options), options, onEvent);
@@ -158,7 +158,7 @@ export async function evaluateOn(
   windows: readonly Int32Array[],
   options: Omit<EvaluationOptions, 'input'>,
   onEvent: Listener,
-): Promise<Evaluation> {
+): Promise<EvaluationRun> {
   const { threads } = resolveResources(options);
   const { text, memory, signal, windows: most = Number.POSITIVE_INFINITY } = options;
   const { activations, layers } = options;
@@ -177,6 +177,7 @@ export async function evaluateOn(
   return {
     ...{ text, ...found },
     ...(statistics && { activationsFrom: sourceOf(statistics) }),
+    ...gemmFacts(gemm),
   };
 }
 

@@ -148,7 +148,8 @@ async function evaluateIfAsked(
   };
   try {
     const model = modelIn(fileNames(output, layout)[0]);
-    return { evaluation: await evaluateOn(model, windows, how, onEvent) };
+    const { gemm: _, withoutBlas: __, ...evaluation } = await evaluateOn(model, windows, how, onEvent);
+    return { evaluation };
   } catch (evaluationError) {
     return { evaluation: null, evaluationError };
   }

@@ -69,7 +69,7 @@ export async function evalCommand(
     const progress = await createProgress(io, quiet);
     const started = io.now();
     try {
-      const evaluated = await stages.evaluate(
+      const { gemm, withoutBlas, ...evaluated } = await stages.evaluate(
         {
           ...{ input, ...options, signal: io.interruptible() },
           ...(own && { activations: own.activations }),
@@ -78,7 +78,10 @@ export async function evalCommand(
       );
       const notApplied = own?.notApplied ?? [];
       const evaluation = { ...evaluated, ...(notApplied.length > 0 && { notApplied }) };
-      const run = { input, base: reference ?? null, seconds: (io.now() - started) / 1000 };
+      const run = {
+        ...{ input, base: reference ?? null, seconds: (io.now() - started) / 1000, gemm },
+        ...(withoutBlas !== undefined && { withoutBlas }),
+      };
       return { schema: 'gguf-quantize/eval', version: 1, evaluation, run };
     } finally {
       progress.stop();

@@ -27,7 +27,7 @@ async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models
       calls.push(options);
       fake.advance(2);
       onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
-      return found;
+      return { ...found, gemm: 'wasm', withoutBlas: 'none' };
     },
     // Only the base's kind of file is not ternary.
     schemesForFiles: (inputs, schemes) =>
@@ -180,7 +180,7 @@ describe('quantize eval', () => {
       schema: 'gguf-quantize/eval',
       version: 1,
       evaluation: evaluation(),
-      run: { input: model, base, seconds: 2 },
+      run: { input: model, base, seconds: 2, gemm: 'wasm', withoutBlas: 'none' },
     });
   });
 
@@ -219,7 +219,7 @@ describe('quantize eval', () => {
       schemesForFiles,
       evaluate: async () => {
         rmSync(place, { recursive: true });
-        return evaluation({ base: null });
+        return { ...evaluation({ base: null }), gemm: 'wasm' };
       },
     };
     const written = evalCommand([model], { text, command: [], report, quiet: true }, fake.io, stages);
@@ -234,7 +234,7 @@ describe('quantize eval', () => {
       schemesForFiles,
       evaluate: async ({ input }: EvaluationOptions) => {
         if (input === base) throw new UsageError('no such model');
-        return evaluation({ base: null });
+        return { ...evaluation({ base: null }), gemm: 'wasm' };
       },
     };
     await expect(

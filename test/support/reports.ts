@@ -183,6 +183,6 @@ export function evaluatedModel(
       ],
       ...over,
     }),
-    run: { input, base: 'models/base', seconds: 12.5 },
+    run: { input, base: 'models/base', seconds: 12.5, gemm: 'wasm', withoutBlas: 'none is installed' },
   };
 }
