@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs';
-import type { ActivationScheme } from './core/activations.ts';
+import { type ActivationChoice, requireStatsRead } from './activation-choice.ts';
 import type { CorpusChoice, ForwardChoice, Rounding } from './core/calibration.ts';
 import { UsageError } from './core/errors.ts';
 import { calibrates } from './plan/presets.ts';
 import { accessError } from './read/byte-source.ts';
 
 /** Options of a run that calibrates or evaluates. */
-export interface CalibrationOptions extends CorpusChoice, ForwardChoice {
+export interface CalibrationOptions extends CorpusChoice, ForwardChoice, ActivationChoice {
   readonly rounding?: Rounding;
   /** Added to the diagonal of each Hessian, as a fraction of its mean. */
   readonly damp?: number;
@@ -16,10 +16,6 @@ export interface CalibrationOptions extends CorpusChoice, ForwardChoice {
   readonly actOrder?: boolean;
   /** Text to evaluate the result on. */
   readonly evalText?: string;
-  /** Quantizations of activations, under each of which it is evaluated too. */
-  readonly activations?: readonly ActivationScheme[];
-  /** File of `quantize calibrate`, with the ranges of static ones. */
-  readonly stats?: string;
 }
 
 /** What else of a run decides whether these options make sense. */
@@ -27,6 +23,7 @@ interface Run {
   readonly method?: string | undefined;
   readonly imatrix?: string;
   readonly split?: unknown;
+  readonly pruneLayers?: readonly number[];
 }
 
 const MAX_SEED = 2 ** 32 - 1;
@@ -71,19 +68,23 @@ export function requireCalibrationOptions(options: CalibrationOptions & Run): vo
   }
 }
 
-/** Options of an evaluation without one. */
-function requireEvaluation({ evalText, activations, stats }: CalibrationOptions): void {
-  const [option, needed] =
-    activations !== undefined && evalText === undefined
-      ? ['--activations', '--eval TEXT']
-      : stats !== undefined && activations === undefined
-        ? ['--stats', '--activations static']
-        : [];
-  if (option === undefined) return;
-  throw new UsageError(`${option} is about an evaluation, and none that needs it was asked for`, {
-    expected: `${needed} with ${option}`,
-    advice: `pass ${needed} too, or leave out ${option}`,
-  });
+/** Options of an evaluation: without one, or without what needs them, or of another model. */
+function requireEvaluation(options: CalibrationOptions & Run): void {
+  const { evalText, activations, stats, pruneLayers = [] } = options;
+  if (activations !== undefined && evalText === undefined) {
+    throw new UsageError('--activations is about an evaluation, and none was asked for', {
+      expected: '--eval TEXT with --activations',
+      advice: 'pass --eval TEXT too, or leave out --activations',
+    });
+  }
+  requireStatsRead(options);
+  if (stats !== undefined && pruneLayers.length > 0) {
+    throw new UsageError('--stats and --prune-layers contradict each other', {
+      expected: 'statistics of the model that is evaluated',
+      got: '--prune-layers, which renumbers layers',
+      advice: 'leave out one of the two options; of a pruned model: prune it first, then calibrate that file',
+    });
+  }
 }
 
 /** Options that only a method that calibrates reads, by their names on the command line. */

@@ -21,7 +21,7 @@ export type {
 export type { Checkpoint, CheckpointFile, StoredTensor } from './core/checkpoint.ts';
 export type { ErrorSums } from './core/error-sums.ts';
 export { type ErrorDetails, QuantizeError, UsageError } from './core/errors.ts';
-export type { Evaluation } from './core/evaluation.ts';
+export type { Evaluation, EvaluationRun } from './core/evaluation.ts';
 export type { MetadataEntry } from './core/metadata.ts';
 export type { Plan, PlannedTensor } from './core/plan.ts';
 export type { RunFacts, RunResult, Stage, TensorResult } from './core/result.ts';

@@ -1,3 +1,4 @@
+import { type ActivationChoice, requireStatsRead, statisticsFor } from './activation-choice.ts';
 import { readCorpus } from './calibrate/corpus.ts';
 import { type ForwardModel, modelShape } from './calibrate/forward/shape.ts';
 import { openTokenizer } from './calibrate/tokenizer.ts';
@@ -12,17 +13,10 @@ import {
 } from './core/activations.ts';
 import type { CorpusChoice, ForwardChoice, ImportanceRun } from './core/calibration.ts';
 import { UsageError } from './core/errors.ts';
-import type { Evaluation } from './core/evaluation.ts';
+import type { EvaluationRun } from './core/evaluation.ts';
 import type { Plan } from './core/plan.ts';
-import {
-  requirePossible,
-  requireWidths,
-  type SchemesOfModel,
-  schemesFor,
-  typesOf,
-} from './evaluate/requirements.ts';
+import { type SchemesOfModel, schemesFor, typesOf } from './evaluate/requirements.ts';
 import { planQuantization } from './planned-run.ts';
-import { readActivationStatistics } from './read/activation-statistics.ts';
 import { resolveResources } from './resources.ts';
 
 /** Where the run of a model over a text is. */
@@ -52,7 +46,7 @@ export interface ActivationOptions extends ImportanceOptions {
 }
 
 /** `quantize eval`. */
-export interface EvaluationOptions extends ForwardChoice {
+export interface EvaluationOptions extends ForwardChoice, ActivationChoice {
   readonly input: string;
   /** Path of the text. */
   readonly text: string;
@@ -62,10 +56,6 @@ export interface EvaluationOptions extends ForwardChoice {
   readonly context?: number;
   /** Windows at most, from the start of the text. */
   readonly windows?: number;
-  /** Quantizations of activations, each evaluated too. */
-  readonly activations?: readonly ActivationScheme[];
-  /** File of `quantize calibrate`, with the ranges of static ones. */
-  readonly stats?: string;
   /** Also the error of each matrix's outputs against the reference's. */
   readonly layers?: boolean;
   readonly threads?: number;
@@ -142,7 +132,8 @@ export async function collectActivations(
 export async function evaluate(
   options: EvaluationOptions,
   onEvent: Listener = () => {},
-): Promise<Evaluation> {
+): Promise<EvaluationRun> {
+  requireStatsRead(options);
   const plan = planOf(options.input);
   return evaluateOn(modelOf(plan), evaluationWindows(plan, options), options, onEvent);
 }
@@ -167,11 +158,11 @@ export async function evaluateOn(
   windows: readonly Int32Array[],
   options: Omit<EvaluationOptions, 'input'>,
   onEvent: Listener,
-): Promise<Evaluation> {
+): Promise<EvaluationRun> {
   const { threads } = resolveResources(options);
   const { text, memory, signal, windows: most = Number.POSITIVE_INFINITY } = options;
-  const { activations, stats, layers } = options;
-  const statistics = stats === undefined ? null : statisticsFor(model, stats);
+  const { activations, layers } = options;
+  const statistics = statisticsFor(model.tensors, options);
   const base = options.base === undefined ? null : modelIn(options.base);
   const gemm = openGemm(options.gemm ?? 'auto');
   const found = await conduct(
@@ -186,6 +177,7 @@ export async function evaluateOn(
   return {
     ...{ text, ...found },
     ...(statistics && { activationsFrom: sourceOf(statistics) }),
+    ...gemmFacts(gemm),
   };
 }
 
@@ -203,29 +195,6 @@ export function evaluationWindows(
   const { metadata, checkpoint } = plan;
   const options = { sources: [text], field: null, tokens: null, seed: 0, context: context ?? null };
   return readCorpus(metadata, openTokenizer(metadata, checkpoint.path), options).windows;
-}
-
-/**
- * Refuses, before a plan's model is made, quantizations of activations that it could not be evaluated under. `path`: of the
- * model's file.
- *
- * @throws UsageError, and the errors of reading the statistics
- */
-export function requireSchemes(
-  { tensors }: Plan,
-  path: string,
-  { activations = [], stats }: Pick<EvaluationOptions, 'activations' | 'stats'>,
-): void {
-  const statistics = stats === undefined ? null : statisticsFor({ tensors }, stats);
-  const model = { path, types: tensors.map(({ type }) => type) };
-  requirePossible({ model, base: null, activations, statistics });
-}
-
-/** @throws UsageError where a file's statistics are not those of the model */
-function statisticsFor(model: Parameters<typeof requireWidths>[2], file: string): ActivationStatistics {
-  const statistics = readActivationStatistics(file);
-  requireWidths(statistics, file, model);
-  return statistics;
 }
 
 /** A model in a file, of any kind, as a forward pass takes it. */

@@ -9,7 +9,7 @@ import { CalibratedRun } from './calibrated-run.ts';
 import { UsageError } from './core/errors.ts';
 import type { RunResult, Stage } from './core/result.ts';
 import { runFailure } from './failures.ts';
-import { evaluateOn, evaluationWindows, modelIn, requireSchemes } from './model-runs.ts';
+import { evaluateOn, evaluationWindows, modelIn } from './model-runs.ts';
 import { peakResidentBytes } from './peak-memory.ts';
 import type { QuantizeOptions } from './planned-run.ts';
 import type { Found } from './quantize/planned-job.ts';
@@ -100,13 +100,12 @@ export async function quantize(
 /**
  * The text of `--eval`, before any work; null without one.
  *
- * @throws UsageError where the output cannot be read again; the errors of requireSchemes and evaluationWindows
+ * @throws UsageError where the output cannot be read again; the errors of evaluationWindows
  */
-function readEvalText({ plan, target, output, options }: Run): readonly Int32Array[] | null {
+function readEvalText({ plan, target, options }: Run): readonly Int32Array[] | null {
   const { evalText, context } = options;
   if (evalText === undefined) return null;
   if (target.kind === 'files') {
-    requireSchemes(plan, output, options);
     return evaluationWindows(plan, { text: evalText, ...(context !== undefined && { context }) });
   }
   throw new UsageError('--eval reads the output again, and a stream is gone', {
@@ -149,7 +148,8 @@ async function evaluateIfAsked(
   };
   try {
     const model = modelIn(fileNames(output, layout)[0]);
-    return { evaluation: await evaluateOn(model, windows, how, onEvent) };
+    const { gemm: _, withoutBlas: __, ...evaluation } = await evaluateOn(model, windows, how, onEvent);
+    return { evaluation };
   } catch (evaluationError) {
     return { evaluation: null, evaluationError };
   }

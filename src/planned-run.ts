@@ -1,4 +1,5 @@
 /** The first two stages, read and plan, which touch headers and configuration only. */
+import { requireSchemes } from './activation-choice.ts';
 import { forwardArchitectures } from './calibrate/forward/shape.ts';
 import { type CalibrationOptions, requireCalibrationOptions } from './calibration-options.ts';
 import {
@@ -103,6 +104,7 @@ export function planQuantization(
       : oneFile(layOutSafetensors(...torchView(made)), made.tensors.length);
   const plan = { ...made, warnings: [...made.warnings, ...splitWarnings(made.tensors, options)] };
   const output = options.output ?? `${plan.modelName}-${plan.fileType}.gguf`;
+  requireSchemes(plan.tensors, output, options);
   const beside = whole ? [] : modelFilePaths(checkpoint.directory);
   const { imatrix, inputScales, evalText, stats, calibration = [] } = options;
   const texts = [imatrix, inputScales, evalText, stats, ...calibration].filter((path) => path !== undefined);

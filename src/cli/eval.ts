@@ -1,16 +1,16 @@
 import type { GemmKind } from '../core/calibration.ts';
 import { UsageError } from '../core/errors.ts';
 import type { EvaluatedModel, Evaluation } from '../core/evaluation.ts';
+import type { SchemesOfModel } from '../evaluate/requirements.ts';
 import type { evaluate, schemesForFiles } from '../model-runs.ts';
 import { renderEvaluation } from '../report/evaluation.ts';
 import { printable } from '../report/format.ts';
 import type { TableStyle } from '../report/table.ts';
 import { hostFacts } from '../run-result.ts';
-import { type ReportTarget, reportTarget, requireInput } from './files.ts';
+import { isPage, type ReportTarget, reportTarget, requireInput } from './files.ts';
 import { type Io, jsonText, styles, tableStyle } from './io.ts';
 import { parseSchemes } from './options.ts';
 import { createProgress } from './progress.ts';
-import { isPage } from './reports.ts';
 
 /** Options of `quantize eval`, as commander hands them over. */
 export interface EvalFlags {
@@ -45,7 +45,7 @@ export async function evalCommand(
   io: Io,
   stages: EvalStages,
 ): Promise<void> {
-  const { json, report, force = false, command, quiet = false, activations, ...options } = flags;
+  const { json = false, report, force = false, command, quiet = false, activations, ...options } = flags;
   const { text, base: reference, stats } = options;
   for (const path of [...inputs, reference]) if (path !== undefined) requireInput(path);
   requireInput(text, '--text is a file of plain text');
@@ -55,12 +55,21 @@ export async function evalCommand(
   const schemes = activations && parseSchemes(activations);
   const ofFiles = schemes && stages.schemesForFiles(inputs, schemes);
   const found: EvaluatedModel[] = [];
-  for (const [i, input] of inputs.entries()) {
-    const own = ofFiles?.[i];
+  try {
+    for (const [i, input] of inputs.entries()) found.push(await evaluateOne(input, ofFiles?.[i]));
+  } finally {
+    // What there is when one of several fails, too.
+    if (found.length > 0) await printModels(found, inputs.length > 1, json, io);
+  }
+  if (page === null) return;
+  const { renderEvaluationPage } = await import('../report/html/evaluation-page.ts');
+  page.write(renderEvaluationPage(found, { command, host: hostFacts() }));
+
+  async function evaluateOne(input: string, own: SchemesOfModel | undefined): Promise<EvaluatedModel> {
     const progress = await createProgress(io, quiet);
     const started = io.now();
     try {
-      const evaluated = await stages.evaluate(
+      const { gemm, withoutBlas, ...evaluated } = await stages.evaluate(
         {
           ...{ input, ...options, signal: io.interruptible() },
           ...(own && { activations: own.activations }),
@@ -69,24 +78,32 @@ export async function evalCommand(
       );
       const notApplied = own?.notApplied ?? [];
       const evaluation = { ...evaluated, ...(notApplied.length > 0 && { notApplied }) };
-      const run = { input, base: reference ?? null, seconds: (io.now() - started) / 1000 };
-      found.push({ schema: 'gguf-quantize/eval', version: 1, evaluation, run });
+      const run = {
+        ...{ input, base: reference ?? null, seconds: (io.now() - started) / 1000, gemm },
+        ...(withoutBlas !== undefined && { withoutBlas }),
+      };
+      return { schema: 'gguf-quantize/eval', version: 1, evaluation, run };
     } finally {
       progress.stop();
     }
   }
-  if (page !== null) {
-    const { renderEvaluationPage } = await import('../report/html/evaluation-page.ts');
-    page.write(renderEvaluationPage(found, { command, host: hostFacts() }));
-  }
+}
+
+/** Prints what was found, of several models as a list. */
+async function printModels(
+  found: readonly EvaluatedModel[],
+  several: boolean,
+  json: boolean,
+  io: Io,
+): Promise<void> {
   if (json) {
-    io.stdout.write(jsonText(found.length === 1 ? found[0] : found));
+    io.stdout.write(jsonText(several ? found : found[0]));
     return;
   }
   const style = tableStyle(io.stdout, io.env);
   const { bold } = styles(style.color);
   for (const [i, { evaluation, run }] of found.entries()) {
-    if (found.length > 1) io.stdout.write(`${i > 0 ? '\n' : ''}${bold(printable(run.input))}\n`);
+    if (several) io.stdout.write(`${i > 0 ? '\n' : ''}${bold(printable(run.input))}\n`);
     io.stdout.write(`${(await describeEvaluation(evaluation, style)).join('\n\n')}\n`);
   }
 }
@@ -107,9 +124,8 @@ function pageTarget(
       advice: 'name it .html; JSON is printed by --json',
     });
   }
-  const texts = [text, stats].filter((path) => path !== undefined);
-  const models = [...inputs, base].filter((path) => path !== undefined);
-  const [target] = models.map((input) => reportTarget(report, { input, texts }, force));
+  const read = { base, statistics: stats === undefined ? [] : [stats], texts: [text] };
+  const [target] = inputs.map((input) => reportTarget(report, { input, ...read }, force));
   return target;
 }
 

@@ -34,15 +34,23 @@ export function requireInput(path: string, what = 'models are read from the loca
   });
 }
 
+/** Whether a report of this name is a page; all others are JSON. */
+export const isPage = (path: string): boolean => /\.html?$/i.test(path);
+
 /** Where a report goes, checked before hours of work depend on it. */
 export interface ReportTarget {
-  /** Writes the whole report at once: a reader never sees half of it. */
+  /**
+   * Writes the whole report at once: a reader never sees half of it.
+   *
+   * @throws ReportPathError
+   */
   write(text: string): void;
 }
 
 /**
  * A file for the report. A regular file is written beside its place and renamed over it, through links; a pipe or
- * device is written to directly. A file that is not a report is replaced only with `force`, and never beside the model.
+ * device is written to directly. A file that is not a report is replaced only with `force`, and beside the model only a page:
+ * the files of a model are none.
  *
  * @throws UsageError when the report would overwrite one of `paths`; ReportPathError when it cannot be placed.
  */
@@ -52,7 +60,9 @@ export function reportTarget(
     input: string;
     output?: string | undefined;
     imatrix?: string | undefined;
-    /** Texts that are read. */
+    base?: string | undefined;
+    /** Files of them, and texts, that are read. */
+    statistics?: readonly string[];
     texts?: readonly string[];
   },
   force: boolean,
@@ -61,6 +71,8 @@ export function reportTarget(
     ['input', paths.input],
     ['output', paths.output],
     ['importance matrix', paths.imatrix],
+    ['base', paths.base],
+    ...(paths.statistics ?? []).map((file) => ['file of statistics', file]),
     ...(paths.texts ?? []).map((text) => ['text', text]),
   ]) {
     if (other !== undefined && samePlace(path, other)) {
@@ -75,7 +87,7 @@ export function reportTarget(
 
 /**
  * The same without the checks against what a run reads and writes; `model` is the directory in which nothing but a report
- * is ever replaced.
+ * or a page is ever replaced.
  *
  * @throws ReportPathError
  */
@@ -88,9 +100,11 @@ export function placeReport(path: string, force: boolean, model: string | null):
     });
   }
   if (stats?.isDirectory()) throw new ReportPathError('the report path is a directory', { file: path });
-  if (stats !== undefined && !stats.isFile()) return { write: (text) => writeFileSync(path, text) };
+  if (stats !== undefined && !stats.isFile()) {
+    return { write: (text) => orNamed(path, () => writeFileSync(path, text)) };
+  }
   if (stats !== undefined && stats.size > 0 && !isReport(path)) {
-    const besideModel = model !== null && sameDirectory(dirname(path), model); // config.json, tokenizer.json
+    const besideModel = model !== null && !isPage(path) && sameDirectory(dirname(path), model); // config.json, tokenizer.json
     if (besideModel || !force) {
       throw new ReportPathError('the report would replace a file that is not a report', {
         file: path,
@@ -98,7 +112,25 @@ export function placeReport(path: string, force: boolean, model: string | null):
       });
     }
   }
-  return { write: (text) => replaceFile(stats === undefined ? path : realpathSync(path), text) };
+  return {
+    write: (text) => orNamed(path, () => replaceFile(stats === undefined ? path : realpathSync(path), text)),
+  };
+}
+
+/** Names a failure to write; a pipe whose reader has stopped is none. */
+function orNamed(path: string, write: () => void): void {
+  try {
+    write();
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'EPIPE') throw cause;
+    throw new ReportPathError('the report could not be written', {
+      file: path,
+      got: message,
+      advice: 'make room, or choose another place',
+      cause,
+    });
+  }
 }
 
 /** Whether standard output already is this path: "-o x.gguf --json > x.gguf". Terminals and devices do not count. */

@@ -13,9 +13,8 @@ import {
   rangesOfRun,
 } from '../report/side-by-side.ts';
 import { renderTable } from '../report/table.ts';
-import { placeReport, requireInput, samePlace } from './files.ts';
+import { isPage, placeReport, requireInput, samePlace } from './files.ts';
 import { hasColor, type Io, styles, tableStyle } from './io.ts';
-import { isPage } from './reports.ts';
 
 /** Options of `quantize report`, as commander hands them over. */
 export interface ReportFlags {

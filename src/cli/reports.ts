@@ -1,6 +1,6 @@
 import { UsageError } from '../core/errors.ts';
 import type { Report } from '../report/report.ts';
-import { isStandardOutput, reportTarget, samePlace } from './files.ts';
+import { isPage, isStandardOutput, reportTarget, samePlace } from './files.ts';
 import { type Io, jsonText } from './io.ts';
 import type { QuantizeFlags } from './options.ts';
 
@@ -10,9 +10,6 @@ export interface ReportTargets {
   readonly page: boolean;
   write(report: Report): Promise<void>;
 }
-
-/** Whether a report of this name is a page; all others are JSON. */
-export const isPage = (path: string): boolean => /\.html?$/i.test(path);
 
 /**
  * Checks where the reports go before hours of work depend on it; refuses what would mix one with the GGUF on standard
@@ -49,15 +46,10 @@ export function reportTargets(input: string, flags: QuantizeFlags, io: Io): Repo
     const twice = paths.slice(0, i).find((other) => samePlace(path, other));
     if (twice !== undefined) throw new UsageError(`--report ${twice} and --report ${path} are the same file`);
   });
-  const texts = [...calibration, evalText, stats, inputScales].filter((text) => text !== undefined);
-  const files = paths.map((path) => ({
-    path,
-    target: reportTarget(
-      path,
-      { input, output: toStdout ? undefined : output, imatrix, texts },
-      force === true,
-    ),
-  }));
+  const texts = [...calibration, evalText].filter((text) => text !== undefined);
+  const statistics = [stats, inputScales].filter((path) => path !== undefined);
+  const others = { input, output: toStdout ? undefined : output, imatrix, statistics, texts };
+  const files = paths.map((path) => ({ path, target: reportTarget(path, others, force === true) }));
   return {
     page: paths.some(isPage),
     async write(built) {

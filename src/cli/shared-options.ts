@@ -15,7 +15,7 @@ export const activationsOption = (): Option =>
   ).argParser(collect);
 
 export const statsOption = (): Option =>
-  new Option('--stats <file>', 'ranges of static activations, of quantize calibrate');
+  new Option('--stats <file>', 'ranges for --activations static, of quantize calibrate');
 
 export const chunkSizeOption = (): Option =>
   new Option('--chunk-size <n>', 'weights a thread handles at a time (default: 1048576)').argParser(

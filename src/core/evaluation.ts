@@ -1,12 +1,20 @@
 import type { ActivationSource } from './activations.ts';
+import type { GemmFacts } from './calibration.ts';
 
 /** What `quantize eval` says of one model. */
 export interface EvaluatedModel {
   readonly schema: 'gguf-quantize/eval';
   readonly version: 1;
   readonly evaluation: Evaluation;
-  readonly run: { readonly input: string; readonly base: string | null; readonly seconds: number };
+  readonly run: GemmFacts & {
+    readonly input: string;
+    readonly base: string | null;
+    readonly seconds: number;
+  };
 }
+
+/** What `evaluateModel` gives. */
+export interface EvaluationRun extends Evaluation, GemmFacts {}
 
 /** How well a model predicts a text, by our own forward pass. */
 export interface Evaluation {

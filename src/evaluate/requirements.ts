@@ -1,9 +1,11 @@
 import { isTernary } from '../calibrate/forward/activations.ts';
 import type { ForwardModel, ForwardTensor, ModelShape } from '../calibrate/forward/shape.ts';
+import { multipliedMatrices } from '../calibrate/forward/tensors.ts';
 import {
   type ActivationScheme,
   type ActivationStatistics,
   activationsName,
+  inputKey,
   type StaticRange,
   staticRanges,
 } from '../core/activations.ts';
@@ -108,26 +110,60 @@ export const rangesFor = (
 ): ReadonlyMap<string, StaticRange> | null =>
   scheme.kind === 'static' && statistics !== null ? staticRanges(statistics, scheme, scheme.range) : null;
 
+const FROM_THIS_MODEL = 'make them from this model: quantize calibrate MODEL -o stats.json';
+
 /**
  * `file`: of the statistics.
  *
- * @throws UsageError where a matrix has inputs of another width than the statistics
+ * @throws UsageError where they name a matrix that the model does not have, or that has inputs of another width
  */
-export function requireWidths(
+export function requireSameInputs(
   { groups }: ActivationStatistics,
   file: string,
-  { tensors }: { readonly tensors: readonly Pick<ForwardTensor, 'name' | 'shape'>[] },
+  tensors: readonly Pick<ForwardTensor, 'name' | 'shape'>[],
 ): void {
   const widths = new Map(tensors.map(({ name, shape }) => [name, shape[0]]));
   for (const group of groups) {
-    const tensor = group.tensors.find((name) => widths.has(name) && widths.get(name) !== group.columns);
+    const tensor = group.tensors.find((name) => widths.get(name) !== group.columns);
     if (tensor === undefined) continue;
+    const width = widths.get(tensor);
     throw new UsageError('the statistics are not of this model', {
       file,
       tensor,
-      expected: `inputs of ${widths.get(tensor)} values`,
-      got: `inputs of ${group.columns} values`,
-      advice: 'make them from this model: quantize calibrate MODEL -o stats.json',
+      expected: width === undefined ? 'a matrix of the model' : `inputs of ${width} values`,
+      got: width === undefined ? 'none of this name' : `inputs of ${group.columns} values`,
+      advice: FROM_THIS_MODEL,
+    });
+  }
+}
+
+/**
+ * `file`: of the statistics. Of stacked experts one with a range is enough: others may see no input of the evaluation either.
+ *
+ * @throws UsageError where they have no range for a matrix and a static scheme
+ */
+export function requireRanges(
+  statistics: ActivationStatistics,
+  file: string,
+  tensors: readonly Pick<ForwardTensor, 'name'>[],
+  schemes: readonly ActivationScheme[],
+): void {
+  for (const scheme of schemes) {
+    const ranges = rangesFor(scheme, statistics);
+    if (ranges === null) continue;
+    const ranged = new Set(
+      statistics.groups.flatMap(({ tensors, expert }) =>
+        tensors.filter((tensor) => ranges.has(inputKey(tensor, expert))),
+      ),
+    );
+    const tensor = multipliedMatrices(tensors).find((name) => !ranged.has(name));
+    if (tensor === undefined) continue;
+    throw new UsageError('the statistics have no range for the inputs of a matrix', {
+      file,
+      tensor,
+      expected: `a range for ${activationsName(scheme)}`,
+      got: 'none',
+      advice: FROM_THIS_MODEL,
     });
   }
 }

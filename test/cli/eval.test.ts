@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type EvalFlags, evalCommand } from '../../src/cli/eval.ts';
@@ -27,7 +27,7 @@ async function command(found: Evaluation, flags: Partial<EvalFlags> = {}, models
       calls.push(options);
       fake.advance(2);
       onEvent?.({ kind: 'calibration', layer: 3, layers: 2, step: 'logits', done: 10, total: 10 });
-      return found;
+      return { ...found, gemm: 'wasm', withoutBlas: 'none' };
     },
     // Only the base's kind of file is not ternary.
     schemesForFiles: (inputs, schemes) =>
@@ -180,7 +180,7 @@ describe('quantize eval', () => {
       schema: 'gguf-quantize/eval',
       version: 1,
       evaluation: evaluation(),
-      run: { input: model, base, seconds: 2 },
+      run: { input: model, base, seconds: 2, gemm: 'wasm', withoutBlas: 'none' },
     });
   });
 
@@ -198,10 +198,50 @@ describe('quantize eval', () => {
     const mine = join(directory, 'mine.html');
     writeFileSync(mine, 'mine');
     await expect(command(found, { report: mine })).rejects.toThrow(ReportPathError);
-    await command(found, { report: mine, force: true }, [join('fixtures', 'sotu-3m')]);
-    for (const read of [{ text: mine }, { base: mine }, { stats: mine }]) {
-      await expect(command(found, { ...read, report: mine, force: true })).rejects.toThrow(/same file/);
+    for (const [read, what] of [
+      [{ text: mine }, 'text'],
+      [{ base: mine }, 'base'],
+      [{ stats: mine }, 'file of statistics'],
+    ] as const) {
+      await expect(command(found, { ...read, report: mine, force: true })).rejects.toThrow(
+        `--report and the ${what} are the same file`,
+      );
     }
+    await command(found, { report: mine, force: true }); // beside the model: no file of a model is a page
+    expect(readFileSync(mine, 'utf8')).toContain('<h1>m.gguf on eval.txt</h1>');
+  });
+
+  it('prints what it found before it fails to write the page', async () => {
+    const fake = fakeIo();
+    const place = temporaryDirectory();
+    const report = join(place, 'page.html');
+    const stages = {
+      schemesForFiles,
+      evaluate: async () => {
+        rmSync(place, { recursive: true });
+        return { ...evaluation({ base: null }), gemm: 'wasm' };
+      },
+    };
+    const written = evalCommand([model], { text, command: [], report, quiet: true }, fake.io, stages);
+    await expect(written).rejects.toThrow(ReportPathError);
+    await expect(written).rejects.toThrow(`could not be written\n  file:     ${report}\n  got:      ENOENT`);
+    expect(fake.stdout()).toContain('perplexity 12.346');
+  });
+
+  it.each([false, true])('prints what the files before one that fails gave; JSON %s', async (json) => {
+    const fake = fakeIo();
+    const stages = {
+      schemesForFiles,
+      evaluate: async ({ input }: EvaluationOptions) => {
+        if (input === base) throw new UsageError('no such model');
+        return { ...evaluation({ base: null }), gemm: 'wasm' };
+      },
+    };
+    await expect(
+      evalCommand([model, base], { text, command: [], json, quiet: true }, fake.io, stages),
+    ).rejects.toThrow('no such model');
+    if (json) expect(JSON.parse(fake.stdout())).toMatchObject([{ run: { input: model } }]);
+    else expect(fake.stdout()).toMatch(new RegExp(`^${model}\neval   perplexity 12\\.346`));
   });
 
   it('refuses what is not there', async () => {

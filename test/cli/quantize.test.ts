@@ -233,6 +233,11 @@ describe('the JSON report', () => {
       () => ({ eval: join(directory, 't.txt'), report: [join(directory, 't.txt')], force: true }),
       UsageError,
     ],
+    [
+      'the statistics',
+      () => ({ stats: join(directory, 's'), report: [join(directory, 's')], force: true }),
+      'the file of statistics are the same file',
+    ],
     ['a model', () => ({ report: [join(directory, 'x.gguf')] }), UsageError],
     ['a directory', () => ({ report: [directory] }), ReportPathError],
     ['a directory that is not there', () => ({ report: [join(directory, 'no/r.json')] }), ReportPathError],

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { collectActivationRanges } from '../../src/calibrate/activation-ranges.ts';
 import { Activations } from '../../src/calibrate/forward/activations.ts';
 import type { ForwardModel } from '../../src/calibrate/forward/shape.ts';
+import { multipliedMatrices } from '../../src/calibrate/forward/tensors.ts';
 import type { Team } from '../../src/compute/team.ts';
 import { type ActivationStatistics, activationsName, parseActivations } from '../../src/core/activations.ts';
 import { UsageError } from '../../src/core/errors.ts';
@@ -156,6 +157,22 @@ it('refuses statistics of other widths', async () => {
   await expect(evaluateModel({ ...options, activations: schemes })).rejects.toThrow(
     /other\.json\n +tensor: +blk\.0\.attn_output\.weight\n +expected: inputs of 256 values\n +got: +inputs of 7 values/,
   );
+});
+
+it('refuses statistics that no scheme reads', async () => {
+  const options = { input: sotu, text: 'no text', stats: 'no statistics' };
+  for (const activations of [undefined, ['dynamic', 'bitlinear'].map(parseActivations)]) {
+    await expect(evaluateModel({ ...options, ...(activations && { activations }) })).rejects.toThrow(
+      /^--stats holds ranges of static activations, and none were asked for/,
+    );
+  }
+});
+
+it('knows every matrix that has inputs', () => {
+  for (const model of [base, forwardModel(tinyMixtral(temporaryDirectory()))]) {
+    const seen = new Set(statisticsOf(model).groups.flatMap(({ tensors }) => tensors));
+    expect(new Set(multipliedMatrices(model.tensors))).toEqual(seen);
+  }
 });
 
 it('names the option of tokens as the command has it', async () => {

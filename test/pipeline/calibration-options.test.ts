@@ -65,7 +65,8 @@ describe('contradictions', () => {
     const activations = [{ kind: 'bitlinear' }] as const;
     expect(() => plan({ activations })).toThrow(/--eval TEXT with --activations/);
     expect(() => plan({ ...options, stats: text })).toThrow(/--activations static with --stats/);
-    expect(plan({ ...options, activations, stats: text }).inputs).toContain(text);
+    const none = { ...options, activations, stats: text };
+    expect(() => plan(none)).toThrow(/--activations static with --stats/);
   });
 
   it('a text that is not there is named before anything is read', () => {

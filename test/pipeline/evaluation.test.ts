@@ -1,14 +1,14 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseActivations } from '../../src/core/activations.ts';
-import { quantize } from '../../src/pipeline.ts';
+import { type ActivationGroup, parseActivations } from '../../src/core/activations.ts';
+import { planQuantization, quantize } from '../../src/pipeline.ts';
 import { renderRunPage } from '../../src/report/html/run-page.ts';
 import { parseReport } from '../../src/report/read-report.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { statisticsFile } from '../../src/write/activation-statistics.ts';
 import { type Schema, violations } from '../support/json-schema.ts';
-import { activationsFrom } from '../support/reports.ts';
+import { activationsFrom, statisticsOf } from '../support/reports.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { tinyLlama } from '../support/tiny-llama.ts';
 
@@ -45,23 +45,54 @@ it('has the schemes in the report, its schema and its page', async () => {
   expect(page).toContain('bitlinear: 14 ternary matrices');
 });
 
-describe('what it could not be evaluated under is refused before the file is made', () => {
-  const stats = join(directory, 'stats.json');
-  const group = { tensors: ['blk.0.attn_q.weight'], expert: null, columns: 7, inputs: 9, min: 0, max: 1 };
-  writeFileSync(stats, statisticsFile({ ...activationsFrom, groups: [{ ...group, ranges: [] }] }));
+describe('statistics', () => {
+  const groups = statisticsOf(planQuantization({ input }).plan);
+  const stats = (name: string, of: readonly ActivationGroup[]) => {
+    const path = join(directory, name);
+    writeFileSync(path, statisticsFile({ ...activationsFrom, groups: of }));
+    return path;
+  };
+  const whole = stats('whole.json', groups);
+  const [query] = groups.filter(({ tensors: [name] }) => name === 'blk.0.attn_q.weight');
+  const others = groups.filter((group) => group !== query);
 
-  it.each([
-    [{ type: 'Q8_0' }, 'bitlinear', /BitLinear needs ternary weights\n +file: +\S*refused\.gguf/],
-    [{ type: 'Q8_0' }, 'static', /expected: --stats FILE with --activations static:8:mse/],
-    [
-      { type: 'Q8_0', stats },
-      'static',
-      /stats\.json\n.*blk\.0\.attn_q\.weight\n.*\n +got: +inputs of 7 values/,
-    ],
-    [{ type: 'Q8_0', stats: 'no.json' }, 'static', /no\.json/],
-  ])('%o: %s', async (options, scheme, message) => {
-    const activations = [parseActivations(scheme)];
-    await expect(run('refused.gguf', { ...options, activations })).rejects.toThrow(message);
-    expect(readdirSync(directory).filter((name) => name.startsWith('refused'))).toEqual([]);
+  it('give the ranges of static activations', async () => {
+    const activations = [parseActivations('static')];
+    const { evaluation } = await run('static.gguf', { type: 'Q8_0', activations, stats: whole });
+    expect(evaluation!.activations!.map(({ scheme }) => scheme)).toEqual(['static:8:mse']);
+    expect(evaluation!.activationsFrom).toEqual(activationsFrom);
+  });
+
+  describe('and whatever else it could not be evaluated under are refused before the file is made', () => {
+    it.each([
+      [{}, 'bitlinear', /BitLinear needs ternary weights\n +file: +\S*refused\.gguf/],
+      [{}, 'static', /expected: --stats FILE with --activations static:8:mse/],
+      [{ stats: 'no.json' }, 'static', /no\.json/],
+      [{ stats: whole }, 'dynamic', /--stats holds ranges of static activations, and none were asked for/],
+      [{ stats: whole, pruneLayers: [0] }, 'static', /--stats and --prune-layers contradict each other/],
+      [
+        { stats: stats('width.json', [{ ...query, columns: 7 }, ...others]) },
+        'static',
+        /width\.json\n.*blk\.0\.attn_q\.weight\n.*\n +got: +inputs of 7 values/,
+      ],
+      [
+        { stats: stats('name.json', [...groups, { ...query, tensors: ['blk.2.attn_q.weight'] }]) },
+        'static',
+        /name\.json\n +tensor: +blk\.2\.attn_q\.weight\n +expected: a matrix of the model\n +got: +none of this name/,
+      ],
+      [
+        { stats: stats('fewer.json', others) },
+        'static',
+        /no range for the inputs of a matrix\n.*fewer\.json\n +tensor: +blk\.0\.attn_q\.weight\n +expected: a range for static:8:mse/,
+      ],
+      [{ stats: whole }, 'static:4', /whole\.json\n.*\n +expected: a range for static:4:mse/],
+    ])('%o: %s', async (options, scheme, message) => {
+      const refused = { type: 'Q8_0', ...options, activations: [parseActivations(scheme)] };
+      await expect(run('refused.gguf', refused)).rejects.toThrow(message);
+      expect(readdirSync(directory).filter((name) => name.startsWith('refused'))).toEqual([]);
+      // And by --dry-run.
+      const output = join(directory, 'refused.gguf');
+      expect(() => planQuantization({ input, output, evalText, ...refused })).toThrow(message);
+    });
   });
 });

@@ -52,6 +52,20 @@ describe('the page of an evaluation', () => {
     expect(rowsOf(alone)[0]).toEqual(['activations', 'bits W/A', 'perplexity']);
   });
 
+  it('has no column of bits where those of weights are not known', () => {
+    const {
+      weightBits: _,
+      activations: __,
+      ...evaluation
+    } = evaluatedModel('m', 0, [], { base: null }).evaluation;
+    const plain = renderEvaluationPage([{ ...one, evaluation }], facts);
+    expect(rowsOf(plain).slice(0, 2)).toEqual([
+      ['activations', 'perplexity'],
+      ['none', '12.346 ± 0.210'],
+    ]);
+    expect(plain).not.toContain('Bits W/A');
+  });
+
   it('has each layer and scheme, in a chart and in a map, and every matrix', () => {
     expect(rows).toContainEqual(['0', '5.00e-5', '5.00e-4', '5.00e-3', '10']);
     expect(rows).toContainEqual(['output', '1.00e-5', '1.00e-4', '1.00e-3', '1']);
@@ -83,9 +97,34 @@ describe('the page of an evaluation', () => {
       'holds 99.99 % of the values',
       "quantize eval 'it'\\''s.gguf'",
       'SHA-256 ab12',
+      'wasm; no BLAS: none is installed',
+      'docs/activations.md',
     ]) {
       expect(text).toContain(fact);
     }
+  });
+
+  it('says of each model which tokens it predicted, where they are not the same', () => {
+    const a = evaluatedModel('a.gguf', 0, []);
+    for (const over of [{ sha256: 'ffff' }, { context: 512 }]) {
+      const other = evaluatedModel('b.gguf', 0, [], { tokens: 777, ...over });
+      const said = parseHtml(renderEvaluationPage([a, other], facts)).text;
+      for (const fact of [
+        'the models predict a text, each in tokens of its own',
+        'did not predict the same tokens: their perplexities cannot be compared',
+        'Predicted, a.gguf',
+        '12.8 k tokens, the second halves of 100 windows of 256',
+        'Predicted, b.gguf',
+        `777 tokens, the second halves of 100 windows of ${other.evaluation.context}`,
+        'Tokens, b.gguf',
+        `SHA-256 ${other.evaluation.sha256}`,
+      ]) {
+        expect(said).toContain(fact);
+      }
+    }
+    const said = parseHtml(renderEvaluationPage([a, { ...a, run: { ...a.run, input: 'b' } }], facts)).text;
+    expect(said).toContain('the models predict 12.8 k tokens');
+    expect(said).not.toContain('cannot be compared');
   });
 
   it('has several models in one table, by path where names are the same, and what does not apply', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { LayerError } from '../../src/core/evaluation.ts';
+import type { RunResult } from '../../src/core/result.ts';
 import { renderEvaluationPage } from '../../src/report/html/evaluation-page.ts';
 import { layerGrid } from '../../src/report/html/heat-map.ts';
 import { html } from '../../src/report/html/markup.ts';
@@ -8,8 +9,8 @@ import { scaleStyles } from '../../src/report/html/scale.ts';
 import { shellQuote } from '../../src/report/html/shell.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { parseHtml } from '../support/html.ts';
-import { bell, evaluatedModel, rangedReport, wholeReport } from '../support/reports.ts';
-import { planned, rangedSums, result, sums } from '../support/results.ts';
+import { activationsFrom, bell, evaluatedModel, rangedReport, wholeReport } from '../support/reports.ts';
+import { evaluation, planned, rangedSums, result, sums } from '../support/results.ts';
 
 const whole = renderRunPage(wholeReport(2));
 const ranged = renderRunPage(rangedReport(1));
@@ -245,6 +246,17 @@ describe('the page of a run', () => {
       'Text notes/ Tokens 2.05 k in 8 windows of 256 Percentile holds 99.99 % of the values',
     ]);
     expect(contents(whole, 'dd')).toContain('SHA-256 ab12');
+    const ofStats = evaluation({
+      weightBits: 4.5,
+      activations: [{ ...evaluation(), scheme: 'static:8:mse', bits: 8 }],
+      activationsFrom: { ...activationsFrom, corpus: { ...activationsFrom.corpus, sha256: 'eeee' } },
+    });
+    const hashes = (over: Partial<RunResult>) =>
+      contents(renderRunPage(wholeReport(1, over)), 'dd').filter((text) =>
+        /^SHA-256 (ab12|eeee)$/.test(text),
+      );
+    expect(hashes({})).toEqual(['SHA-256 ab12']); // of one text, which both are from
+    expect(hashes({ evaluation: ofStats })).toEqual(['SHA-256 ab12', 'SHA-256 eeee']);
     const { activationsFrom: _, ...older } = wholeReport(1);
     expect(renderRunPage(older)).toMatch(
       /<h2>Activation ranges<\/h2>\n<p class="soft">[^<]*<\/p>\s*<details>/,

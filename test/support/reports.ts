@@ -1,7 +1,7 @@
-import type { ActivationSource } from '../../src/core/activations.ts';
+import type { ActivationGroup, ActivationSource } from '../../src/core/activations.ts';
 import type { EvaluatedModel, Evaluation, LayerError } from '../../src/core/evaluation.ts';
 import type { Histogram } from '../../src/core/histogram.ts';
-import type { PlannedTensor } from '../../src/core/plan.ts';
+import type { Plan, PlannedTensor } from '../../src/core/plan.ts';
 import type { RunResult } from '../../src/core/result.ts';
 import { elementsOf } from '../../src/core/types.ts';
 import { buildReport, type Report } from '../../src/report/report.ts';
@@ -133,6 +133,20 @@ export const activationsFrom: ActivationSource = {
   percentile: 99.99,
 };
 
+/** Ranges of 8-bit codes by the rule mse for the inputs of every matrix of a dense model, output not tied; in file order. */
+export const statisticsOf = ({ tensors }: Plan): ActivationGroup[] =>
+  tensors
+    .filter(({ name, shape }) => shape.length > 1 && name !== 'token_embd.weight')
+    .map(({ name, shape }) => ({
+      ...{ tensors: [name], expert: null, columns: shape[0], inputs: 9, min: -4, max: 4 },
+      ranges: [
+        {
+          ...{ bits: 8, symmetric: true, method: 'mse' },
+          range: { low: -4, high: 4, scale: 4 / 127, zeroPoint: 0, relativeError: 0 },
+        },
+      ],
+    }));
+
 /** An evaluation as of `quantize eval --layers`: each scheme worse than the one before, one matrix without inputs. */
 export function evaluatedModel(
   input: string,
@@ -169,6 +183,6 @@ export function evaluatedModel(
       ],
       ...over,
     }),
-    run: { input, base: 'models/base', seconds: 12.5 },
+    run: { input, base: 'models/base', seconds: 12.5, gemm: 'wasm', withoutBlas: 'none is installed' },
   };
 }

@@ -57,6 +57,13 @@ export function checkTensors(model: ForwardModel, shape: ModelShape): ReadonlyMa
   });
 }
 
+/** Names of the matrices that inputs are multiplied with, among tensors that `checkTensors` lets through. */
+export function multipliedMatrices(tensors: readonly Pick<ForwardTensor, 'name'>[]): string[] {
+  const names = tensors.map(({ name }) => name);
+  const output = names.includes('output.weight') ? 'output.weight' : 'token_embd.weight';
+  return names.filter((name) => name === output || /^blk\.\d+\.\w+(?<!_norm)\.weight$/.test(name));
+}
+
 /** Names in an error, at most. */
 const NAMED = 3;
 

@@ -36,17 +36,27 @@ export function renderEvaluationPage(
     named.length === 1
       ? `${named[0].name} on ${basename(evaluation.text)}`
       : `${named.length} models on ${basename(evaluation.text)}`;
-  const base = evaluation.base;
+  const same = haveSameTokens(models);
   const layered = named.filter(({ evaluation: { layers } }) => layers && layers.length > 0);
   const body = html`<header>
 <p class="kicker">Evaluation</p>
 <h1>${title}</h1>
-<p class="lead">How well ${named.length === 1 ? 'the model predicts' : 'the models predict'} <b>${formatCount(evaluation.tokens)}</b> tokens of a text${
-    run.base === null ? null : html`, and how far that is from <b>${basename(run.base)}</b>`
-  }.</p>
+<p class="lead">How well ${named.length === 1 ? 'the model predicts' : 'the models predict'} ${
+    same
+      ? html`<b>${formatCount(evaluation.tokens)}</b> tokens of a text`
+      : 'a text, each in tokens of its own'
+  }${run.base === null ? null : html`, and how far that is from <b>${basename(run.base)}</b>`}.</p>
 ${named.length === 1 ? renderCards(evaluation) : null}
 </header>
-${section('Predictions', predictionsIntro(base !== null), renderPredictions(named))}
+${section(
+  'Predictions',
+  predictionsIntro(models.map((model) => model.evaluation)),
+  html`${renderPredictions(named)}${
+    same
+      ? null
+      : html`<p class="warn">The models did not predict the same tokens: their perplexities cannot be compared.</p>`
+  }`,
+)}
 ${layered.map((model) =>
   section(
     named.length === 1 ? 'Layer by layer' : `Layer by layer: ${model.name}`,
@@ -56,8 +66,8 @@ ${layered.map((model) =>
     renderLayers(model.evaluation.layers!),
   ),
 )}
-${section('Text', null, renderText(evaluation, run.base))}
-${section('Reproduce', null, renderReproduce(named, { command, host }))}`;
+${section('Text', null, renderText(named, same))}
+${section('Reproduce', null, renderReproduce(named, same, { command, host }))}`;
   return renderPage(title, body, host.version);
 }
 
@@ -107,31 +117,62 @@ ${matrices('Output errors of every matrix', layers)}`
 }`;
 }
 
+/** Whether all models predicted the same tokens in the same windows: tokenizers may differ, and the contexts they were made for. */
+const haveSameTokens = ([first, ...others]: readonly EvaluatedModel[]): boolean =>
+  others.every(
+    ({ evaluation: { sha256, context } }) =>
+      sha256 === first.evaluation.sha256 && context === first.evaluation.context,
+  );
+
+/** A fact of the first model, which holds for all, or of each under its name. */
+const eachOrAll = (
+  name: string,
+  models: readonly Named[],
+  same: boolean,
+  of: (evaluation: Evaluation) => string | Markup,
+): (readonly [string, string | Markup])[] =>
+  same
+    ? [[name, of(models[0].evaluation)]]
+    : models.map((model) => [`${name}, ${model.name}`, of(model.evaluation)]);
+
 /** What was predicted, and where static ranges are from. */
-const renderText = (
-  { text, tokens, windows, context, activationsFrom }: Evaluation,
-  base: string | null,
-): Markup => html`${facts([
-  ['Text', text],
-  ['Predicted', `${formatCount(tokens)} tokens, the second halves of ${windows} windows of ${context}`],
-  ...(base === null ? [] : [['Base', base] as const]),
-])}
+function renderText(models: readonly Named[], same: boolean): Markup {
+  const [{ evaluation, run }] = models;
+  const { text, activationsFrom } = evaluation;
+  return html`${facts([
+    ['Text', text],
+    ...eachOrAll(
+      'Predicted',
+      models,
+      same,
+      ({ tokens, windows, context }) =>
+        `${formatCount(tokens)} tokens, the second halves of ${windows} windows of ${context}`,
+    ),
+    ...(run.base === null ? [] : [['Base', run.base] as const]),
+  ])}
 ${
   activationsFrom === undefined
     ? null
     : html`<h3>Ranges of static activations</h3>
 ${factsOfRanges(activationsFrom)}`
 }`;
+}
 
 /** Command, versions and hashes. */
-const renderReproduce = (models: readonly Named[], { command, host }: EvaluationFacts): Markup => {
-  const [{ evaluation }] = models;
+const renderReproduce = (
+  models: readonly Named[],
+  same: boolean,
+  { command, host }: EvaluationFacts,
+): Markup => {
+  const [{ evaluation, run: first }] = models;
+  const { gemm, withoutBlas } = first;
   return html`<pre>${['quantize', ...command].map(shellQuote).join(' ')}</pre>
 ${facts([
   ['Version', `gguf-quantize ${host.version}, Node ${host.node}, ${host.platform} ${host.arch}`],
   ['Machine', `${host.processor}, ${host.cpus} processors`],
   ['Took', models.map(({ name, run }) => `${name} ${formatSeconds(run.seconds)}`).join(', ')],
-  ['Tokens', html`SHA-256 ${mono(evaluation.sha256)}`],
+  ['Matrix products', `${gemm}${withoutBlas === undefined ? '' : `; no BLAS: ${withoutBlas}`}`],
+  ...eachOrAll('Tokens', models, same, ({ sha256 }) => html`SHA-256 ${mono(sha256)}`),
   ...(evaluation.activationsFrom
     ? [['Activation tokens', html`SHA-256 ${mono(evaluation.activationsFrom.corpus.sha256)}`] as const]
     : []),

@@ -23,7 +23,7 @@ export function renderPage(title: string, body: Markup, version: string): string
 <body>
 <main>
 ${body}
-<footer>Made by gguf-quantize ${version}. Every figure is defined in its docs/report.md.</footer>
+<footer>Made by gguf-quantize ${version}. Every figure is defined in its docs/report.md or docs/activations.md.</footer>
 </main>
 </body>
 </html>

@@ -5,10 +5,24 @@ import { formatError } from '../format.ts';
 import { html, type Markup } from './markup.ts';
 import { bar, table } from './page.ts';
 
-/** What the reader has to know of the table. */
-export const predictionsIntro = (compared: boolean): string =>
-  'Bits W/A are those of a weight, scales included, and of an activation, the input of a product with a matrix; 16 stands for a float.' +
-  (compared ? ' KL is the Kullback-Leibler divergence of the predictions from the base’s, in nat.' : '');
+/** Whether the bits of weights are known: where activations were quantized. */
+const hasBits = (evaluations: readonly Evaluation[]): boolean =>
+  evaluations.some(({ weightBits }) => weightBits !== undefined);
+
+/** What the reader has to know of the table; null where it is plain. */
+export function predictionsIntro(evaluations: readonly Evaluation[]): string | null {
+  const sentences = [
+    ...(hasBits(evaluations)
+      ? [
+          'Bits W/A are those of a weight, scales included, and of an activation, the input of a product with a matrix; 16 stands for a float.',
+        ]
+      : []),
+    ...(evaluations[0].base !== null
+      ? ['KL is the Kullback-Leibler divergence of the predictions from the base’s, in nat.']
+      : []),
+  ];
+  return sentences.length === 0 ? null : sentences.join(' ');
+}
 
 /** A row for each model and scheme, the model as it is first. */
 export function renderPredictions(
@@ -16,6 +30,7 @@ export function renderPredictions(
 ): Markup {
   const several = models.length > 1;
   const compared = models[0].evaluation.base !== null;
+  const withBits = hasBits(models.map(({ evaluation }) => evaluation));
   const rows = models.flatMap(({ name, evaluation }) => {
     const { weightBits, activations = [], notApplied = [] } = evaluation;
     return [
@@ -37,7 +52,7 @@ export function renderPredictions(
     [
       ...(several ? [{ head: 'model' }] : []),
       { head: 'activations' },
-      { head: 'bits W/A', number: true },
+      ...(withBits ? [{ head: 'bits W/A', number: true }] : []),
       { head: 'perplexity', number: true },
       ...(compared
         ? [
@@ -55,7 +70,7 @@ export function renderPredictions(
       const { bits, perplexity, standardError, base } = figures;
       return [
         ...names,
-        `${weightBits?.toFixed(1) ?? '–'}/${bits}`,
+        ...(withBits ? [`${weightBits?.toFixed(1) ?? '–'}/${bits}`] : []),
         withError(perplexity, standardError, 3),
         ...(!compared || base === null
           ? []

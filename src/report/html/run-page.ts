@@ -66,7 +66,7 @@ export function renderRunPage(report: Report): string {
       ? [
           section(
             'Quantized activations',
-            predictionsIntro(evaluation.base !== null),
+            predictionsIntro([evaluation]),
             html`${renderPredictions([{ name: model.fileType, evaluation }])}${
               evaluation.activationsFrom
                 ? html`<h3>Ranges of static activations</h3>
@@ -116,6 +116,9 @@ ${factsOfRanges(evaluation.activationsFrom)}`
 /** Command, versions and hashes, and how the run went. */
 function renderReproduce({ run, hashes, model, activationsFrom }: Report): Markup {
   const { host } = run;
+  // Of --input-scales and of --stats, which may be one text.
+  const sources = [activationsFrom, model.evaluation?.activationsFrom];
+  const ranged = new Set(sources.flatMap((source) => (source ? [source.corpus.sha256] : [])));
   return html`${run.command === null ? null : html`<pre>${['quantize', ...run.command].map(shellQuote).join(' ')}</pre>`}
 ${facts([
   [
@@ -132,9 +135,7 @@ ${facts([
   ...(model.calibration
     ? [['Calibration tokens', html`SHA-256 ${mono(model.calibration.sha256)}`] as const]
     : []),
-  ...(activationsFrom
-    ? [['Activation tokens', html`SHA-256 ${mono(activationsFrom.corpus.sha256)}`] as const]
-    : []),
+  ...[...ranged].map((sha256) => ['Activation tokens', html`SHA-256 ${mono(sha256)}`] as const),
   ...(model.evaluation
     ? [
         [
