@@ -6,7 +6,7 @@ import { compileKernels, type Kernels, scalarKernels, simdKernels } from '../../
 import { engineDirectory, loadGgml } from '../engine/ggml.ts';
 import { gaussian, uniform } from '../support/random.ts';
 
-const N = 128 * 256;
+const N = 256 * 256;
 const ARENA = 8 << 20;
 const ggml = engineDirectory === null ? null! : loadGgml();
 const implementations: Kernels[] = [simdKernels(compileKernels(), ARENA), scalarKernels(ARENA)];
